@@ -1,0 +1,30 @@
+"""The field's attacks by name, as settings of the one loop."""
+
+from tla_tf.config import AttackConfig
+from tla_tf.types import MomentumRule, Objective
+
+
+def fgsm(epsilon):
+  """Fast gradient sign method: one step of length epsilon (Goodfellow et al. 2015)."""
+  return AttackConfig(epsilon=epsilon, step_size=epsilon, steps=1, random_start=False)
+
+
+def bim(epsilon, step_size, steps):
+  """Basic iterative method: PGD from the image itself (Kurakin et al. 2017)."""
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, random_start=False)
+
+
+def pgd(epsilon, step_size, steps, restarts=1):
+  """Projected gradient descent from random starts (Madry et al. 2018)."""
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts)
+
+
+def cw_pgd(epsilon, step_size, steps, restarts=1):
+  """PGD on the margin of Carlini and Wagner 2017, confidence 50."""
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, objective=Objective.MARGIN)
+
+
+def mim(epsilon, step_size, steps, momentum=1.0, momentum_rule=MomentumRule.NORMALIZED):
+  """Momentum iterative method (Dong et al. 2018); `averaged` is the authors' code."""
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, random_start=False, momentum=momentum,
+                      momentum_rule=momentum_rule)

@@ -1,0 +1,233 @@
+"""Frozen settings, validated when made, JSON in and out. No TensorFlow here.
+
+Pixels are in [0, 1]; so are `epsilon` and `step_size`.
+"""
+
+import dataclasses
+import enum
+import math
+import typing
+
+from tla_tf import types
+from tla_tf.errors import InputError
+
+
+def _require(condition, name, expected, received):
+  if not condition:
+    raise InputError(f"Invalid value for `{name}`: expected {expected}, received {received!r}.")
+
+
+def _number(config, *names, low=0.0, above=None, high=math.inf):
+  for name in names:
+    value = getattr(config, name)
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if above is not None:
+      _require(ok and above < value <= high, name, f"a number above {above:g}", value)
+    else:
+      limit = f" and at most {high:g}" if math.isfinite(high) else ""
+      _require(ok and low <= value <= high, name, f"a number of at least {low:g}{limit}", value)
+
+
+def _whole(config, *names, low=0):
+  for name in names:
+    value = getattr(config, name)
+    ok = isinstance(value, int) and not isinstance(value, bool)
+    _require(ok and value >= low, name, f"a whole number of at least {low}", value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+  """Shared behaviour: enum fields accept their string values; JSON in and out."""
+
+  def __post_init__(self):
+    for name, kind in typing.get_type_hints(type(self)).items():
+      value = getattr(self, name)
+      if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        try:
+          object.__setattr__(self, name, kind(value))
+        except ValueError:
+          _require(False, name, f"one of {types.values(kind)}", value)
+      elif isinstance(kind, type) and issubclass(kind, _Config) and isinstance(value, dict):
+        object.__setattr__(self, name, kind.from_dict(value))
+      elif kind is bool:
+        _require(isinstance(value, bool), name, "True or False", value)
+    self.validate()
+
+  def validate(self):
+    """Raises InputError for a value out of its range."""
+
+  def to_dict(self):
+    """Returns plain JSON values."""
+
+    def plain(value):
+      if isinstance(value, _Config):
+        return value.to_dict()
+      if isinstance(value, enum.Enum):
+        return value.value
+      if isinstance(value, tuple):
+        return [plain(v) for v in value]
+      return value
+
+    return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+  @classmethod
+  def from_dict(cls, values):
+    """Rebuilds a config from `to_dict`; raises InputError on unknown names."""
+    known = {f.name for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+      raise InputError(f"Unknown setting `{unknown[0]}` for {cls.__name__}; known: {sorted(known)}.")
+    return cls(**values)
+
+  def replace(self, **changes):
+    """Returns a copy with some fields changed."""
+    return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackConfig(_Config):
+  """An L-infinity gradient attack: FGSM, BIM, PGD, MIM and C&W-margin PGD.
+
+  Attributes:
+    epsilon: radius of the ball, in pixels of [0, 1].
+    step_size: length of a step, in pixels of [0, 1].
+    steps: number of gradient steps.
+    random_start: start uniformly in the ball (PGD) or at the image (BIM).
+    objective: what is increased.
+    momentum: decay of the accumulated gradient; 0 switches it off.
+    momentum_rule: see `types.MomentumRule`.
+    restarts: number of independent starts; an image counts as robust only
+      if none of them breaks it.
+  """
+
+  epsilon: float = 0.3
+  step_size: float = 0.01
+  steps: int = 40
+  random_start: bool = True
+  objective: types.Objective = types.Objective.CROSS_ENTROPY
+  momentum: float = 0.0
+  momentum_rule: types.MomentumRule = types.MomentumRule.NORMALIZED
+  restarts: int = 1
+
+  def validate(self):
+    _number(self, "epsilon", "step_size", high=1.0)
+    _number(self, "momentum")
+    _whole(self, "steps")
+    _whole(self, "restarts", low=1)
+    if self.momentum_rule is types.MomentumRule.AVERAGED:
+      _number(self, "momentum", high=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TripletConfig(_Config):
+  """The triplet terms (paper, Section 4 and Equation 1).
+
+  Attributes:
+    weight: lambda_1.
+    margin: alpha of the class-mate term.
+    distance: D.
+    feature_norm: `mean_square` (code; its weight is multiplied by `weight`
+      too) or `l2` (paper; lambda_2 stands alone).
+    feature_norm_weight: weight of the feature norm.
+    positives: class-mate, the anchor's clean twin, or one term for each.
+    twin_margin: alpha of the twin term.
+    twin_noise: half-width of the uniform noise on the clean twin, in pixels
+      of [0, 1]; the noisy twin is rounded to 8 bits (code).
+    negatives: how the negative is picked from the pool.
+    switch_anchor: the positive takes the anchor's place (TLA-SA).
+  """
+
+  weight: float = 0.5
+  margin: float = 0.05
+  distance: types.Distance = types.Distance.ANGULAR
+  feature_norm: types.FeatureNorm = types.FeatureNorm.MEAN_SQUARE
+  feature_norm_weight: float = 1e-4
+  positives: types.Positives = types.Positives.CLASSMATE
+  twin_margin: float = 0.05
+  twin_noise: float = 0.0
+  negatives: types.Negatives = types.Negatives.NEAREST
+  switch_anchor: bool = False
+
+  def validate(self):
+    _number(self, "weight", "margin", "feature_norm_weight", "twin_margin")
+    _number(self, "twin_noise", high=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(_Config):
+  """Everything that determines the bits of a training run.
+
+  `train_steps`, `checkpoint_every` and `keep_checkpoints` say how long to run
+  and what to keep; everything else must stay the same when a run is resumed.
+  """
+
+  dataset: str = "digits"
+  data_source: types.DataSource = types.DataSource.AUTO
+  method: types.Method = types.Method.TLA
+  network: str = "mlp"
+  attack: AttackConfig = AttackConfig()
+  validation_attack: AttackConfig = AttackConfig()
+  validation_examples: int = 500
+  attack_mode: types.PassMode = types.PassMode.INFERENCE
+  triplet: TripletConfig = TripletConfig()
+  negative_pool_size: int = 50
+  pairing: types.PairingTarget = types.PairingTarget.LOGITS
+  pairing_weight: float = 0.0
+  clean_weight: float = 0.0
+  batch_size: int = 50
+  train_steps: int = 1000
+  optimizer: str = "adam"
+  learning_rate: float = 1e-4
+  learning_rate_drops: tuple = ()
+  weight_decay: float = 2e-4
+  label_smoothing: float = 0.0
+  seed: int = 221760322
+  deterministic: bool = True
+  jit: types.Jit = types.Jit.AUTO
+  checkpoint_every: int = 500
+  keep_checkpoints: int = 2
+
+  # What may differ between a run and its continuation.
+  MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(
+    {"train_steps", "keep_checkpoints"}
+  )
+
+  def validate(self):
+    drops = tuple((int(step), float(rate)) for step, rate in self.learning_rate_drops)
+    object.__setattr__(self, "learning_rate_drops", drops)
+    steps = [step for step, _ in drops]
+    _require(steps == sorted(set(steps)) and all(step > 0 for step in steps),
+             "learning_rate_drops", "steps above 0 in increasing order", self.learning_rate_drops)
+    _require(all(rate >= 0 for _, rate in drops), "learning_rate_drops", "rates of at least 0",
+             self.learning_rate_drops)
+    _require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
+    _whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
+           "validation_examples", low=1)
+    _whole(self, "negative_pool_size", low=1)
+    _whole(self, "seed")
+    _number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
+    _number(self, "label_smoothing", high=1.0)
+
+  def first_difference(self, other):
+    """The first setting that a continuation may not change, or None.
+
+    Returns:
+      `(name, this value, other value)`; nested settings as "triplet.margin".
+    """
+
+    def compare(left, right, prefix):
+      for name in left:
+        if prefix == "" and name in self.MAY_CHANGE:
+          continue
+        if isinstance(left[name], dict):
+          found = compare(left[name], right[name], f"{prefix}{name}.")
+          if found:
+            return found
+        elif left[name] != right[name]:
+          return f"{prefix}{name}", left[name], right[name]
+      return None
+
+    return compare(self.to_dict(), other.to_dict(), "")
+
+
+OPTIMIZERS = ("adam", "momentum")

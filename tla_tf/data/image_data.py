@@ -1,0 +1,105 @@
+"""Checked arrays of images and labels, and their splits."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from tla_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+  """Images with labels.
+
+  Attributes:
+    images: uint8 [n, height, width, channels] in 0..255, or float32 in
+      [0, 1].
+    labels: int32 [n] in [0, num_classes).
+    class_names: names of the classes.
+    source: what the images are called in messages, for instance a path.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  class_names: tuple
+  source: str = "the images"
+
+  def __post_init__(self):
+    images, labels = self.images, self.labels
+    if images.ndim != 4:
+      raise InputError(f"{self.source}: expected images [n, height, width, channels], got shape {images.shape}.")
+    if len(images) != len(labels):
+      raise InputError(f"{self.source}: {len(images)} images but {len(labels)} labels; the files do not belong together.")
+    if not len(images):
+      raise InputError(f"{self.source}: no images.")
+    if images.dtype != np.uint8:
+      if not np.issubdtype(images.dtype, np.floating):
+        raise InputError(f"{self.source}: expected uint8 or float32 images, got {images.dtype}.")
+      low, high = float(np.min(images)), float(np.max(images))
+      if not (low >= 0.0 and high <= 1.0):
+        raise InputError(f"{self.source}: images must lie in [0, 1], but reach from {low:g} to {high:g}; "
+                         "scale them (divide by 255?).")
+      object.__setattr__(self, "images", images.astype(np.float32, copy=False))
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= self.num_classes:
+      wrong = low if low < 0 else high
+      raise InputError(f"{self.source}: label {wrong} is outside 0..{self.num_classes - 1}; "
+                       "the label file is damaged or of another data set.")
+    object.__setattr__(self, "labels", labels.astype(np.int32))
+
+  @property
+  def num_classes(self):
+    return len(self.class_names)
+
+  @property
+  def image_shape(self):
+    return self.images.shape[1:]
+
+  def __len__(self):
+    return len(self.images)
+
+  def take(self, selection):
+    """The part that a slice or an index array selects."""
+    return dataclasses.replace(self, images=self.images[selection], labels=self.labels[selection])
+
+  def float_images(self, selection=slice(None)):
+    """float32 images in [0, 1] of a selection."""
+    images = self.images[selection]
+    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images
+
+  def digest(self):
+    """SHA-256 over shape, images and labels, as hex."""
+    result = hashlib.sha256(repr((self.images.shape, str(self.images.dtype))).encode())
+    result.update(np.ascontiguousarray(self.images).data)
+    result.update(np.ascontiguousarray(self.labels).data)
+    return result.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+  """Training, held-out and test images of one data set.
+
+  The held-out images are training images that are never trained on: they
+  choose the best checkpoint. The test images are for the final figures.
+  """
+
+  train: ImageData
+  heldout: ImageData
+  test: ImageData
+
+  def digest(self):
+    """SHA-256 over the three parts, as hex."""
+    parts = (self.train.digest(), self.heldout.digest(), self.test.digest())
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def split(train, test, heldout):
+  """Holds out the first `heldout` training images (as the authors do).
+
+  Raises:
+    InputError: if fewer than `heldout` + 1 training images are there.
+  """
+  if len(train) <= heldout:
+    raise InputError(f"{train.source}: {len(train)} training images are too few to hold out {heldout} of them.")
+  return Splits(train=train.take(slice(heldout, None)), heldout=train.take(slice(heldout)), test=test)

@@ -1,0 +1,63 @@
+"""MNIST from its four IDX files, or through TFDS."""
+
+import pathlib
+
+from tla_tf.data import tfds_reader
+from tla_tf.data.idx import read_idx
+from tla_tf.data.image_data import ImageData, split
+from tla_tf.errors import InputError
+from tla_tf.types import DataSource
+
+HELDOUT = 5000
+CLASS_NAMES = tuple(str(digit) for digit in range(10))
+_FILES = {
+  "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+  "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=HELDOUT):
+  """Returns `Splits` of 55,000 / 5,000 / 10,000 images [n, 28, 28, 1].
+
+  Args:
+    data_dir: folder of the IDX files (plain or .gz); for TFDS, its data
+      folder or None for its default.
+    data_source: `files`, `tfds`, or `auto`: files where `data_dir` holds any
+      of them, TFDS otherwise.
+    heldout: number of training images held out, the first ones.
+
+  Raises:
+    InputError: for missing, damaged or mismatched files.
+  """
+  source = DataSource(data_source)
+  if source is DataSource.AUTO:
+    source = DataSource.FILES if data_dir is not None and _any_file(data_dir) else DataSource.TFDS
+  if source is DataSource.TFDS:
+    train, test = tfds_reader.read("mnist", data_dir)
+  else:
+    if data_dir is None:
+      raise InputError("MNIST from files needs the folder of the four IDX files: give --data_dir.")
+    train, test = (_read(pathlib.Path(data_dir), part) for part in ("train", "test"))
+  if train.image_shape != test.image_shape:
+    raise InputError(f"{data_dir}: training images are {train.image_shape}, test images {test.image_shape}; "
+                     "the files do not belong together.")
+  return split(train, test, heldout)
+
+
+def _any_file(folder):
+  return any(_find(pathlib.Path(folder), name).exists() for names in _FILES.values() for name in names)
+
+
+def _find(folder, name):
+  plain = folder / name
+  return plain if plain.exists() else folder / f"{name}.gz"
+
+
+def _read(folder, part):
+  if not folder.is_dir():
+    raise InputError(f"{folder}: no such folder; --data_dir must hold MNIST's four IDX files.")
+  images_name, labels_name = _FILES[part]
+  images_path = _find(folder, images_name)
+  images = read_idx(images_path, 3)[..., None]
+  labels = read_idx(_find(folder, labels_name), 1)
+  return ImageData(images, labels, CLASS_NAMES, source=str(images_path))

@@ -1,0 +1,103 @@
+"""The seeded batch stream: batch t is a pure function of (seed, t).
+
+Anchors and pool run through their own endless sequences of permutations;
+class-mates are drawn per anchor. Nothing is shuffled in a buffer and no
+iterator has a state: to resume at step t is to start at step t.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tla_tf.ops import seeds
+
+
+def to_float(images):
+  """uint8 0..255 to float32 in [0, 1]; float32 stays."""
+  return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
+
+
+class BatchStream:
+  """Makes training batches.
+
+  Args:
+    data: `ImageData` to train on.
+    batch_size: number of anchors.
+    seed: the run's seed.
+    classmates: whether each anchor gets another image of its class.
+    pool_size: number of further images to pick negatives from; 0 for none.
+  """
+
+  def __init__(self, data, batch_size, seed, classmates=True, pool_size=0):
+    self._images = tf.constant(data.images)
+    self._labels = tf.constant(data.labels)
+    self._size = len(data)
+    self._batch_size = batch_size
+    self._pool_size = pool_size
+    self._classmates = classmates
+    self._anchor_key = seeds.key(seed, "stream", "anchors")
+    self._pool_key = seeds.key(seed, "stream", "pool")
+    self._classmate_key = seeds.key(seed, "stream", "classmates")
+    # Members of a class stand next to each other in `order`.
+    order = np.argsort(data.labels, kind="stable")
+    counts = np.bincount(data.labels, minlength=data.num_classes)
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(self._size, np.int64)
+    rank[order] = np.arange(self._size) - np.repeat(starts, counts)
+    self._order, self._rank = tf.constant(order, tf.int64), tf.constant(rank)
+    self._starts, self._counts = tf.constant(starts, tf.int64), tf.constant(counts, tf.int64)
+
+  def indices(self, step):
+    """Which images batch `step` holds.
+
+    Args:
+      step: an integer tensor.
+
+    Returns:
+      Dict of int64 [n]: "anchor", and where asked for "positive" and "pool".
+    """
+    step = tf.cast(step, tf.int64)
+    anchor = self._sequence(step, self._batch_size, self._anchor_key)
+    result = {"anchor": anchor}
+    if self._classmates:
+      result["positive"] = self._classmate(anchor, seeds.fold(self._classmate_key, step))
+    if self._pool_size:
+      result["pool"] = self._sequence(step, self._pool_size, self._pool_key)
+    return result
+
+  def batch(self, step):
+    """Batch `step`.
+
+    Args:
+      step: an integer tensor.
+
+    Returns:
+      Dict: "image" float32 [n, ...] in [0, 1] and "label" int32 [n]; where
+      asked for "positive" float32 [n, ...], "pool" float32 [m, ...] and
+      "pool_label" int32 [m].
+    """
+    indices = self.indices(step)
+    result = {"image": self._gather(indices["anchor"]), "label": tf.gather(self._labels, indices["anchor"])}
+    if "positive" in indices:
+      result["positive"] = self._gather(indices["positive"])
+    if "pool" in indices:
+      result["pool"] = self._gather(indices["pool"])
+      result["pool_label"] = tf.gather(self._labels, indices["pool"])
+    return result
+
+  def dataset(self, start, stop):
+    """A `tf.data.Dataset` of the batches start, ..., stop - 1."""
+    return tf.data.Dataset.range(start, stop).map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+  def _sequence(self, step, count, key):
+    return seeds.permuted(step * count + tf.range(count, dtype=tf.int64), key, self._size)
+
+  def _classmate(self, anchor, key):
+    label = tf.gather(self._labels, anchor)
+    others = tf.gather(self._counts, label) - 1
+    unit = seeds.uniform([self._batch_size], key)
+    shift = 1 + tf.minimum(tf.cast(unit * tf.cast(others, tf.float32), tf.int64), others - 1)
+    rank = (tf.gather(self._rank, anchor) + tf.maximum(shift, 0)) % (others + 1)
+    return tf.gather(self._order, tf.gather(self._starts, label) + rank)
+
+  def _gather(self, indices):
+    return to_float(tf.gather(self._images, indices))

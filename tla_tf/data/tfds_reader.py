@@ -1,0 +1,46 @@
+"""Reading a data set through TensorFlow Datasets."""
+
+import numpy as np
+
+from tla_tf.data.image_data import ImageData
+from tla_tf.errors import InputError
+
+
+def read(name, data_dir=None):
+  """Reads the train and test parts of an image classification data set.
+
+  Args:
+    name: its TFDS name.
+    data_dir: TFDS's data folder; None for its default. A data set that is
+      not prepared there is downloaded.
+
+  Returns:
+    Two `ImageData`, train and test.
+
+  Raises:
+    InputError: if it is neither prepared nor can be downloaded.
+  """
+  import tensorflow_datasets as tfds
+
+  builder = tfds.builder(name, data_dir=data_dir)
+  try:
+    builder.download_and_prepare()
+  except Exception as error:  # TFDS lets through whatever its download library raises.
+    first_line = (str(error).strip().splitlines() or ["unknown"])[0][:200]
+    raise InputError(f"TFDS could not prepare {name!r} ({type(error).__name__}: {first_line}); "
+                     "check the network, or give --data_dir with the data set's files.") from error
+  names = tuple(builder.info.features["label"].names)
+  parts = []
+  for part in ("train", "test"):
+    records = builder.as_data_source(split=part) if _random_access(builder) else tfds.as_numpy(
+      builder.as_dataset(split=part))
+    pairs = [(record["image"], record["label"]) for record in records]
+    images, labels = (np.stack(column) for column in zip(*pairs))
+    parts.append(ImageData(images, labels, names, source=f"{name} ({part}, TFDS)"))
+  return parts
+
+
+def _random_access(builder):
+  """Whether the prepared files can be read in their stored order by index."""
+  file_format = builder.info.file_format
+  return file_format is not None and file_format.value == "array_record"

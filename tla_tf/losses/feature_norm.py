@@ -1,0 +1,28 @@
+"""Feature-norm decay.
+
+Source: Mao et al. 2019, Equation 1 (`l2`); the authors' code (`mean_square`).
+"""
+
+import tensorflow as tf
+
+from tla_tf.types import FeatureNorm
+
+# Floor below the root: the gradient of a norm at 0 is undefined.
+_SQUARED_NORM_FLOOR = 1e-12
+
+
+def feature_norm(embeddings, kind=FeatureNorm.MEAN_SQUARE):
+  """Size of several embeddings, summed over them.
+
+  Args:
+    embeddings: a list of float32 [n, d]: anchor, positive, negative.
+    kind: `mean_square`, the mean over batch and features of the squares
+      (code), or `l2`, the mean over the batch of the L2 norms (paper).
+
+  Returns:
+    A float32 scalar.
+  """
+  if FeatureNorm(kind) is FeatureNorm.MEAN_SQUARE:
+    return tf.add_n([tf.reduce_mean(tf.square(e)) for e in embeddings])
+  norms = [tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(e), -1), _SQUARED_NORM_FLOOR)) for e in embeddings]
+  return tf.add_n([tf.reduce_mean(n) for n in norms])

@@ -1,0 +1,21 @@
+"""Weight decay as a loss term, over kernels and matrices only."""
+
+import tensorflow as tf
+
+
+def decayed(variables):
+  """The variables that decay: kernels, no biases, no batch normalisation."""
+  return [v for v in variables if v.name.endswith("kernel")]
+
+
+def weight_decay(variables):
+  """Sum of half the squared L2 norms of the kernels among `variables`.
+
+  Args:
+    variables: Keras variables.
+
+  Returns:
+    A float32 scalar, 0 when there is no kernel.
+  """
+  terms = [tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in decayed(variables)]
+  return tf.add_n(terms) if terms else tf.constant(0.0)

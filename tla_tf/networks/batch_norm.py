@@ -1,0 +1,101 @@
+"""Batch normalisation that keeps one set of statistics per branch.
+
+One forward pass over several images of a triplet, concatenated on the batch
+axis, must equal one pass each. `branches(k)` says how many equal parts the
+batch has; each part is normalised by its own statistics, and the moving
+averages are updated part by part, in order, as separate passes would. Outside
+the scope there is one branch: ordinary batch normalisation.
+"""
+
+import contextlib
+import threading
+
+import keras
+import tensorflow as tf
+
+
+class _Scope(threading.local):
+  count = 1
+  update = True
+
+
+_SCOPE = _Scope()
+
+
+@contextlib.contextmanager
+def branches(count=1, update_moving_averages=True):
+  """Sets the number of branches for the calls inside the scope.
+
+  Args:
+    count: number of equal parts of the batch axis.
+    update_moving_averages: False leaves the moving averages alone, for an
+      attack that looks at the network in training mode.
+  """
+  before = _SCOPE.count, _SCOPE.update
+  _SCOPE.count, _SCOPE.update = count, update_moving_averages
+  try:
+    yield
+  finally:
+    _SCOPE.count, _SCOPE.update = before
+
+
+@keras.saving.register_keras_serializable(package="tla_tf")
+class BranchBatchNormalization(keras.layers.Layer):
+  """Batch normalisation over the last axis, branch by branch.
+
+  As in the authors' code: scale and centre, decay 0.9, epsilon 0.001; the
+  moving variance averages *unbiased* batch variances, as TF1's fused kernel
+  computes them.
+
+  Args:
+    momentum: decay of the moving averages.
+    epsilon: added to the variance.
+    **kwargs: as in `keras.layers.Layer`.
+  """
+
+  def __init__(self, momentum=0.9, epsilon=1e-3, **kwargs):
+    super().__init__(**kwargs)
+    self.momentum = momentum
+    self.epsilon = epsilon
+
+  def build(self, input_shape):
+    def weight(name, initializer, trainable):
+      return self.add_weight(name=name, shape=(input_shape[-1],), initializer=initializer,
+                             trainable=trainable, aggregation="mean")
+
+    self.gamma = weight("gamma", "ones", True)
+    self.beta = weight("beta", "zeros", True)
+    self.moving_mean = weight("moving_mean", "zeros", False)
+    self.moving_variance = weight("moving_variance", "ones", False)
+
+  def call(self, inputs, training=False):
+    gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+    if not training:
+      scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
+      return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
+    parts = tf.split(inputs, _SCOPE.count) if _SCOPE.count > 1 else [inputs]
+    normalise = self._fused if inputs.shape.rank == 4 else self._plain
+    outputs, means, variances = zip(*[normalise(part, gamma, beta) for part in parts])
+    if _SCOPE.update:
+      self._update(self.moving_mean, means)
+      self._update(self.moving_variance, variances)
+    return tf.concat(outputs, 0) if len(outputs) > 1 else outputs[0]
+
+  def _fused(self, inputs, gamma, beta):
+    return tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon, is_training=True)
+
+  def _plain(self, inputs, gamma, beta):
+    mean, variance = tf.nn.moments(inputs, list(range(inputs.shape.rank - 1)))
+    scale = gamma * tf.math.rsqrt(variance + self.epsilon)
+    count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], inputs.dtype)
+    unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
+    return inputs * scale + (beta - mean * scale), mean, unbiased
+
+  def _update(self, variable, batch_values):
+    value = tf.convert_to_tensor(variable)
+    for batch_value in batch_values:
+      value = value * self.momentum + tf.stop_gradient(batch_value) * (1.0 - self.momentum)
+    variable.assign(value)
+
+  def get_config(self):
+    return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}

@@ -1,0 +1,62 @@
+"""Calling a network: several roles in one pass, or logits alone."""
+
+import keras
+import tensorflow as tf
+
+from tla_tf.networks.batch_norm import branches
+
+
+def _mixes_branches(network):
+  """Whether a layer of another library pools statistics over the whole batch."""
+  return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers())  # noqa: SLF001
+
+
+def forward_branches(network, images, training):
+  """Passes the images of several roles through a network.
+
+  One pass over the concatenated images; batch normalisation of ours keeps the
+  roles apart. A network with Keras's own batch normalisation, which would mix
+  them, is called once per role instead: the result is the same, only slower.
+
+  Args:
+    network: maps images to {"embedding", "logits"}.
+    images: dict from role to float32 [n, ...], all of one size, in the order
+      in which moving averages are to be updated.
+    training: whether batch statistics are used.
+
+  Returns:
+    Dict from role to {"embedding", "logits"}.
+  """
+  if len(images) == 1 or _mixes_branches(network):
+    return {role: network(x, training=training) for role, x in images.items()}
+  with branches(len(images)):
+    outputs = network(tf.concat(list(images.values()), 0), training=training)
+  parts = {name: tf.split(value, len(images)) for name, value in outputs.items()}
+  return {role: {name: parts[name][i] for name in parts} for i, role in enumerate(images)}
+
+
+def logits_function(network, training=False):
+  """The function images -> logits that attacks differentiate.
+
+  Args:
+    network: a callable that returns logits or a dict with "logits".
+    training: look at the network in training mode; the moving averages of
+      our batch normalisation do not move.
+
+  Returns:
+    A function from float32 [n, ...] to float32 [n, classes].
+  """
+  def logits(images):
+    if not isinstance(network, keras.Model):
+      outputs = network(images)
+    else:
+      with branches(1, update_moving_averages=False):
+        outputs = network(images, training=training)
+    return outputs["logits"] if isinstance(outputs, dict) else outputs
+
+  return logits
+
+
+def has_foreign_statistics(network):
+  """Whether training-mode calls would move statistics that we cannot hold."""
+  return isinstance(network, keras.Model) and _mixes_branches(network)

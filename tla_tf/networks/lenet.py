@@ -1,0 +1,32 @@
+"""The authors' LeNet with batch normalisation for MNIST (paper, Table 1)."""
+
+import keras
+
+from tla_tf.networks.blocks import AuthorsBlocks
+
+
+def lenet(input_shape, num_classes, seed=0, width=32):
+  """Two pairs of 3x3 convolutions, each max-pooled; FC, FC classes.
+
+  Args:
+    input_shape: (height, width, channels).
+    num_classes: number of classes.
+    seed: seed of the initial weights.
+    width: filters of the first convolution; the others have 2, 4 and 8 times
+      as many, the embedding 32 times as many entries.
+
+  Returns:
+    See `networks.build`. The embedding is taken after ReLU.
+  """
+  blocks = AuthorsBlocks(seed)
+  images = keras.Input(input_shape, name="images")
+  x = blocks.conv_unit(images, width, "conv1")
+  x = blocks.conv_unit(x, 2 * width, "conv2")
+  x = keras.layers.MaxPooling2D(2, padding="same", name="pool1")(x)
+  x = blocks.conv_unit(x, 4 * width, "conv3")
+  x = blocks.conv_unit(x, 8 * width, "conv4")
+  x = keras.layers.MaxPooling2D(2, padding="same", name="pool2")(x)
+  x = keras.layers.Flatten(name="flatten")(x)
+  embedding = blocks.dense_unit(x, 32 * width, "fc1", activation_name="embedding")
+  logits = blocks.dense(embedding, num_classes, "logits")
+  return keras.Model(images, {"embedding": embedding, "logits": logits}, name="lenet")

@@ -1,0 +1,78 @@
+"""Choosing the negative of each anchor in a pool of embeddings.
+
+Source: Mao et al. 2019, Section 4, "Negative Sample Selection". The authors'
+code multiplies the similarities of the own class by 0; here the own class is
+excluded.
+"""
+
+import tensorflow as tf
+
+from tla_tf.ops import distances, seeds
+
+
+def similarity_scores(anchors, pool, anchor_labels, pool_labels):
+  """Signed cosine similarities, -inf where the classes are the same.
+
+  Args:
+    anchors: float32 [n, d].
+    pool: float32 [m, d].
+    anchor_labels: integer [n].
+    pool_labels: integer [m].
+
+  Returns:
+    float32 [n, m].
+  """
+  scores = distances.pairwise_cosine_similarity(anchors, pool)
+  same = anchor_labels[:, None] == tf.cast(pool_labels, anchor_labels.dtype)[None, :]
+  return tf.where(same, tf.constant(float("-inf"), scores.dtype), scores)
+
+
+def nearest_negative(anchors, pool, anchor_labels, pool_labels):
+  """Index in the pool of the nearest image of another class.
+
+  Where the pool holds no other class, the index is 0.
+
+  Returns:
+    int32 [n].
+  """
+  scores = similarity_scores(anchors, pool, anchor_labels, pool_labels)
+  return tf.argmax(scores, axis=1, output_type=tf.int32)
+
+
+def random_negative(anchor_labels, pool_labels, key, other_class=True):
+  """Index in the pool of a random image.
+
+  Args:
+    anchor_labels: integer [n].
+    pool_labels: integer [m].
+    key: int32 [2].
+    other_class: leave out the anchor's class (paper); False draws from any
+      class (authors' code).
+
+  Returns:
+    int32 [n].
+  """
+  draws = seeds.uniform([tf.size(anchor_labels), tf.size(pool_labels)], key)
+  if other_class:
+    same = anchor_labels[:, None] == tf.cast(pool_labels, anchor_labels.dtype)[None, :]
+    draws = tf.where(same, -1.0, draws)
+  return tf.argmax(draws, axis=1, output_type=tf.int32)
+
+
+def random_classmate(labels, key):
+  """For each image of a batch, the index of another image of its class.
+
+  An image that is alone in its class gets its own index.
+
+  Args:
+    labels: integer [n].
+    key: int32 [2].
+
+  Returns:
+    int32 [n].
+  """
+  count = tf.size(labels)
+  draws = seeds.uniform([count, count], key)
+  same = labels[:, None] == labels[None, :]
+  itself = tf.eye(count, dtype=tf.bool)
+  return tf.argmax(tf.where(itself, -0.5, tf.where(same, draws, -1.0)), axis=1, output_type=tf.int32)

@@ -1,0 +1,97 @@
+"""Randomness as a pure function of (seed, path).
+
+A *key* is an int32 tensor of shape [2] as stateless operations take it. Keys
+are folded, never advanced, so that a resumed run draws what an uninterrupted
+one would. The generator is always Philox: the same draw with and without XLA.
+"""
+
+import hashlib
+
+import tensorflow as tf
+
+_ALGORITHM = "philox"
+
+
+def derive(seed, *path):
+  """Derives an independent seed from a seed and a path of names and numbers.
+
+  Args:
+    seed: a whole number.
+    *path: strings or whole numbers.
+
+  Returns:
+    A Python int in [0, 2**31).
+  """
+  text = "/".join(str(part) for part in (seed, *path))
+  return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def key(seed, *path):
+  """The key of a seed and a path: int32 tensor of shape [2]."""
+  return tf.constant([derive(seed, *path), derive(seed, *path, "second")], tf.int32)
+
+
+def fold(key_, value):
+  """A new key from a key and a whole number (a step, a replica id)."""
+  value = tf.cast(value, tf.int32)
+  return tf.random.experimental.stateless_fold_in(key_, value, alg=_ALGORITHM)
+
+
+def example_keys(key_, example_ids):
+  """One key an example, whatever batch the example is in.
+
+  Args:
+    key_: int32 [2].
+    example_ids: int32 [n], for instance positions in the test set.
+
+  Returns:
+    int32 [n, 2].
+  """
+  return tf.map_fn(lambda i: fold(key_, i), tf.cast(example_ids, tf.int32),
+                   fn_output_signature=tf.TensorSpec([2], tf.int32))
+
+
+def uniform(shape, key_, low=0.0, high=1.0):
+  """Uniform float32 draws in [low, high).
+
+  Args:
+    shape: [n, ...].
+    key_: int32 [2], one key for the batch, or [n, 2], one an example.
+    low: lower end, a number or scalar tensor.
+    high: upper end.
+
+  Returns:
+    float32 of the given shape.
+  """
+  def draw(shape, key_):
+    unit = tf.random.stateless_uniform(shape, key_, alg=_ALGORITHM)
+    return low + unit * (high - low)
+
+  key_ = tf.convert_to_tensor(key_)
+  if key_.shape.rank == 1:
+    return draw(shape, key_)
+  shape = tf.convert_to_tensor(shape)
+  return tf.map_fn(lambda k: draw(shape[1:], k), key_, fn_output_signature=tf.float32)
+
+
+def permuted(positions, key_, size):
+  """Entries of a seeded endless sequence of permutations of range(size).
+
+  Position p belongs to pass p // size; each pass is its own permutation, made
+  without storing it.
+
+  Args:
+    positions: int64 [n], at least 0.
+    key_: int32 [2].
+    size: number of entries of one permutation.
+
+  Returns:
+    int64 [n] in [0, size).
+  """
+  positions = tf.cast(positions, tf.int64)
+  size = tf.cast(size, tf.int64)
+  passes = tf.cast(positions // size, tf.int32)
+  count = tf.size(positions)
+  seed = tf.concat([tf.tile(key_[None], [count, 1]), passes[:, None]], axis=1)
+  return tf.raw_ops.RandomIndexShuffle(
+    index=positions % size, seed=seed, max_index=tf.fill([count], size - 1), rounds=4)

@@ -1,0 +1,114 @@
+"""Named choices and named roles, shared by every package. No TensorFlow here."""
+
+import enum
+
+
+class _Choice(str, enum.Enum):
+  """A string enum whose members print as their values."""
+
+  def __str__(self):
+    return self.value
+
+
+class Method(_Choice):
+  """Training method (paper, Section 5)."""
+
+  UM = "um"
+  AT = "at"
+  ALP = "alp"
+  TLA = "tla"
+  TLA_RN = "tla_rn"
+  TLA_SA = "tla_sa"
+
+
+class Objective(_Choice):
+  """What a gradient attack increases."""
+
+  CROSS_ENTROPY = "cross_entropy"
+  MARGIN = "margin"
+
+
+class MomentumRule(_Choice):
+  """How an attack accumulates gradients.
+
+  `NORMALIZED` is Dong et al. 2018 (each gradient divided by its mean absolute
+  value); `AVERAGED` is the authors' code (g <- m g + (1 - m) g_t).
+  """
+
+  NORMALIZED = "normalized"
+  AVERAGED = "averaged"
+
+
+class PassMode(_Choice):
+  """Which batch statistics the attack inside a training step sees."""
+
+  INFERENCE = "inference"
+  TRAINING = "training"
+
+
+class Distance(_Choice):
+  """Distance between embeddings."""
+
+  ANGULAR = "angular"
+  SQUARED_EUCLIDEAN = "squared_euclidean"
+  SYMMETRISED_KL = "symmetrised_kl"
+
+
+class FeatureNorm(_Choice):
+  """Feature-norm decay: the code's mean of squares or the paper's L2 norms."""
+
+  MEAN_SQUARE = "mean_square"
+  L2 = "l2"
+
+
+class Positives(_Choice):
+  """Which positives the triplet terms use."""
+
+  CLASSMATE = "classmate"
+  TWIN = "twin"
+  BOTH = "both"
+
+
+class Negatives(_Choice):
+  """How the negative is picked from the pool."""
+
+  NEAREST = "nearest"
+  RANDOM = "random"
+  AUTHORS_RANDOM = "authors_random"
+
+
+class PairingTarget(_Choice):
+  """What adversarial and clean images are paired on."""
+
+  LOGITS = "logits"
+  EMBEDDING = "embedding"
+
+
+class DataSource(_Choice):
+  """Where images come from."""
+
+  AUTO = "auto"
+  FILES = "files"
+  TFDS = "tfds"
+
+
+class Jit(_Choice):
+  """Whether XLA compiles the training step and the attacks."""
+
+  AUTO = "auto"
+  ON = "on"
+  OFF = "off"
+
+
+class Role:
+  """Names of the images of a triplet; the authors' names in brackets."""
+
+  TWIN = "twin"  # the anchor's own clean image [A]
+  ADVERSARIAL = "adversarial"  # the attacked anchor [A']
+  NEGATIVE = "negative"  # an image of another class [B]
+  POSITIVE = "positive"  # another image of the anchor's class [A1]
+
+
+def values(choice):
+  """The values of a choice, in order, as a list of strings."""
+  return [member.value for member in choice]

@@ -1,10 +1,17 @@
-"""The one exception that means "the input is wrong, and the message says how"."""
+"""Exceptions whose message is for the person at the terminal."""
 
 
-class InputError(ValueError):
-  """Raised for a wrong argument, file, folder or flag value.
+class ToolError(Exception):
+  """A failure that its one-sentence message explains.
 
-  Its message is one sentence that names the thing and the remedy. The
-  command-line tools print it without a traceback and exit with status 1;
-  library users may catch it as a `ValueError`.
+  The command-line tools print the message without a traceback and exit with
+  status 1.
   """
+
+
+class InputError(ToolError, ValueError):
+  """A wrong argument, file, folder or flag value; the message names the remedy."""
+
+
+class DivergedError(ToolError, RuntimeError):
+  """Training stopped because a loss or a weight is no longer finite."""

@@ -34,6 +34,8 @@ class GradientSearch:
     self._forward = logits_function(network)
     self._jit = resolve_jit(jit, network)
     self._functions = {}
+    # Apart from the loop: drawing by example is a loop over examples, which XLA would crawl through.
+    self._random_start = tf.function(self.ball.random_start, reduce_retracing=True, autograph=False)
 
   def run(self, images, labels, key, config, label_smoothing=0.0, start=None, record=True):
     """Runs the loop with the numbers of an `AttackConfig`.
@@ -52,7 +54,7 @@ class GradientSearch:
     """
     epsilon = tf.constant(config.epsilon, tf.float32)
     if start is None:
-      start = self.ball.random_start(images, epsilon, key) if config.random_start else images
+      start = self._random_start(images, epsilon, key) if config.random_start else images
     function = self._function(images.shape[1:], record)
     return function(images, labels, start, epsilon, *(
       tf.constant(value, dtype) for value, dtype in (

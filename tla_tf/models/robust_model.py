@@ -179,7 +179,7 @@ class RobustModel(keras.Model):
   def train_step(self, data):
     """One step on a stream batch or on `(images, labels)`; see the class."""
     self.trace_count += 1
-    seed = self._step_seed(self.optimizer.iterations)
+    seed = self.step_seed(self.optimizer.iterations)
     batch = self.complete_batch(data, seed)
     chosen = {role: (tf.stop_gradient(x), y) for role, (x, y) in self.step_images(batch, seed).items()}
     images = {role: x for role, (x, _) in chosen.items()}
@@ -253,10 +253,11 @@ class RobustModel(keras.Model):
       data: as in `complete_batch`.
       step: the number of the step.
     """
-    seed = self._step_seed(step)
+    seed = self.step_seed(step)
     return {role: x for role, (x, _) in self.step_images(self.complete_batch(data, seed), seed).items()}
 
-  def _step_seed(self, step):
+  def step_seed(self, step):
+    """Key int32 [2] of a step, different on every replica."""
     key = seeds.fold(seeds.key(self.seed, "step"), tf.convert_to_tensor(step))
     context = tf.distribute.get_replica_context()
     replica = context.replica_id_in_sync_group if context and context.num_replicas_in_sync > 1 else 0

@@ -37,6 +37,7 @@ def fold(key_, value):
   return tf.random.experimental.stateless_fold_in(key_, value, alg=_ALGORITHM)
 
 
+@tf.function(input_signature=[tf.TensorSpec([2], tf.int32), tf.TensorSpec([None], tf.int32)], autograph=False)
 def example_keys(key_, example_ids):
   """One key an example, whatever batch the example is in.
 
@@ -47,7 +48,7 @@ def example_keys(key_, example_ids):
   Returns:
     int32 [n, 2].
   """
-  return tf.map_fn(lambda i: fold(key_, i), tf.cast(example_ids, tf.int32),
+  return tf.map_fn(lambda i: fold(key_, i), example_ids,
                    fn_output_signature=tf.TensorSpec([2], tf.int32))
 
 

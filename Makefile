@@ -1,0 +1,62 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUNS ?= runs/demo
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+NPM_STAMP := node_modules/.installed
+# CPU-only machines are the reference: results must not depend on a GPU being there.
+QUIET := TF_CPP_MIN_LOG_LEVEL=2
+
+.PHONY: demo install test test-slow lint bench bazel-file clean
+
+demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge them, export one
+	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
+	$(BIN)/tla-train-digits --method=at --output_dir=$(RUNS)/at
+	$(BIN)/tla-train-digits --method=tla --output_dir=$(RUNS)/tla
+	$(BIN)/tla-evaluate --run_dir=$(RUNS)/um $(RUNS)/at $(RUNS)/tla --suite=quick --compare_dir=$(RUNS)
+	test -d $(RUNS)/tla/saved_model || $(BIN)/tla-export --run_dir=$(RUNS)/tla
+	@echo
+	@echo "Done. Look at:"
+	@echo "  table        $(RUNS)/table.md"
+	@echo "  figures      $(RUNS)/robust_accuracy.png, $(RUNS)/*/figures/"
+	@echo "  TensorBoard  $(BIN)/tensorboard --logdir $(RUNS)"
+	@echo "  SavedModel   $(RUNS)/tla/saved_model"
+
+install: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@
+
+$(NPM_STAMP): package.json
+	npm install --no-audit --no-fund --silent
+	@touch $@
+
+test: $(DEV_STAMP) $(NPM_STAMP)  ## lint and all tests that are not slow
+	$(BIN)/ruff check .
+	$(QUIET) $(BIN)/python -m pytest
+
+test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
+	$(QUIET) $(BIN)/python -m pytest -m slow
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+
+bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox and the bare passes
+	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/training_step.py
+
+bazel-file: $(DEV_STAMP)  ## write BUILD anew after adding a module or a test
+	$(BIN)/python tests/build_file.py
+
+clean:
+	rm -rf $(VENV) node_modules build *.egg-info

@@ -1,0 +1,86 @@
+"""A TLA step against an AT step, and one pass against separate passes.
+
+  python benchmarks/training_step.py
+
+MNIST's published setting: PGD-40, batch 50, pool 50, Adam. `from the stream`
+feeds the step from the seeded stream instead of one constant batch.
+"""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from side_by_side import measure, report
+
+from tla_tf import data, networks, published
+from tla_tf.training import build_model
+
+
+def random_data(count):
+  """Noise in MNIST's shape: the time of a step does not depend on its content."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
+  return data.ImageData(images, rng.integers(0, 10, count), tuple("0123456789"))
+
+
+def step(method, network, batches):
+  """A function that runs one training step on the next batch."""
+  config = published.setting("mnist", method, network).replace(attack_mode="inference")
+  model, _ = build_model(config, (28, 28, 1), 10)
+  model.make_train_function()
+  iterator = iter(batches)
+  return lambda: float(model.train_function(iterator)["loss"])
+
+
+def forward_and_backward(name, together):
+  """Triplet gradients by one concatenated pass or by one pass a role."""
+  network = networks.build(name, (28, 28, 1), 10, seed=1)
+  rng = np.random.default_rng(0)
+  images = {role: tf.constant(rng.random((50, 28, 28, 1)), tf.float32) for role in ("adversarial", "negative", "positive")}
+
+  @tf.function(jit_compile=networks.prefers_xla(network), autograph=False)
+  def run():
+    with tf.GradientTape() as tape:
+      if together:
+        outputs = networks.forward_branches(network, images, training=True)
+      else:
+        outputs = {role: network(x, training=True) for role, x in images.items()}
+      loss = tf.add_n([tf.reduce_sum(o["logits"]) + tf.reduce_sum(o["embedding"]) for o in outputs.values()])
+    return tf.add_n([tf.reduce_sum(g) for g in tape.gradient(loss, network.trainable_variables)])
+
+  return run
+
+
+def compare(network, repeats):
+  """Measures one network; returns whether the requirements hold."""
+  config = published.setting("mnist", "tla", network)
+  stream = data.BatchStream(random_data(5000), config.batch_size, 0, True, config.negative_pool_size)
+  constant = tf.data.Dataset.from_tensors(stream.batch(tf.constant(0))).cache().repeat()
+  seconds = measure({
+    "AT": step("at", network, constant),
+    "TLA": step("tla", network, constant),
+    "ALP": step("alp", network, constant),
+    "UM": step("um", network, constant),
+    "TLA from the stream": step("tla", network, stream.dataset(0, 100_000)),
+  }, repeats)
+  good = report(f"training step, {network}", seconds, "AT", [("TLA", "at most", 1.25)])
+  passes = measure({"one pass": forward_and_backward(network, True),
+                    "separate passes": forward_and_backward(network, False)}, 3 * repeats)
+  return report(f"three roles, {network}", passes, "separate passes", [("one pass", "at most", 1.05)]) and good
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--repeats", type=int, default=15)
+  repeats = parser.parse_args().repeats
+  good = compare("mlp", repeats)
+  good &= compare("lenet", max(3, repeats // 5))
+  sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,50 @@
+"""Package tla_tf: library and console scripts."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_VERSION = re.search(r'__version__ = "([^"]+)"', (_ROOT / "tla_tf/__init__.py").read_text())[1]
+
+setuptools.setup(
+  name="tla_tf",
+  version=_VERSION,
+  description="Adversarial robustness by metric learning (TLA), on TensorFlow 2 and Keras 3",
+  long_description=(_ROOT / "README.md").read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.10",
+  packages=setuptools.find_packages(include=["tla_tf", "tla_tf.*"]),
+  install_requires=[
+    "absl-py>=2.0",
+    "importlib_resources",  # tensorflow-datasets imports it without requiring it everywhere
+    "keras>=3.10,<4",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+    "rich>=13",
+    "scikit-learn>=1.4",
+    "tensorboard>=2.18",
+    "tensorflow>=2.18",
+    "tensorflow-datasets>=4.9.7",
+  ],
+  extras_require={
+    "gpu": ["tensorflow[and-cuda]>=2.18"],
+    "dev": [
+      "cleverhans>=4.0",
+      "foolbox>=3.3.4",
+      "hypothesis>=6.100",
+      "pytest>=8",
+      "ruff>=0.6",
+    ],
+  },
+  entry_points={
+    "console_scripts": [
+      "tla-train-digits = tla_tf.binaries.train_digits:run",
+      "tla-train-mnist = tla_tf.binaries.train_mnist:run",
+      "tla-evaluate = tla_tf.binaries.evaluate:run",
+      "tla-export = tla_tf.binaries.export:run",
+    ],
+  },
+)

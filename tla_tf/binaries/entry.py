@@ -1,0 +1,98 @@
+"""What every command-line tool does around its work: flags, errors, exit codes."""
+
+import os
+import pathlib
+import sys
+import tempfile
+import warnings
+
+from absl import app, flags, logging
+
+from tla_tf.errors import InputError, ToolError
+
+
+def run(main):
+  """Parses the command line, runs `main`, and exits.
+
+  A `ToolError` ends with its one sentence on standard error and status 1; a
+  wrong flag ends with absl's message and status 1; Ctrl-C with status 130.
+
+  Args:
+    main: function of the remaining arguments.
+  """
+  name = f"tla-{pathlib.Path(sys.modules['__main__'].__file__ or sys.argv[0]).stem.replace('_', '-')}"
+  name = pathlib.Path(sys.argv[0]).name if pathlib.Path(sys.argv[0]).name.startswith("tla-") else name
+
+  def guarded(argv):
+    try:
+      return main(argv[1:])
+    except ToolError as error:
+      print(f"{name}: error: {error}", file=sys.stderr)
+      return 1
+    except KeyboardInterrupt:
+      print(f"{name}: interrupted", file=sys.stderr)
+      return 130
+
+  app.run(guarded)
+
+
+def load_tensorflow():
+  """Imports TensorFlow without the chatter of its C++ libraries.
+
+  They write to the process's standard error before any log level applies. If
+  the import fails, what they wrote is shown.
+  """
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  warnings.filterwarnings("ignore", category=UserWarning, module="keras")
+  sys.stderr.flush()
+  terminal = os.dup(2)
+  with tempfile.TemporaryFile() as chatter:
+    os.dup2(chatter.fileno(), 2)
+    try:
+      import tensorflow as tf
+
+      tf.config.list_logical_devices()
+    except BaseException:
+      chatter.seek(0)
+      os.write(terminal, chatter.read())
+      raise
+    finally:
+      os.dup2(terminal, 2)
+      os.close(terminal)
+  # TensorFlow's Python code logs through absl, too, and resets its level.
+  if flags.FLAGS["verbosity"].using_default_value:
+    logging.set_verbosity(logging.WARNING)
+
+
+class _FractionParser(flags.ArgumentParser):
+  """Numbers and fractions of whole numbers: 0.03, 8/255."""
+
+  syntactic_help = "a number or a fraction such as 8/255"
+
+  def parse(self, argument):
+    if isinstance(argument, (int, float)):
+      return float(argument)
+    numerator, slash, denominator = argument.partition("/")
+    try:
+      return float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+      raise ValueError(f"expected a number or a fraction such as 8/255, got {argument!r}") from None
+
+  def flag_type(self):
+    return "float"
+
+
+def define_fraction(name, default, help_):
+  """Defines a flag that takes 0.03 as well as 8/255."""
+  return flags.DEFINE(_FractionParser(), name, default, help_, serializer=flags.ArgumentSerializer())
+
+
+def define_choice(name, default, choice, help_):
+  """Defines a flag whose values are those of a `types` choice."""
+  return flags.DEFINE_enum(name, default, [member.value for member in choice], help_)
+
+
+def refuse_arguments(argv):
+  """Raises InputError if arguments are left that are no flags."""
+  if argv:
+    raise InputError(f"Unexpected argument {argv[0]!r}: flags begin with --.")

@@ -1,0 +1,98 @@
+"""tla-evaluate: judges one or several trained runs under a suite of attacks.
+
+Example:
+  tla-evaluate --run_dir=runs/tla --suite=table1 --num_examples=1000
+  tla-evaluate --run_dir=runs/um runs/at runs/tla --suite=quick
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from tla_tf.binaries import entry
+from tla_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
+flags.DEFINE_enum("suite", "quick", ["quick", "table1"], "quick: FGSM, PGD, 20-restart PGD; table1: the white-box "
+                  "attacks of the paper's Table 1 with its steps (digits: ours, scaled down).")
+flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
+entry.define_fraction("epsilon", None, "Replaces the suite's epsilon; step sizes scale with it.")
+flags.DEFINE_string("checkpoint", "best", "best (by held-out robust accuracy), last, or a step.")
+flags.DEFINE_string("data_dir", None, "Folder of the data set's files; by default that of the training.")
+flags.DEFINE_integer("seed", 0, "Seed of random starts.", lower_bound=0)
+flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)
+flags.DEFINE_string("compare_dir", None, "Folder for the table (table.md) and the figure "
+                    "(robust_accuracy.png) of all runs.")
+flags.mark_flag_as_required("run_dir")
+
+
+def main(argv):
+  """Evaluates every run, writes its results, prints one table."""
+  if FLAGS.epsilon is not None and not 0 <= FLAGS.epsilon <= 1:
+    raise InputError(f"--epsilon: expected a number in [0, 1], got {FLAGS.epsilon:g}; 8 of 255 is 8/255.")
+  entry.load_tensorflow()
+  from tla_tf import evaluation
+
+  results, dataset, count = {}, None, None
+  for run_dir in [FLAGS.run_dir, *argv]:
+    result, dataset = _evaluate(run_dir)
+    count = result["clean"]["num_examples"]
+    results[os.path.basename(os.path.normpath(run_dir))] = result
+  evaluation.print_table(results, f"Accuracy on {count} test images of {dataset}, suite {FLAGS.suite}")
+  if FLAGS.compare_dir:
+    _compare(results, pathlib.Path(FLAGS.compare_dir))
+
+
+def _compare(results, folder):
+  """Writes the table and the figure of all runs."""
+  from tla_tf import evaluation, reporting
+  from tla_tf.persistence import atomic
+
+  figure = reporting.robust_accuracy(results, folder / "robust_accuracy.png", "accuracy in %")
+  atomic.write_text(folder / "table.md", evaluation.markdown_table(results))
+  print(f"table        {folder / 'table.md'}\nfigure       {figure}")
+
+
+def _evaluate(run_dir):
+  """Judges one run; writes evaluation.json, evaluation.md and figures."""
+  from tla_tf import evaluation, reporting
+  from tla_tf.evaluation import run_evaluation
+  from tla_tf.persistence import RunFolder, atomic
+
+  folder = RunFolder.open(run_dir)
+  outcome = run_evaluation.evaluate_run(
+    folder, suite_name=FLAGS.suite, num_examples=FLAGS.num_examples, epsilon=FLAGS.epsilon,
+    checkpoint=FLAGS.checkpoint, data_dir=FLAGS.data_dir, seed=FLAGS.seed, batch_size=FLAGS.batch_size,
+    progress=_progress)
+  name = os.path.basename(os.path.normpath(run_dir))
+  atomic.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
+  atomic.write_text(folder.evaluation_table, evaluation.markdown_table({name: outcome.results}))
+  reporting.robust_accuracy({name: outcome.results}, folder.figures / "robust_accuracy.png",
+                            f"{name}: accuracy in %, epsilon {outcome.epsilon:g}")
+  if len(outcome.broken.images):
+    reporting.adversarial_examples(*outcome.broken, path=folder.figures / "adversarial_examples.png",
+                                   title=f"{name}: images that {outcome.attack} broke")
+  print(f"results      {folder.evaluation}")
+  return outcome.results, outcome.dataset
+
+
+def _progress(name, done, total, seconds_left):
+  if sys.stderr.isatty():
+    print(f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left", end="" if done < total else "\r\x1b[K",
+          file=sys.stderr, flush=True)
+  elif done == total:
+    print(f"{name}: done", file=sys.stderr)
+
+
+def run():
+  """Entry point of the console script."""
+  entry.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,66 @@
+"""Writing files and folders whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+
+from tla_tf.errors import InputError
+
+
+def write_text(path, text):
+  """Replaces a file in one step: readers see the old or the new content.
+
+  Raises:
+    InputError: if the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  try:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+      with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+      os.chmod(temporary, 0o644)
+      os.replace(temporary, path)
+    except BaseException:
+      with contextlib.suppress(OSError):
+        os.unlink(temporary)
+      raise
+  except OSError as error:
+    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+@contextlib.contextmanager
+def new_folder(path):
+  """Yields a temporary folder that becomes `path` when the body succeeds.
+
+  `path` must not exist; a failure leaves nothing behind.
+
+  Raises:
+    InputError: if the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  temporary = None
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    os.chmod(temporary, 0o755)
+    yield temporary
+    os.rename(temporary, path)
+  except OSError as error:
+    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+  finally:
+    if temporary and temporary.exists():
+      shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder):
+  """Removes what a killed writer left: hidden temporary entries of this module."""
+  for path in pathlib.Path(folder).glob(".*.*"):
+    if path.is_dir():
+      shutil.rmtree(path, ignore_errors=True)
+    else:
+      path.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""Checkpoints of a run: whole or absent, checked, the last few and the best.
+
+A checkpoint is a folder `step_000000500` with a `tf.train.Checkpoint` and a
+`meta.json` of step, metrics, variable shapes and file digests. It is written
+under another name and renamed, so that a kill at any moment leaves only whole
+checkpoints.
+"""
+
+import hashlib
+import json
+import pathlib
+import re
+import shutil
+
+import tensorflow as tf
+
+from tla_tf.errors import InputError
+from tla_tf.persistence import atomic
+from tla_tf.persistence.run_folder import read_json
+
+_PREFIX = "state"
+BEST_BY = "val_robust_accuracy"
+
+
+class CheckpointStore:
+  """The checkpoints of one folder.
+
+  Args:
+    folder: `checkpoints/` of a run.
+    keep: how many of the last checkpoints stay; the best one stays besides.
+  """
+
+  def __init__(self, folder, keep=2):
+    self._folder = pathlib.Path(folder)
+    self._keep = keep
+
+  def steps(self):
+    """Steps of the whole checkpoints, in increasing order."""
+    names = [re.fullmatch(r"step_(\d+)", path.name) for path in self._folder.glob("step_*")]
+    return sorted(int(match[1]) for match in names if match)
+
+  def last(self):
+    """Step of the last checkpoint, or None."""
+    return max(self.steps(), default=None)
+
+  def best(self):
+    """Step of the best checkpoint by held-out robust accuracy, or None.
+
+    The earliest of equally good ones.
+    """
+    scored = [(-self._meta(step)["metrics"].get(BEST_BY, -1.0), step) for step in self.steps()]
+    return min(scored)[1] if scored else None
+
+  def resolve(self, which):
+    """A step from "best", "last" or a step's number.
+
+    Raises:
+      InputError: if there is no such checkpoint.
+    """
+    steps = self.steps()
+    if not steps:
+      raise InputError(f"{self._folder}: holds no checkpoint yet; train longer or wait for the first one.")
+    if which in ("best", "last"):
+      return self.best() if which == "best" else steps[-1]
+    if not str(which).isdigit() or int(which) not in steps:
+      raise InputError(f"{self._folder}: no checkpoint {which!r}; there are 'best', 'last' and {steps}.")
+    return int(which)
+
+  def save(self, step, network, optimizer, metrics):
+    """Writes a checkpoint and removes those that are neither recent nor best.
+
+    Args:
+      step: steps done.
+      network: `keras.Model`.
+      optimizer: its optimiser.
+      metrics: dict of numbers; `val_robust_accuracy` decides which is best.
+    """
+    self._folder.mkdir(parents=True, exist_ok=True)
+    atomic.remove_leftovers(self._folder)
+    if self._path(step).exists():
+      shutil.rmtree(self._path(step))
+    with atomic.new_folder(self._path(step)) as temporary:
+      tf.train.Checkpoint(network=network, optimizer=optimizer).write(str(temporary / _PREFIX))
+      meta = {
+        "step": step, "metrics": metrics, "shapes": _shapes(network),
+        "files": {path.name: _digest(path) for path in sorted(temporary.iterdir())},
+      }
+      (temporary / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    self._prune()
+
+  def restore(self, step, network, optimizer=None):
+    """Loads a checkpoint into a network and, where given, its optimiser.
+
+    Raises:
+      InputError: if it is damaged or of another network.
+    """
+    path, meta = self._path(step), self._meta(step)
+    if meta["shapes"] != _shapes(network):
+      raise InputError(f"{path}: is a checkpoint of another network (its variables have other shapes).")
+    for name, digest in meta["files"].items():
+      if not (path / name).is_file() or _digest(path / name) != digest:
+        raise InputError(f"{path}: file {name} is missing or damaged; remove this folder to go back to an "
+                         "earlier checkpoint.")
+    parts = {"network": network} if optimizer is None else {"network": network, "optimizer": optimizer}
+    checkpoint = tf.train.Checkpoint(**parts)
+    try:
+      checkpoint.read(str(path / _PREFIX)).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+      raise InputError(f"{path}: does not fit this network and optimiser "
+                       f"({str(error).splitlines()[0][:120]}).") from None
+
+  def metrics(self, step):
+    """The metrics that a checkpoint was saved with."""
+    return self._meta(step)["metrics"]
+
+  def _path(self, step):
+    return self._folder / f"step_{step:09d}"
+
+  def _meta(self, step):
+    path = self._path(step) / "meta.json"
+    meta = read_json(path)
+    if not {"metrics", "shapes", "files"} <= set(meta):
+      raise InputError(f"{path}: damaged; remove its folder to go back to an earlier checkpoint.")
+    return meta
+
+  def _prune(self):
+    steps = self.steps()
+    stay = {*steps[-self._keep:], self.best()}
+    for step in steps:
+      if step not in stay:
+        shutil.rmtree(self._path(step), ignore_errors=True)
+
+
+def _shapes(network):
+  """Layer and variable names with shapes: what must agree to restore."""
+  return [[v.path, list(v.shape)] for v in network.variables]
+
+
+def _digest(path):
+  result = hashlib.sha256()
+  with open(path, "rb") as file:
+    while block := file.read(1 << 20):
+      result.update(block)
+  return result.hexdigest()

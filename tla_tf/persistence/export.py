@@ -1,0 +1,45 @@
+"""SavedModel export: loads in plain TensorFlow, without tla_tf."""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from tla_tf.errors import InputError
+from tla_tf.persistence import atomic
+
+
+def export_saved_model(network, image_shape, output):
+  """Writes a SavedModel with the endpoints `serve` and `embed`.
+
+  `serve` (also the default signature): images float32 [n, ...] in [0, 1] ->
+  {"logits" [n, classes], "probabilities" [n, classes], "label" int32 [n]}.
+  `embed`: images -> {"embedding" [n, d]}.
+
+  Args:
+    network: maps images to {"embedding", "logits"}.
+    image_shape: (height, width, channels).
+    output: the folder to make; must not exist.
+
+  Raises:
+    InputError: if it exists or cannot be written.
+  """
+  output = pathlib.Path(output)
+  if output.exists():
+    raise InputError(f"{output}: exists already; remove it or choose another --output.")
+  signature = [tf.TensorSpec([None, *image_shape], tf.float32, name="images")]
+
+  def serve(images):
+    logits = network(images, training=False)["logits"]
+    return {"logits": logits, "probabilities": tf.nn.softmax(logits),
+            "label": tf.argmax(logits, -1, output_type=tf.int32)}
+
+  def embed(images):
+    return {"embedding": network(images, training=False)["embedding"]}
+
+  archive = keras.export.ExportArchive()
+  archive.track(network)
+  archive.add_endpoint("serve", serve, input_signature=signature)
+  archive.add_endpoint("embed", embed, input_signature=signature)
+  with atomic.new_folder(output) as temporary:
+    archive.write_out(str(temporary), verbose=False)

@@ -1,0 +1,138 @@
+"""A run's folder: settings, checkpoints, logs and results under fixed names."""
+
+import json
+import os
+import pathlib
+
+from tla_tf.config import TrainingConfig
+from tla_tf.errors import InputError
+from tla_tf.persistence import atomic
+
+_FORMAT = 1
+
+
+class RunFolder:
+  """Paths and small files of one training run.
+
+  `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`,
+  `evaluation.json`, `evaluation.md`, `figures/`, `saved_model/`.
+
+  Args:
+    path: the folder; see `create` and `open`.
+  """
+
+  def __init__(self, path):
+    self.path = pathlib.Path(path)
+    self.checkpoints = self.path / "checkpoints"
+    self.tensorboard = self.path / "tensorboard"
+    self.figures = self.path / "figures"
+    self.evaluation = self.path / "evaluation.json"
+    self.evaluation_table = self.path / "evaluation.md"
+    self.saved_model = self.path / "saved_model"
+    self._config = self.path / "config.json"
+    self._metrics = self.path / "metrics.jsonl"
+
+  @classmethod
+  def create(cls, path):
+    """Opens a folder to train into: a new or empty one, or a run to go on with.
+
+    Returns:
+      (RunFolder, whether it holds a run already).
+
+    Raises:
+      InputError: if it is not a folder, holds something else, or cannot be
+        written.
+    """
+    folder = cls(path)
+    if folder.path.exists() and not folder.path.is_dir():
+      raise InputError(f"{path}: is a file, not a folder; choose another --output_dir.")
+    if folder._config.exists():
+      folder._require_writable()
+      return folder, True
+    if folder.path.exists() and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
+      raise InputError(f"{path}: holds files but no config.json, so it is no run folder; "
+                       "choose an empty or new --output_dir.")
+    try:
+      folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another --output_dir.") from error
+    folder._require_writable()
+    return folder, False
+
+  @classmethod
+  def open(cls, path):
+    """Opens the folder of a finished or running training.
+
+    Raises:
+      InputError: if it is not a run folder.
+    """
+    folder = cls(path)
+    if not folder.path.is_dir():
+      raise InputError(f"{path}: no such folder; give the --output_dir of a training run.")
+    if not folder._config.is_file():
+      raise InputError(f"{path}: not a run folder (no config.json); give the --output_dir of a training run.")
+    return folder
+
+  def _require_writable(self):
+    if not os.access(self.path, os.W_OK | os.X_OK):
+      raise InputError(f"{self.path}: cannot be written (permission denied); choose another --output_dir.")
+
+  def write_config(self, config, data_facts, versions):
+    """Writes `config.json`.
+
+    Args:
+      config: TrainingConfig.
+      data_facts: dict of "digest", "image_shape", "num_classes",
+        "class_names" and "data_dir".
+      versions: dict from package to version.
+    """
+    content = {"format": _FORMAT, "settings": config.to_dict(), "data": data_facts, "versions": versions}
+    atomic.write_text(self._config, json.dumps(content, indent=1) + "\n")
+
+  def read_config(self):
+    """Returns (TrainingConfig, data facts).
+
+    Raises:
+      InputError: if `config.json` is damaged or of another format.
+    """
+    content = read_json(self._config)
+    try:
+      if content["format"] != _FORMAT:
+        raise InputError(f"{self._config}: format {content['format']!r} is not {_FORMAT}; use the release that made it.")
+      data = {name: content["data"][name] for name in ("digest", "image_shape", "num_classes", "class_names", "data_dir")}
+      return TrainingConfig.from_dict(content["settings"]), data
+    except (KeyError, TypeError) as error:
+      raise InputError(f"{self._config}: damaged, {error} is missing or wrong; train again.") from None
+
+  def read_metrics(self, up_to=None):
+    """The lines of `metrics.jsonl` as dicts, those of steps <= up_to."""
+    if not self._metrics.exists():
+      return []
+    rows = []
+    for line in self._metrics.read_text(encoding="utf-8").splitlines():
+      try:
+        rows.append(json.loads(line))
+      except json.JSONDecodeError:
+        raise InputError(f"{self._metrics}: damaged line {len(rows) + 1}; remove it.") from None
+    return [row for row in rows if up_to is None or row["step"] <= up_to]
+
+  def write_metrics(self, rows):
+    """Replaces `metrics.jsonl`."""
+    atomic.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_json(path):
+  """Reads a JSON object.
+
+  Raises:
+    InputError: if the file is missing or not a JSON object.
+  """
+  try:
+    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+  except OSError as error:
+    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+  except (json.JSONDecodeError, UnicodeDecodeError):
+    raise InputError(f"{path}: damaged, not JSON.") from None
+  if not isinstance(content, dict):
+    raise InputError(f"{path}: damaged, not a JSON object.")
+  return content

@@ -1,0 +1,30 @@
+"""Saves a checkpoint at the end of every interval."""
+
+import keras
+import numpy as np
+
+from tla_tf.errors import DivergedError
+from tla_tf.training.guard import describe
+
+
+class Checkpointing(keras.callbacks.Callback):
+  """Saves network, optimiser and the interval's metrics.
+
+  Args:
+    store: CheckpointStore.
+    metrics: MetricsLog, called before this callback.
+  """
+
+  def __init__(self, store, metrics):
+    super().__init__()
+    self._store = store
+    self._metrics = metrics
+
+  def on_epoch_end(self, epoch, logs=None):
+    network, optimizer = self.model.network, self.model.optimizer
+    step = int(optimizer.iterations)
+    for variable in network.variables:
+      # The last step of an interval can spoil the weights after a finite loss.
+      if not np.all(np.isfinite(variable.numpy())):
+        raise DivergedError(describe(self._store, f"{variable.path} not finite after step {step}"))
+    self._store.save(step, network, optimizer, self._metrics.last())

@@ -1,0 +1,33 @@
+"""Stops a run whose loss is no longer finite, before it spoils a checkpoint."""
+
+import math
+
+import keras
+
+from tla_tf.errors import DivergedError
+
+
+class NonFiniteGuard(keras.callbacks.Callback):
+  """Raises DivergedError at the first step whose loss is NaN or infinite.
+
+  Args:
+    store: CheckpointStore of the run, to name the last good checkpoint.
+  """
+
+  def __init__(self, store):
+    super().__init__()
+    self._store = store
+
+  def on_train_batch_end(self, batch, logs=None):
+    # The logged loss is the epoch's running mean: one bad step shows at once.
+    if not math.isfinite(logs["loss"]):
+      bad = [name for name, value in logs.items() if not math.isfinite(value)]
+      step = int(self.model.optimizer.iterations)
+      raise DivergedError(describe(self._store, f"{', '.join(bad)} not finite at step {step}"))
+
+
+def describe(store, what):
+  """The sentence of a DivergedError."""
+  last = store.last()
+  kept = f"the last good checkpoint is that of step {last}" if last is not None else "there is no checkpoint yet"
+  return f"Training stopped: {what}; {kept}. Lower the learning rate or the loss weights and start anew."

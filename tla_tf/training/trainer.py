@@ -1,0 +1,142 @@
+"""Running a configured training, from the first step or from a checkpoint."""
+
+import os
+
+import tensorflow as tf
+
+from tla_tf import data, models, networks
+from tla_tf.data.stream import to_float
+from tla_tf.errors import InputError
+from tla_tf.models.factory import needs
+from tla_tf.networks import resolve_jit
+from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.persistence.loading import versions
+from tla_tf.training.checkpointing import Checkpointing
+from tla_tf.training.guard import NonFiniteGuard
+from tla_tf.training.metrics_log import MetricsLog
+from tla_tf.training.optimizers import make_optimizer
+from tla_tf.training.pictures import Pictures
+from tla_tf.training.progress import Progress
+
+_VALIDATION_BATCH = 100
+
+
+def train(config, output_dir, data_dir=None, say=print):
+  """Trains, or goes on training, in a run folder.
+
+  Killed at any moment and called again with the same arguments, it ends in
+  the same bits as a run that was never stopped.
+
+  Args:
+    config: TrainingConfig.
+    output_dir: the run folder; new, empty, or of the same run.
+    data_dir: folder of the data set's files.
+    say: receives lines for people.
+
+  Returns:
+    RunFolder.
+
+  Raises:
+    InputError: for bad data, a folder of something else, or a run with other
+      settings or data.
+    DivergedError: if the loss or the weights are no longer finite.
+  """
+  folder, resumed = RunFolder.create(output_dir)
+  splits = data.load(config.dataset, data_dir, config.data_source)
+  facts = _data_facts(splits, data_dir)
+  if resumed:
+    _require_same_run(folder, config, facts)
+  folder.write_config(config, facts, versions())
+  model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
+  if config.deterministic:
+    _make_deterministic(model.jit_compile)
+  store = CheckpointStore(folder.checkpoints, config.keep_checkpoints)
+  start = store.last() or 0
+  if start:
+    store.restore(start, network, model.optimizer)
+  if start >= config.train_steps:
+    say(f"{output_dir}: already trained for {start} steps.")
+    return folder
+  say(f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
+      f"{len(splits.train):,} training images; " + (f"going on at step {start}." if start else "starting."))
+
+  classmates, pool = needs(config)
+  stream = data.BatchStream(splits.train, config.batch_size, config.seed, classmates=classmates,
+                            pool_size=config.negative_pool_size if pool else 0)
+  metrics = MetricsLog(folder, start)
+  callbacks = [
+    NonFiniteGuard(store), metrics, Pictures(folder, stream),
+    Checkpointing(store, metrics), Progress(start, config.train_steps, say),
+  ]
+  heldout = _validation_batches(splits.heldout, config.validation_examples)
+  for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):
+    model.fit(stream.dataset(begin, end), steps_per_epoch=length, epochs=(end - begin) // length,
+              validation_data=heldout, verbose=0, shuffle=False, callbacks=callbacks)
+  metrics.close()
+  return folder
+
+
+def phases(start, stop, every):
+  """Cuts the steps into stretches of equally long epochs.
+
+  Epochs end at the multiples of `every`, where checkpoints are due, and at
+  `stop`.
+
+  Yields:
+    (first step, step after the last, length of an epoch).
+  """
+  to_boundary = min(-start % every, stop - start)
+  if to_boundary:
+    yield start, start + to_boundary, to_boundary
+    start += to_boundary
+  whole = (stop - start) // every * every
+  if whole:
+    yield start, start + whole, every
+  if start + whole < stop:
+    yield start + whole, stop, stop - start - whole
+
+
+def build_model(config, image_shape, num_classes):
+  """The compiled model of a configuration, and its network, with fresh weights."""
+  network = networks.build(config.network, image_shape, num_classes, seed=config.seed)
+  model = models.make_model(config, network)
+  optimizer = make_optimizer(config.optimizer, config.learning_rate, config.learning_rate_drops)
+  model.compile(optimizer, jit_compile=resolve_jit(config.jit, network))
+  return model, network
+
+
+def _make_deterministic(jit):
+  """Same bits in every run on one machine.
+
+  Keras refuses XLA under TensorFlow's op determinism. XLA's programs for CPUs
+  are deterministic by themselves, those for GPUs with a flag.
+  """
+  if not jit:
+    tf.config.experimental.enable_op_determinism()
+  elif tf.config.list_logical_devices("GPU"):
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+
+
+def _data_facts(splits, data_dir):
+  return {
+    "digest": splits.digest(), "image_shape": list(splits.train.image_shape), "num_classes": splits.train.num_classes,
+    "class_names": list(splits.train.class_names), "data_dir": os.path.abspath(data_dir) if data_dir else None,
+  }
+
+
+def _require_same_run(folder, config, facts):
+  before, facts_before = folder.read_config()
+  difference = before.first_difference(config)
+  if difference:
+    name, was, now = difference
+    raise InputError(f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
+                     "or another --output_dir to start anew.")
+  if facts_before["digest"] != facts["digest"]:
+    raise InputError(f"{folder.path}: was trained on other data (digest {facts_before['digest'][:12]}, now "
+                     f"{facts['digest'][:12]}); give the same data, or another --output_dir.")
+
+
+def _validation_batches(heldout, count):
+  heldout = heldout.take(slice(min(count, len(heldout))))
+  batches = tf.data.Dataset.from_tensor_slices((heldout.images, heldout.labels)).batch(_VALIDATION_BATCH)
+  return batches.map(lambda images, labels: {"image": to_float(images), "label": labels}).cache()

@@ -99,7 +99,7 @@ def main():
   parser.add_argument("--repeats", type=int, default=7)
   repeats = parser.parse_args().repeats
   good = compare("mlp", 40, 100, repeats, [("cleverhans", "at least", 1.8), ("Foolbox", "at least", 4.0)])
-  good &= compare("lenet", 10, 100, max(3, repeats // 2), [("cleverhans", "at least", 1.0), ("Foolbox", "at least", 1.5)])
+  good &= compare("lenet", 10, 100, max(5, repeats), [("cleverhans", "at least", 1.0), ("Foolbox", "at least", 1.5)])
   sys.exit(0 if good else 1)
 
 

@@ -40,7 +40,8 @@ def forward_and_backward(name, together):
   """Triplet gradients by one concatenated pass or by one pass a role."""
   network = networks.build(name, (28, 28, 1), 10, seed=1)
   rng = np.random.default_rng(0)
-  images = {role: tf.constant(rng.random((50, 28, 28, 1)), tf.float32) for role in ("adversarial", "negative", "positive")}
+  roles = ("adversarial", "negative", "positive")
+  images = {role: tf.constant(rng.random((50, 28, 28, 1)), tf.float32) for role in roles}
 
   @tf.function(jit_compile=networks.prefers_xla(network), autograph=False)
   def run():

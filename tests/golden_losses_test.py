@@ -26,7 +26,8 @@ def _evaluate(case):
 
 
 def test_every_distance_and_set_is_there():
-  assert {(c["set"], c["loss_type"]) for c in CASES} >= {("edge", "cos"), ("normal", "l2"), ("relu", "xent_after_softmax")}
+  seen = {(c["set"], c["loss_type"]) for c in CASES}
+  assert seen >= {("edge", "cos"), ("normal", "l2"), ("relu", "xent_after_softmax")}
   assert len(CASES) == 108
 
 

@@ -19,9 +19,10 @@ def test_forward_matches(name, mode):
   network, _ = golden.golden_network(name)
   reference = golden.arrays(f"{golden.MODELS[name]}_forward")
   outputs = network(golden.inputs()["A"], training=mode == "train")
+  what = f"{name} forward, {mode}"
   for ours, theirs in PAIRS:
-    golden.assert_close(outputs[ours], reference[f"{mode}/{theirs}"], FORWARD, f"{name} forward, {mode}")
-  golden.assert_close(tf.nn.softmax(outputs["logits"]), reference[f"{mode}/softmax"], FORWARD, f"{name} forward, {mode}")
+    golden.assert_close(outputs[ours], reference[f"{mode}/{theirs}"], FORWARD, what)
+  golden.assert_close(tf.nn.softmax(outputs["logits"]), reference[f"{mode}/softmax"], FORWARD, what)
 
 
 @pytest.mark.parametrize("name", golden.MODELS)
@@ -32,7 +33,8 @@ def test_one_training_pass_moves_the_averages(name):
   moved = [key for key in reference if key.startswith("moving_after/")]
   assert moved
   for key in moved:
-    golden.assert_close(variables[key.removeprefix("moving_after/")], reference[key], FORWARD, f"{name} moving averages")
+    ours = variables[key.removeprefix("moving_after/")]
+    golden.assert_close(ours, reference[key], FORWARD, f"{name} moving averages")
 
 
 @pytest.mark.parametrize("name", golden.MODELS)

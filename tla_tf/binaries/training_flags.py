@@ -39,9 +39,9 @@ def define(dataset):
   flags.DEFINE_string("output_dir", None, "Run folder: new, empty, or of the same run to go on with.")
   flags.DEFINE_string("data_dir", None, "Folder of the data set's files (or TFDS's data folder).")
   define_choice("data_source", None, types.DataSource, "auto: files where data_dir holds them, TFDS otherwise.")
-  define_choice("method", "tla", types.Method, "um: undefended; at: adversarial training; alp: adversarial logit pairing; "
-                "tla: triplet loss adversarial training; tla_rn: with random negatives; tla_sa: anchor and positive "
-                "switched.")
+  define_choice("method", "tla", types.Method, "um: undefended; at: adversarial training; alp: adversarial logit "
+                "pairing; tla: triplet loss adversarial training; tla_rn: with random negatives; tla_sa: anchor and "
+                "positive switched.")
   flags.DEFINE_string("network", None, "mlp or lenet, optionally with a width: mlp_256, lenet_8." + is_(base.network))
   define_fraction("epsilon", None, "Radius of the L-infinity ball, pixels in [0, 1]; 8/255 works."
                   + is_(base.attack.epsilon))
@@ -57,8 +57,8 @@ def define(dataset):
   flags.DEFINE_float("triplet_weight", None, "lambda_1." + is_(triplet.weight))
   flags.DEFINE_float("margin", None, "alpha of the class-mate term." + is_(triplet.margin))
   define_choice("distance", None, types.Distance, "Distance between embeddings." + is_(triplet.distance))
-  define_choice("feature_norm", None, types.FeatureNorm, "mean_square: authors' code, multiplied by triplet_weight too; "
-                "l2: the paper's Equation 1, its weight stands alone." + is_(triplet.feature_norm))
+  define_choice("feature_norm", None, types.FeatureNorm, "mean_square: authors' code, multiplied by triplet_weight "
+                "too; l2: the paper's Equation 1, its weight stands alone." + is_(triplet.feature_norm))
   flags.DEFINE_float("feature_norm_weight", None, "Weight of the feature norm." + is_(triplet.feature_norm_weight))
   define_choice("positives", None, types.Positives, "classmate: another image of the class; twin: the anchor's clean "
                 "image; both: one triplet term each." + is_(triplet.positives))

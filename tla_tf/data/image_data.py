@@ -30,7 +30,8 @@ class ImageData:
     if images.ndim != 4:
       raise InputError(f"{self.source}: expected images [n, height, width, channels], got shape {images.shape}.")
     if len(images) != len(labels):
-      raise InputError(f"{self.source}: {len(images)} images but {len(labels)} labels; the files do not belong together.")
+      raise InputError(f"{self.source}: {len(images)} images but {len(labels)} labels; "
+                       "the files do not belong together.")
     if not len(images):
       raise InputError(f"{self.source}: no images.")
     if images.dtype != np.uint8:

@@ -6,7 +6,6 @@ Source: Mao et al. 2019, Section 4 and Equation 1.
 import keras
 import tensorflow as tf
 
-from tla_tf import networks
 from tla_tf.config import TripletConfig
 from tla_tf.losses import feature_norm, triplet_parts
 from tla_tf.models.logit_pairing import pairing_term

@@ -39,6 +39,7 @@ def build(name, input_shape, num_classes, seed=0):
   """
   match = re.fullmatch(r"([a-z]+)(?:_([1-9][0-9]*))?", name)
   if not match or match[1] not in _BUILDERS:
-    raise InputError(f"Unknown network {name!r}: expected one of {list(NAMES)}, optionally with a width as in 'mlp_256'.")
+    raise InputError(f"Unknown network {name!r}: expected one of {list(NAMES)}, optionally with a width as in "
+                     "'mlp_256'.")
   width = {"width": int(match[2])} if match[2] else {}
   return _BUILDERS[match[1]](tuple(input_shape), num_classes, seed=seed, **width)

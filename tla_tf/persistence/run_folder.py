@@ -9,6 +9,7 @@ from tla_tf.errors import InputError
 from tla_tf.persistence import atomic
 
 _FORMAT = 1
+_DATA_FACTS = ("digest", "image_shape", "num_classes", "class_names", "data_dir")
 
 
 class RunFolder:
@@ -98,8 +99,9 @@ class RunFolder:
     content = read_json(self._config)
     try:
       if content["format"] != _FORMAT:
-        raise InputError(f"{self._config}: format {content['format']!r} is not {_FORMAT}; use the release that made it.")
-      data = {name: content["data"][name] for name in ("digest", "image_shape", "num_classes", "class_names", "data_dir")}
+        raise InputError(f"{self._config}: format {content['format']!r} is not {_FORMAT}; "
+                         "use the release that made it.")
+      data = {name: content["data"][name] for name in _DATA_FACTS}
       return TrainingConfig.from_dict(content["settings"]), data
     except (KeyError, TypeError) as error:
       raise InputError(f"{self._config}: damaged, {error} is missing or wrong; train again.") from None

@@ -48,8 +48,9 @@ def training_curves(rows, path, title=""):
   left.plot(steps, [row["loss"] for row in rows], "o-", color=_GREY, markersize=3, label="total loss")
   left.plot(steps, [row["cross_entropy"] for row in rows], "o-", color=_ORANGE, markersize=3, label="cross-entropy")
   left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-  right.plot(steps, [row["val_accuracy"] for row in rows], "o-", color=_BLUE, markersize=3, label="clean")
-  right.plot(steps, [row["val_robust_accuracy"] for row in rows], "o-", color=_ORANGE, markersize=3, label="under attack")
+  curves = (("val_accuracy", _BLUE, "clean"), ("val_robust_accuracy", _ORANGE, "under attack"))
+  for name, color, label in curves:
+    right.plot(steps, [row[name] for row in rows], "o-", color=color, markersize=3, label=label)
   right.set(xlabel="step", ylabel="held-out accuracy", ylim=(0, 1.02))
   for axes in (left, right):
     axes.legend(frameon=False)

@@ -60,7 +60,7 @@ def load_tensorflow():
       os.dup2(terminal, 2)
       os.close(terminal)
   # TensorFlow's Python code logs through absl, too, and resets its level.
-  if flags.FLAGS["verbosity"].using_default_value:
+  if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
 
 

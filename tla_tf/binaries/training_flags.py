@@ -124,7 +124,7 @@ def _replace(config_, changes):
     message = str(error)
     for flag, field in _FIELDS.items():
       name = field.rpartition(".")[2]
-      if name in changes and f"`{name}`" in message and changes[name] == getattr(FLAGS, flag):
+      if changes.get(name) is not None and f"`{name}`" in message and changes[name] is getattr(FLAGS, flag):
         message = message.replace(f"`{name}`", f"--{flag}")
         break
     raise InputError(message) from None

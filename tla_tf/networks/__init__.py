@@ -9,13 +9,13 @@ import re
 from tla_tf.errors import InputError
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
-from tla_tf.networks.forward import forward_branches, logits_function
+from tla_tf.networks.forward import forward_branches, has_foreign_statistics, logits_function
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
 from tla_tf.networks.wrapping import from_keras
 
-__all__ = ["NAMES", "BranchBatchNormalization", "branches", "build", "forward_branches", "from_keras", "lenet",
-           "logits_function", "mlp", "prefers_xla", "resolve_jit"]
+__all__ = ["NAMES", "BranchBatchNormalization", "branches", "build", "forward_branches", "from_keras",
+           "has_foreign_statistics", "lenet", "logits_function", "mlp", "prefers_xla", "resolve_jit"]
 
 _BUILDERS = {"mlp": mlp, "lenet": lenet}
 NAMES = tuple(_BUILDERS)

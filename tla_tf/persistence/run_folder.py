@@ -37,6 +37,8 @@ class RunFolder:
   def create(cls, path):
     """Opens a folder to train into: a new or empty one, or a run to go on with.
 
+    Makes nothing yet: `write_config` does, when all else is known to be right.
+
     Returns:
       (RunFolder, whether it holds a run already).
 
@@ -53,10 +55,6 @@ class RunFolder:
     if folder.path.exists() and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
       raise InputError(f"{path}: holds files but no config.json, so it is no run folder; "
                        "choose an empty or new --output_dir.")
-    try:
-      folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another --output_dir.") from error
     folder._require_writable()
     return folder, False
 
@@ -75,18 +73,31 @@ class RunFolder:
     return folder
 
   def _require_writable(self):
-    if not os.access(self.path, os.W_OK | os.X_OK):
-      raise InputError(f"{self.path}: cannot be written (permission denied); choose another --output_dir.")
+    """Checks the folder, or the one that it would be made in."""
+    existing = self.path.absolute()
+    while not existing.exists():
+      existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+      raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); "
+                       "choose another --output_dir.")
 
   def write_config(self, config, data_facts, versions):
-    """Writes `config.json`.
+    """Makes the folder and writes `config.json`.
 
     Args:
       config: TrainingConfig.
       data_facts: dict of "digest", "image_shape", "num_classes",
         "class_names" and "data_dir".
       versions: dict from package to version.
+
+    Raises:
+      InputError: if it cannot be written.
     """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise InputError(f"{self.path}: cannot be made ({error.strerror or error}); "
+                       "choose another --output_dir.") from error
     content = {"format": _FORMAT, "settings": config.to_dict(), "data": data_facts, "versions": versions}
     atomic.write_text(self._config, json.dumps(content, indent=1) + "\n")
 

@@ -46,7 +46,6 @@ def train(config, output_dir, data_dir=None, say=print):
   facts = _data_facts(splits, data_dir)
   if resumed:
     _require_same_run(folder, config, facts)
-  folder.write_config(config, facts, versions())
   model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
   if config.deterministic:
     _make_deterministic(model.jit_compile)
@@ -57,6 +56,7 @@ def train(config, output_dir, data_dir=None, say=print):
   if start >= config.train_steps:
     say(f"{output_dir}: already trained for {start} steps.")
     return folder
+  folder.write_config(config, facts, versions())
   say(f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
       f"{len(splits.train):,} training images; " + (f"going on at step {start}." if start else "starting."))
 

@@ -1,0 +1,221 @@
+"""Bad input through the console scripts: one clear sentence, nothing overwritten."""
+
+import gzip
+import shutil
+import struct
+
+import cli_support as cli
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs") / "at"
+  cli.train_small(folder, "--method=at", "--train_steps=10")
+  return folder
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+  return shutil.copytree(trained, tmp_path / "copy")
+
+
+def _train(*arguments):
+  return cli.run("tla-train-digits", *cli.SMALL, *arguments)
+
+
+@pytest.mark.parametrize("flag,words", [
+  ("--method=magic", ["method", "um|at|alp|tla|tla_rn|tla_sa"]),
+  ("--network=resnet", ["resnet", "mlp"]),
+  ("--epsilon=-0.1", ["--epsilon", "-0.1"]),
+  ("--epsilon=8", ["--epsilon", "at most 1"]),
+  ("--epsilon=eight", ["epsilon", "8/255"]),
+  ("--attack_steps=-1", ["--attack_steps", "-1"]),
+  ("--batch_size=0", ["--batch_size"]),
+  ("--margin=-1", ["--margin"]),
+  ("--margin=nan", ["--margin"]),
+  ("--label_smoothing=2", ["--label_smoothing"]),
+  ("--learning_rate_drops=50", ["--learning_rate_drops", "50000:0.01"]),
+  ("--no_such_flag=1", ["no_such_flag"]),
+  ("--jit=perhaps", ["jit", "auto|on|off"]),
+  ("stray", ["stray"]),
+])  # fmt: skip
+def test_wrong_flags(flag, words, tmp_path):
+  cli.assert_refused(_train(f"--output_dir={tmp_path / 'run'}", flag), *words)
+  assert not (tmp_path / "run").exists()
+
+
+def test_no_output_dir():
+  cli.assert_refused(_train(), "output_dir")
+
+
+def test_help_needs_no_tensorflow(tmp_path):
+  """A package named tensorflow that fails to import stands before the real one."""
+  (tmp_path / "tensorflow.py").write_text("raise RuntimeError('imported')\n")
+  for tool in ("tla-train-digits", "tla-train-mnist", "tla-evaluate", "tla-export"):
+    done = cli.run(tool, "--help", cwd=tmp_path)
+    assert "--" in done.stdout
+    assert "imported" not in done.stderr
+
+
+def test_output_dir_is_a_file(tmp_path):
+  (tmp_path / "file").write_text("mine")
+  cli.assert_refused(_train(f"--output_dir={tmp_path / 'file'}"), "is a file")
+  assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_output_dir_holds_something_else(tmp_path):
+  (tmp_path / "thesis.tex").write_text("mine")
+  cli.assert_refused(_train(f"--output_dir={tmp_path}"), "no run folder", "--output_dir")
+  assert cli.contents(tmp_path) == {(tmp_path / "thesis.tex").relative_to(tmp_path): b"mine"}
+
+
+def test_output_dir_cannot_be_made():
+  cli.assert_refused(_train("--output_dir=/proc/nowhere/run"), "/proc/nowhere/run", "cannot be made")
+
+
+def test_resuming_with_other_settings(copy):
+  before = cli.contents(copy)
+  cli.assert_refused(_train(f"--output_dir={copy}", "--method=at", "--epsilon=0.1"), "attack.epsilon", "0.2", "0.1")
+  cli.assert_refused(_train(f"--output_dir={copy}", "--method=tla"), "method=at")
+  assert cli.contents(copy) == before
+
+
+@pytest.mark.parametrize("tool", ["tla-evaluate", "tla-export"])
+def test_not_a_run_folder(tool, tmp_path):
+  cli.assert_refused(cli.run(tool, f"--run_dir={tmp_path / 'none'}"), "no such folder")
+  cli.assert_refused(cli.run(tool, f"--run_dir={tmp_path}"), "not a run folder")
+
+
+def test_damaged_config(copy):
+  text = (copy / "config.json").read_text()
+  for damaged in (text[:100], "[]", text.replace('"settings"', '"sets"'), text.replace('"mlp_16"', '"mlp_x"')):
+    (copy / "config.json").write_text(damaged)
+    cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={copy}"))
+
+
+def test_truncated_checkpoint(copy):
+  data = next((copy / "checkpoints").glob("step_*/state.data*"))
+  data.write_bytes(data.read_bytes()[:-1])
+  before = cli.contents(copy)
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={copy}"), data.name, "damaged")
+  cli.assert_refused(_train(f"--output_dir={copy}", "--method=at", "--train_steps=20"), data.name, "damaged")
+  assert {k: v for k, v in cli.contents(copy).items() if k.parts[0] == "checkpoints"} == {
+    k: v for k, v in before.items() if k.parts[0] == "checkpoints"}
+
+
+def test_checkpoint_of_another_network(copy):
+  config = copy / "config.json"
+  config.write_text(config.read_text().replace('"mlp_16"', '"mlp_32"'))
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={copy}"), "another network")
+  cli.assert_refused(cli.run("tla-export", f"--run_dir={copy}"), "another network")
+  assert not (copy / "saved_model").exists()
+
+
+def test_no_such_checkpoint(trained):
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--checkpoint=77"), "77", "[10]")
+
+
+def test_export_overwrites_nothing(trained, tmp_path):
+  (tmp_path / "there").mkdir()
+  done = cli.run("tla-export", f"--run_dir={trained}", f"--output={tmp_path / 'there'}")
+  cli.assert_refused(done, "exists already")
+  assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_export_where_nothing_can_be_written(trained):
+  cli.assert_refused(cli.run("tla-export", f"--run_dir={trained}", "--output=/proc/nowhere/model"), "cannot be written")
+
+
+def test_wrong_evaluation_flags(trained):
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--suite=all"), "quick|table1")
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--epsilon=8"), "--epsilon", "8/255")
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--num_examples=100000"), "360")
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--num_examples=0"), "num_examples")
+
+
+class TestMnistFiles:
+  """Files of MNIST: missing, truncated, mislabelled, out of range."""
+
+  @pytest.fixture
+  def folder(self, tmp_path):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 5100), ("t10k", 50)):
+      images = rng.integers(0, 256, (count, 4, 4), dtype=np.uint8)
+      self.write(folder / f"{part}-images-idx3-ubyte", images)
+      self.write(folder / f"{part}-labels-idx1-ubyte.gz", rng.integers(0, 10, count, dtype=np.uint8))
+    return folder
+
+  @staticmethod
+  def write(path, array):
+    kind = {"uint8": 0x08, "float32": 0x0D}[array.dtype.name]
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape)
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wb") as file:
+      file.write(header + array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+  def train(self, folder, *arguments):
+    output = folder.parent / "run"
+    done = cli.run("tla-train-mnist", *cli.SMALL, "--method=at", f"--data_dir={folder}", f"--output_dir={output}",
+                   "--train_steps=10", *arguments)
+    return done, output
+
+  def refused(self, folder, *words):
+    done, output = self.train(folder)
+    cli.assert_refused(done, *words)
+    assert not (output / "config.json").exists()
+
+  def test_good_files_train(self, folder):
+    done, output = self.train(folder)
+    assert done.returncode == 0, done.stderr
+    assert (output / "checkpoints" / "step_000000010").is_dir()
+
+  def test_missing_file(self, folder):
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    self.refused(folder, "t10k-labels-idx1-ubyte.gz", "no such file")
+
+  def test_missing_folder(self, folder):
+    done, _ = self.train(folder.parent / "nowhere", "--data_source=files")
+    cli.assert_refused(done, "nowhere", "no such folder")
+
+  def test_truncated_images(self, folder):
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    self.refused(folder, path.name, "truncated")
+
+  def test_truncated_gzip(self, folder):
+    path = folder / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    self.refused(folder, path.name, "gzip")
+
+  def test_not_idx(self, folder):
+    (folder / "train-images-idx3-ubyte").write_bytes(b"<html>404</html>")
+    self.refused(folder, "train-images-idx3-ubyte", "magic number")
+
+  def test_label_out_of_range(self, folder):
+    labels = np.zeros(5100, np.uint8)
+    labels[7] = 10
+    self.write(folder / "train-labels-idx1-ubyte.gz", labels)
+    self.refused(folder, "label 10", "0..9")
+
+  def test_other_number_of_labels(self, folder):
+    self.write(folder / "train-labels-idx1-ubyte.gz", np.zeros(5000, np.uint8))
+    self.refused(folder, "5100 images but 5000 labels")
+
+  def test_images_outside_the_pixel_range(self, folder):
+    images = np.zeros((5100, 4, 4), np.float32)
+    images[0] = 255
+    self.write(folder / "train-images-idx3-ubyte", images)
+    self.refused(folder, "[0, 1]", "255")
+
+  def test_other_data_on_resume(self, folder):
+    done, output = self.train(folder)
+    assert done.returncode == 0
+    before = cli.contents(output)
+    self.write(folder / "t10k-labels-idx1-ubyte.gz", np.ones(50, np.uint8))
+    done, _ = self.train(folder)
+    cli.assert_refused(done, "other data")
+    cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={output}"), "other data")
+    assert cli.contents(output) == before

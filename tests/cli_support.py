@@ -1,0 +1,50 @@
+"""Runs the installed console scripts as a user would."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+SCRIPTS = pathlib.Path(sys.executable).parent
+# A run small enough for a test: 16 units, short attacks.
+SMALL = ("--network=mlp_16", "--attack_steps=2", "--validation_attack_steps=2", "--validation_examples=50",
+         "--batch_size=20", "--negative_pool_size=20", "--train_steps=30", "--checkpoint_every=10")  # fmt: skip
+
+
+def command(tool, *arguments):
+  """The command line of a console script of this environment."""
+  return [str(SCRIPTS / tool), *map(str, arguments)]
+
+
+def run(tool, *arguments, **kwargs):
+  """Runs a tool to its end; returns the `subprocess.CompletedProcess`, output as text."""
+  return subprocess.run(command(tool, *arguments), capture_output=True, text=True, env={**os.environ}, check=False,
+                        stdin=subprocess.DEVNULL, timeout=300, **kwargs)
+
+
+def run_well(tool, *arguments, **kwargs):
+  """Runs a tool that must succeed; returns its standard output."""
+  done = run(tool, *arguments, **kwargs)
+  assert done.returncode == 0, done.stderr + done.stdout
+  return done.stdout
+
+
+def train_small(output_dir, *arguments):
+  """Trains the small digits network; returns standard output. Later flags win."""
+  return run_well("tla-train-digits", *SMALL, f"--output_dir={output_dir}", *arguments)
+
+
+def assert_refused(done, *words):
+  """Asserts one clear sentence, exit code 1 or 2, no traceback."""
+  assert done.returncode in (1, 2), (done.returncode, done.stdout, done.stderr)
+  assert "Traceback" not in done.stderr + done.stdout, done.stderr
+  for word in words:
+    assert str(word) in done.stderr, (word, done.stderr)
+  lines = [line for line in done.stderr.splitlines() if line.strip()]
+  assert len(lines) <= 3, done.stderr
+
+
+def contents(folder):
+  """Every file below a folder with its bytes: what must not change."""
+  return {path.relative_to(folder): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*"))
+          if path.is_file()}

@@ -1,0 +1,145 @@
+"""End to end: training through the console scripts, resuming after kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+
+import cli_support as cli
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+def _values(run_dir, step):
+  """Every variable of a checkpoint by name: weights, statistics, optimiser."""
+  reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step_{step:09d}" / "state"))
+  names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
+  return {name: reader.get_tensor(name) for name in names}
+
+
+def _assert_same_run(left, right, step):
+  first, second = _values(left, step), _values(right, step)
+  assert len(first) > 20
+  assert first.keys() == second.keys()
+  for name, value in first.items():
+    np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+  def rows(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+  assert rows(left) == rows(right)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+  cli.train_small(folder, "--method=tla")
+  return folder
+
+
+def test_a_run_folder_holds_what_design_says(uninterrupted):
+  names = {path.name for path in uninterrupted.iterdir()}
+  assert {"config.json", "checkpoints", "tensorboard", "metrics.jsonl", "figures"} <= names
+  config = json.loads((uninterrupted / "config.json").read_text())
+  assert config["settings"]["network"] == "mlp_16"
+  assert config["settings"]["seed"] == 221760322
+  assert set(config["versions"]) == {"tla_tf", "tensorflow", "keras", "numpy"}
+  assert len(config["data"]["digest"]) == 64
+  steps = [json.loads(line)["step"] for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+  assert steps == [10, 20, 30]
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_bits(uninterrupted, tmp_path):
+  """kill -9 right after the process announces its first interval."""
+  folder = tmp_path / "killed"
+  arguments = cli.command("tla-train-digits", *cli.SMALL, "--method=tla", f"--output_dir={folder}")
+  process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                             env={**os.environ, "PYTHONUNBUFFERED": "1"})
+  for line in process.stdout:
+    if line.startswith("step 10/"):
+      process.send_signal(signal.SIGKILL)
+      break
+  process.wait()
+  process.stdout.close()
+  assert process.returncode == -signal.SIGKILL
+  assert "going on at step" in cli.train_small(folder, "--method=tla")
+  _assert_same_run(uninterrupted, folder, 30)
+
+
+def test_a_shorter_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
+  """Stops between two boundaries, then more steps are asked for."""
+  folder = tmp_path / "grown"
+  cli.train_small(folder, "--method=tla", "--train_steps=15")
+  cli.train_small(folder, "--method=tla")
+  first, second = _values(uninterrupted, 30), _values(folder, 30)
+  for name, value in first.items():
+    np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(uninterrupted):
+  before = cli.contents(uninterrupted / "checkpoints")
+  assert "already trained for 30 steps" in cli.train_small(uninterrupted, "--method=tla")
+  assert cli.contents(uninterrupted / "checkpoints") == before
+
+
+def test_other_methods_without_jit_resume_too(tmp_path):
+  """Without XLA, and with batch statistics inside the attack."""
+  flags = ("--method=at", "--attack_mode=training", "--jit=off", "--train_steps=20")
+  cli.train_small(tmp_path / "whole", *flags)
+  cli.train_small(tmp_path / "parts", *flags, "--train_steps=10")
+  cli.train_small(tmp_path / "parts", *flags)
+  _assert_same_run(tmp_path / "whole", tmp_path / "parts", 20)
+
+
+@pytest.mark.parametrize("method", ["um", "alp", "tla_rn", "tla_sa"])
+def test_every_method_trains(method, tmp_path):
+  cli.train_small(tmp_path / "run", f"--method={method}", "--train_steps=10")
+  row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+  expected = {"loss", "cross_entropy", "weight_decay", "accuracy", "val_accuracy", "val_robust_accuracy",
+              "learning_rate", "step", "seconds", "val_loss", "val_robust_loss"}  # fmt: skip
+  expected |= {"alp": {"pairing"}, "um": set()}.get(
+    method, {"triplet", "feature_norm", "positive_distance", "negative_distance"})
+  assert set(row) == expected
+
+
+def test_tensorboard_has_every_loss_part_and_the_pictures(uninterrupted):
+  from tensorboard.backend.event_processing import event_accumulator
+
+  events = event_accumulator.EventAccumulator(str(uninterrupted / "tensorboard"), {"tensors": 0})
+  tags = set()
+  for file in (uninterrupted / "tensorboard").iterdir():
+    events = event_accumulator.EventAccumulator(str(file), {"tensors": 0})
+    events.Reload()
+    tags |= set(events.Tags()["tensors"])
+  parts = ["loss", "cross_entropy", "weight_decay", "triplet", "feature_norm", "positive_distance",
+           "negative_distance", "accuracy", "learning_rate"]  # fmt: skip
+  pictures = ["clean", "adversarial", "difference_x10", "positive", "negative"]
+  assert tags == {*(f"train/{name}" for name in parts), *(f"pictures/{name}" for name in pictures),
+                  "heldout/accuracy", "heldout/loss", "heldout/robust_accuracy", "heldout/robust_loss"}
+
+
+def test_flag_files_train(tmp_path):
+  cli.run_well("tla-train-digits", "--flagfile=flags/digits.flags", *cli.SMALL, f"--output_dir={tmp_path / 'run'}",
+               "--train_steps=10", "--epsilon=8/255")
+  settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+  assert settings["attack"]["epsilon"] == settings["validation_attack"]["epsilon"] == 8 / 255
+  assert settings["learning_rate"] == 1e-3
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+  done = cli.run("tla-train-digits", *cli.SMALL, "--method=at", "--learning_rate=1e30", "--optimizer=momentum",
+                 f"--output_dir={tmp_path / 'run'}")
+  cli.assert_refused(done, "not finite", "no checkpoint yet", "learning rate")
+  assert not list((tmp_path / "run").glob("checkpoints/step_*"))
+
+
+def test_the_last_good_checkpoint_survives_divergence(tmp_path):
+  folder = tmp_path / "run"
+  drop = "--learning_rate_drops=10:1e30"
+  done = cli.run("tla-train-digits", *cli.SMALL, "--method=at", "--optimizer=momentum", "--learning_rate=0.01", drop,
+                 f"--output_dir={folder}")
+  cli.assert_refused(done, "not finite", "step 10")
+  assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000010"]
+  assert "run" in cli.run_well("tla-evaluate", f"--run_dir={folder}", "--num_examples=20")

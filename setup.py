@@ -36,6 +36,7 @@ setuptools.setup(
       "foolbox>=3.3.4",
       "hypothesis>=6.100",
       "pytest>=8",
+      "pytest-xdist>=3.5",
       "ruff>=0.6",
     ],
   },

@@ -79,7 +79,8 @@ def test_the_saved_model_needs_no_tla_tf(runs):
   code = ("import sys, numpy as np, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]); "
           "r = m.serve(tf.zeros([1, 8, 8, 1])); assert r['logits'].shape == (1, 10); "
           "assert not any(n.startswith('tla_tf') for n in sys.modules); print('served')")
-  done = subprocess.run([sys.executable, "-c", code, str(output)], capture_output=True, text=True, cwd=runs, check=False)
+  command = [sys.executable, "-c", code, str(output)]
+  done = subprocess.run(command, capture_output=True, text=True, cwd=runs, check=False)
   assert "served" in done.stdout, done.stderr
 
 

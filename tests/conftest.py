@@ -6,6 +6,39 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import golden_support
+import hypothesis
+
+# One set of examples for everybody: a failure here is a failure everywhere.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(config, items):
+  """Leaves out the tests of the real files where TLA_TEST_DATA names no folder."""
+  if not os.environ.get("TLA_TEST_DATA"):
+    left_out = [item for item in items if item.get_closest_marker("real_data")]
+    if left_out:
+      config.hook.pytest_deselected(items=left_out)
+      items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_sessionfinish(session):
+  """Hands a parallel worker's deviations to the main process."""
+  if hasattr(session.config, "workeroutput"):
+    session.config.workeroutput["deviations"] = {k: float(v) for k, v in golden_support.SEEN.items()}
+
+
+class _Gather:
+  """Collects the workers' deviations; only where tests run in parallel."""
+
+  def pytest_testnodedown(self, node, error):
+    for what, value in getattr(node, "workeroutput", {}).get("deviations", {}).items():
+      golden_support.SEEN[what] = max(golden_support.SEEN.get(what, 0.0), value)
+
+
+def pytest_configure(config):
+  if config.pluginmanager.hasplugin("dsession"):
+    config.pluginmanager.register(_Gather())
 
 
 def pytest_terminal_summary(terminalreporter):

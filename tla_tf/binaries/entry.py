@@ -20,8 +20,8 @@ def run(main):
   Args:
     main: function of the remaining arguments.
   """
-  name = f"tla-{pathlib.Path(sys.modules['__main__'].__file__ or sys.argv[0]).stem.replace('_', '-')}"
-  name = pathlib.Path(sys.argv[0]).name if pathlib.Path(sys.argv[0]).name.startswith("tla-") else name
+  # The script is called tla-train-digits, the module train_digits.py.
+  name = "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
 
   def guarded(argv):
     try:

@@ -37,12 +37,19 @@ def main(argv):
     raise InputError(f"--epsilon: expected a number in [0, 1], got {FLAGS.epsilon:g}; 8 of 255 is 8/255.")
   entry.load_tensorflow()
   from tla_tf import evaluation
+  from tla_tf.persistence import RunFolder
 
+  run_dirs = [FLAGS.run_dir, *argv]
+  for run_dir in run_dirs:
+    # A mistyped name is better known now than after the others are judged.
+    RunFolder.open(run_dir)
+  names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
+  if len(set(names)) < len(names):
+    names = run_dirs
   results, dataset, count = {}, None, None
-  for run_dir in [FLAGS.run_dir, *argv]:
-    result, dataset = _evaluate(run_dir)
-    count = result["clean"]["num_examples"]
-    results[os.path.basename(os.path.normpath(run_dir))] = result
+  for name, run_dir in zip(names, run_dirs):
+    results[name], dataset = _evaluate(name, run_dir)
+    count = results[name]["clean"]["num_examples"]
   evaluation.print_table(results, f"Accuracy on {count} test images of {dataset}, suite {FLAGS.suite}")
   if FLAGS.compare_dir:
     _compare(results, pathlib.Path(FLAGS.compare_dir))
@@ -58,7 +65,7 @@ def _compare(results, folder):
   print(f"table        {folder / 'table.md'}\nfigure       {figure}")
 
 
-def _evaluate(run_dir):
+def _evaluate(name, run_dir):
   """Judges one run; writes evaluation.json, evaluation.md and figures."""
   from tla_tf import evaluation, reporting
   from tla_tf.evaluation import run_evaluation
@@ -69,7 +76,6 @@ def _evaluate(run_dir):
     folder, suite_name=FLAGS.suite, num_examples=FLAGS.num_examples, epsilon=FLAGS.epsilon,
     checkpoint=FLAGS.checkpoint, data_dir=FLAGS.data_dir, seed=FLAGS.seed, batch_size=FLAGS.batch_size,
     progress=_progress)
-  name = os.path.basename(os.path.normpath(run_dir))
   atomic.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
   atomic.write_text(folder.evaluation_table, evaluation.markdown_table({name: outcome.results}))
   reporting.robust_accuracy({name: outcome.results}, folder.figures / "robust_accuracy.png",

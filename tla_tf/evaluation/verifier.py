@@ -17,9 +17,9 @@ def verify(images, adversarial, epsilon):
   Returns:
     bool [n]: finite, in [0, 1], and no pixel further than epsilon.
   """
-  count = len(images)
-  clean = np.asarray(images, np.float64).reshape(count, -1)
-  found = np.asarray(adversarial, np.float64).reshape(count, -1)
+  images = np.asarray(images, np.float64)
+  flat = (len(images), int(np.prod(images.shape[1:])))
+  clean, found = images.reshape(flat), np.asarray(adversarial, np.float64).reshape(flat)
   finite = np.isfinite(found).all(1)
   with np.errstate(invalid="ignore"):
     in_range = (found >= 0.0).all(1) & (found <= 1.0).all(1)

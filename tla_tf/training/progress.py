@@ -30,7 +30,7 @@ class Progress(keras.callbacks.Callback):
       self._began = time.monotonic()
     if sys.stderr.isatty():
       self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                      console=Console(stderr=True), transient=True)
+                      console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
       self._task = self._bar.add_task("training", total=self._stop, completed=self._done)
       self._bar.start()
 
@@ -43,8 +43,8 @@ class Progress(keras.callbacks.Callback):
     elapsed = time.monotonic() - self._began
     speed = (self._done - self._start) / max(elapsed, 1e-9)
     left = (self._stop - self._done) / max(speed, 1e-9)
-    self._say(f"step {self._done}/{self._stop}  loss {logs['loss']:.4f}  held-out accuracy {logs['val_accuracy']:.2%} "
-              f"clean, {logs['val_robust_accuracy']:.2%} robust  {speed:.1f} steps/s  {_clock(left)} left")
+    self._say(f"step {self._done}/{self._stop}  loss {logs['loss']:.3f}  held-out {logs['val_accuracy']:.1%} clean "
+              f"{logs['val_robust_accuracy']:.1%} robust  {speed:.1f} steps/s  {_clock(left)} left")
 
   def on_train_end(self, logs=None):
     if self._bar:

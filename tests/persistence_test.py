@@ -1,0 +1,144 @@
+"""Atomic writing, checkpoints and run folders."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tla_tf import networks
+from tla_tf.config import AttackConfig, TrainingConfig
+from tla_tf.errors import InputError
+from tla_tf.persistence import CheckpointStore, RunFolder, atomic
+
+FACTS = {"digest": "d", "image_shape": [8, 8, 1], "num_classes": 10, "class_names": list("0123456789"),
+         "data_dir": None}  # fmt: skip
+
+
+def _network(width=4, seed=0):
+  network = networks.build(f"mlp_{width}", (8, 8, 1), 10, seed=seed)
+  optimizer = keras.optimizers.Adam()
+  optimizer.build(network.trainable_variables)
+  return network, optimizer
+
+
+class TestAtomic:
+  def test_text_is_replaced_whole(self, tmp_path):
+    path = tmp_path / "file"
+    atomic.write_text(path, "first")
+    atomic.write_text(path, "second")
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
+
+  def test_a_failing_writer_leaves_the_old_text_and_nothing_else(self, tmp_path):
+    path = tmp_path / "file"
+    atomic.write_text(path, "old")
+    with pytest.raises(TypeError):
+      atomic.write_text(path, 7)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+  def test_a_folder_appears_only_when_complete(self, tmp_path):
+    with atomic.new_folder(tmp_path / "new") as folder:
+      (folder / "file").write_text("x")
+      assert not (tmp_path / "new").exists()
+    assert (tmp_path / "new" / "file").read_text() == "x"
+    with pytest.raises(ZeroDivisionError), atomic.new_folder(tmp_path / "failed") as folder:
+      (folder / "file").write_text(str(1 / 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+  def test_an_unwritable_place_is_named(self):
+    with pytest.raises(InputError, match="/proc/nowhere/file"):
+      atomic.write_text("/proc/nowhere/file", "x")
+
+
+class TestCheckpoints:
+  def test_round_trip_of_network_and_optimizer(self, tmp_path):
+    network, optimizer = _network(seed=1)
+    optimizer.apply([np.ones(v.shape, np.float32) for v in network.trainable_variables])
+    store = CheckpointStore(tmp_path)
+    store.save(1, network, optimizer, {"val_robust_accuracy": 0.5})
+    other, other_optimizer = _network(seed=2)
+    store.restore(1, other, other_optimizer)
+    for ours, theirs in zip(network.variables + optimizer.variables, other.variables + other_optimizer.variables):
+      np.testing.assert_array_equal(ours, theirs)
+    assert int(other_optimizer.iterations) == 1
+    assert store.metrics(1) == {"val_robust_accuracy": 0.5}
+
+  def test_keeps_the_last_and_the_best(self, tmp_path):
+    network, optimizer = _network()
+    store = CheckpointStore(tmp_path, keep=2)
+    for step, score in [(10, 0.1), (20, 0.7), (30, 0.7), (40, 0.3), (50, 0.2)]:
+      store.save(step, network, optimizer, {"val_robust_accuracy": score})
+    assert store.steps() == [20, 40, 50]
+    assert store.best() == 20
+    assert store.last() == 50
+    assert [store.resolve(which) for which in ("best", "last", "40")] == [20, 50, 40]
+
+  def test_a_killed_writers_leftovers_are_no_checkpoint_and_go_away(self, tmp_path):
+    network, optimizer = _network()
+    (tmp_path / ".step_000000010.abc123").mkdir()
+    (tmp_path / ".step_000000010.abc123" / "state.index").write_text("half")
+    store = CheckpointStore(tmp_path)
+    assert store.last() is None
+    store.save(10, network, optimizer, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000010"]
+
+  @pytest.mark.parametrize("pattern", ["state.data*", "state.index", "meta.json"])
+  @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
+  def test_any_damage_is_found(self, tmp_path, pattern, damage):
+    network, optimizer = _network()
+    store = CheckpointStore(tmp_path)
+    store.save(10, network, optimizer, {"val_robust_accuracy": 0.5})
+    path = next(tmp_path.glob(f"step_*/{pattern}"))
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "truncate":
+      path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+      path.write_bytes(bytes([content[0] ^ 255]) + content[1:])
+    before = [np.array(v) for v in network.variables]
+    with pytest.raises(InputError, match=path.name.replace(".", r"\.")):
+      store.restore(10, network, optimizer)
+    for old, new in zip(before, network.variables):
+      np.testing.assert_array_equal(old, new)
+
+  def test_a_checkpoint_of_another_network_is_refused(self, tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(10, *_network(4), {})
+    with pytest.raises(InputError, match="another network"):
+      store.restore(10, *_network(5))
+
+  def test_nothing_to_resolve(self, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint yet"):
+      CheckpointStore(tmp_path).resolve("best")
+
+
+class TestRunFolder:
+  def test_config_round_trip(self, tmp_path):
+    folder, resumed = RunFolder.create(tmp_path / "deep" / "run")
+    assert not resumed
+    assert not folder.path.exists()
+    config = TrainingConfig(attack=AttackConfig(epsilon=8 / 255), learning_rate_drops=((5, 0.1), (9, 0.01)))
+    folder.write_config(config, FACTS, {})
+    assert RunFolder.open(folder.path).read_config() == (config, FACTS)
+    assert RunFolder.create(folder.path)[1]
+
+  def test_metrics_after_the_restored_step_are_dropped(self, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_metrics([{"step": step} for step in (10, 20, 30)])
+    assert folder.read_metrics(up_to=20) == [{"step": 10}, {"step": 20}]
+    assert len(folder.read_metrics()) == 3
+
+  def test_damaged_metrics_are_named(self, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    with pytest.raises(InputError, match="damaged line 2"):
+      RunFolder(tmp_path).read_metrics()
+
+  def test_another_format_is_refused(self, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_config(TrainingConfig(), FACTS, {})
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**content, "format": 2}))
+    with pytest.raises(InputError, match="format 2"):
+      folder.read_config()

@@ -1,0 +1,36 @@
+"""The README's code runs, and the commands that it names exist."""
+
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_blocks_run_one_after_the_other(capsys):
+  blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+  assert len(blocks) == 2
+  names = {}
+  for block in blocks:
+    exec(compile(block, "README.md", "exec"), names)
+  printed = capsys.readouterr().out
+  assert "robust_accuracy" in printed
+  assert "robust accuracy" in printed
+
+
+def test_named_commands_exist():
+  scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
+  assert set(re.findall(r"\b(tla-(?:train|evaluate|export)[a-z0-9-]*)\b", README)) == scripts
+  targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+  assert set(re.findall(r"(?:`|^    )make ([a-z-]+)", README, re.MULTILINE)) <= targets
+
+
+def test_named_files_exist():
+  for path in re.findall(r"\]\((docs/[^)]+)\)", README) + re.findall(r"--flagfile=(\S+)", README):
+    assert (ROOT / path).is_file(), path
+
+
+def test_named_flags_are_defined():
+  sources = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").glob("*.py"))
+  for flag in set(re.findall(r"--([a-z_]{3,})", README)) - {"logdir", "flagfile", "help"}:
+    assert f'"{flag}"' in sources, flag

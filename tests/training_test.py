@@ -1,0 +1,124 @@
+"""The trainer's parts: phases, optimisers, pictures, the guard."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tla_tf import published, training
+from tla_tf.errors import DivergedError, InputError
+from tla_tf.training.pictures import grid
+from tla_tf.training.trainer import phases
+
+SMALL = dict(network="mlp_8", batch_size=10, negative_pool_size=10, validation_examples=20, train_steps=6,
+             checkpoint_every=3)  # fmt: skip
+
+
+def _small(method="tla", **changes):
+  config = published.setting("digits", method).replace(**{**SMALL, **changes})
+  return config.replace(attack=config.attack.replace(steps=2), validation_attack=config.attack.replace(steps=2))
+
+
+class TestPhases:
+  def test_by_hand(self):
+    assert list(phases(0, 10, 5)) == [(0, 10, 5)]
+    assert list(phases(0, 12, 5)) == [(0, 10, 5), (10, 12, 2)]
+    assert list(phases(12, 23, 5)) == [(12, 15, 3), (15, 20, 5), (20, 23, 3)]
+    assert list(phases(12, 14, 5)) == [(12, 14, 2)]
+    assert list(phases(0, 3, 5)) == [(0, 3, 3)]
+
+  @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 60))
+  def test_every_step_once_and_checkpoints_on_the_multiples(self, start, count, every):
+    stop = start + count
+    position, ends = start, []
+    for begin, end, length in phases(start, stop, every):
+      assert begin == position
+      assert (end - begin) % length == 0
+      ends += range(begin + length, end + 1, length)
+      position = end
+    assert position == stop
+    assert ends == sorted({*(s for s in range(start + 1, stop + 1) if s % every == 0), stop})
+
+
+class TestOptimizers:
+  def test_momentum_by_hand(self):
+    """a <- 0.9 a + g; w <- w - rate a, the rate outside the accumulator."""
+    variable = keras.Variable([1.0])
+    optimizer = training.make_optimizer("momentum", 0.1, [(0, 0.01)])
+    optimizer.build([variable])
+    optimizer.apply([tf.constant([2.0])])
+    np.testing.assert_allclose(variable, [1.0 - 0.1 * 2.0])
+    optimizer.apply([tf.constant([1.0])])
+    np.testing.assert_allclose(variable, [0.8 - 0.01 * (0.9 * 2.0 + 1.0)], rtol=1e-6)
+
+  def test_momentum_round_trip(self):
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(training.Momentum(0.3, momentum=0.5)))
+    assert (float(again.learning_rate), again.momentum) == (pytest.approx(0.3), 0.5)
+
+  def test_unknown_optimizer(self):
+    with pytest.raises(InputError, match="'adam' or 'momentum'"):
+      training.make_optimizer("sgd", 0.1)
+
+
+class TestGrid:
+  def test_tiles_row_by_row(self):
+    images = tf.constant(np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1) / 2) * tf.ones([3, 32, 32, 1])
+    tiled = grid(images, columns=2).numpy()
+    assert tiled.shape == (64, 64, 1)
+    corners = tiled[[0, 0, 63, 63], [0, 63, 0, 63], 0]
+    np.testing.assert_array_equal(corners, [0.0, 0.5, 1.0, 0.0])
+
+  def test_small_images_are_enlarged(self):
+    assert grid(tf.zeros([4, 8, 8, 3]), columns=2).shape == (64, 64, 3)
+
+
+class TestTrain:
+  def test_writes_metrics_equal_to_the_epoch_means(self, tmp_path):
+    folder = training.train(_small(), tmp_path / "run", say=lambda line: None)
+    rows = folder.read_metrics()
+    assert [row["step"] for row in rows] == [3, 6]
+    for row in rows:
+      total = (row["cross_entropy"] + 0.5 * row["triplet"] + 0.5 * 1e-4 * row["feature_norm"]
+               + 2e-4 * row["weight_decay"])  # fmt: skip
+      assert row["loss"] == pytest.approx(total, rel=1e-5)
+      assert row["learning_rate"] == pytest.approx(1e-3)
+
+  def test_says_speed_and_time_left(self, tmp_path):
+    lines = []
+    training.train(_small("um"), tmp_path / "run", say=lines.append)
+    assert "starting" in lines[0]
+    assert lines[1].startswith("step 3/6  loss")
+    assert "steps/s" in lines[1]
+    assert lines[2].endswith("0:00 left")
+
+  def test_one_trace_for_the_whole_run(self, tmp_path, monkeypatch):
+    """Remainder, whole intervals and a resume between them trace the step once each process."""
+    seen = []
+    build = training.trainer.build_model
+
+    def watched(*args):
+      model, network = build(*args)
+      seen.append(model)
+      return model, network
+
+    monkeypatch.setattr(training.trainer, "build_model", watched)
+    training.train(_small(train_steps=8), tmp_path / "run", say=lambda line: None)
+    training.train(_small(train_steps=14), tmp_path / "run", say=lambda line: None)
+    assert [model.trace_count for model in seen] == [1, 1]
+
+  def test_divergence_names_the_last_good_checkpoint(self, tmp_path):
+    config = _small("at", optimizer="momentum", learning_rate=0.01, learning_rate_drops=((3, 1e30),))
+    with pytest.raises(DivergedError, match="last good checkpoint is that of step 3"):
+      training.train(config, tmp_path / "run", say=lambda line: None)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [3]
+
+  def test_weights_that_are_not_finite_are_not_saved(self, tmp_path):
+    """The last step of the interval spoils the weights after a finite loss."""
+    config = _small("at", optimizer="momentum", learning_rate=1e-6, weight_decay=1e3, learning_rate_drops=((4, 1e38),))
+    with pytest.raises(DivergedError, match="last good checkpoint is that of step 3"):
+      training.train(config, tmp_path / "run", say=lambda line: None)

@@ -47,8 +47,12 @@ class _Config:
           object.__setattr__(self, name, kind(value))
         except ValueError:
           _require(False, name, f"one of {types.values(kind)}", value)
-      elif isinstance(kind, type) and issubclass(kind, _Config) and isinstance(value, dict):
-        object.__setattr__(self, name, kind.from_dict(value))
+      elif isinstance(kind, type) and issubclass(kind, _Config):
+        if isinstance(value, dict):
+          object.__setattr__(self, name, kind.from_dict(value))
+        _require(isinstance(getattr(self, name), kind), name, f"a {kind.__name__}", value)
+      elif kind is str:
+        _require(isinstance(value, str) and value != "", name, "a name", value)
       elif kind is bool:
         _require(isinstance(value, bool), name, "True or False", value)
     self.validate()
@@ -157,8 +161,8 @@ class TripletConfig(_Config):
 class TrainingConfig(_Config):
   """Everything that determines the bits of a training run.
 
-  `train_steps`, `checkpoint_every` and `keep_checkpoints` say how long to run
-  and what to keep; everything else must stay the same when a run is resumed.
+  `train_steps` and `keep_checkpoints` say how long to run and what to keep;
+  everything else must stay the same when a run is resumed.
   """
 
   dataset: str = "digits"
@@ -193,13 +197,7 @@ class TrainingConfig(_Config):
   )
 
   def validate(self):
-    drops = tuple((int(step), float(rate)) for step, rate in self.learning_rate_drops)
-    object.__setattr__(self, "learning_rate_drops", drops)
-    steps = [step for step, _ in drops]
-    _require(steps == sorted(set(steps)) and all(step > 0 for step in steps),
-             "learning_rate_drops", "steps above 0 in increasing order", self.learning_rate_drops)
-    _require(all(rate >= 0 for _, rate in drops), "learning_rate_drops", "rates of at least 0",
-             self.learning_rate_drops)
+    self._validate_drops()
     _require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
     _whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
            "validation_examples", low=1)
@@ -207,6 +205,20 @@ class TrainingConfig(_Config):
     _whole(self, "seed")
     _number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
     _number(self, "label_smoothing", high=1.0)
+
+  def _validate_drops(self):
+    name, given = "learning_rate_drops", self.learning_rate_drops
+    expected = "pairs (whole step above 0, rate of at least 0) in increasing order"
+    well_formed = isinstance(given, (tuple, list)) and all(
+      isinstance(pair, (tuple, list)) and len(pair) == 2
+      and isinstance(pair[0], int) and not isinstance(pair[0], bool)
+      and isinstance(pair[1], (int, float)) and not isinstance(pair[1], bool) for pair in given)  # fmt: skip
+    _require(well_formed, name, expected, given)
+    drops = tuple((step, float(rate)) for step, rate in given)
+    steps = [step for step, _ in drops]
+    increasing = steps == sorted(set(steps)) and all(step > 0 for step in steps)
+    _require(increasing and all(0 <= rate < math.inf for _, rate in drops), name, expected, given)
+    object.__setattr__(self, name, drops)
 
   def first_difference(self, other):
     """The first setting that a continuation may not change, or None.

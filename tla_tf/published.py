@@ -4,6 +4,7 @@ Frozen data; no TensorFlow here. Flags start from these values.
 """
 
 from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
+from tla_tf.errors import InputError
 from tla_tf.types import Method, PassMode
 
 # Authors' MNIST configuration; 100 steps is the attack they watch while training.
@@ -39,7 +40,12 @@ def setting(dataset, method=Method.TLA, network=None):
 
   Returns:
     TrainingConfig.
+
+  Raises:
+    InputError: for another data set.
   """
+  if dataset not in _SETTINGS:
+    raise InputError(f"No published setting for data set {dataset!r}: expected one of {list(_SETTINGS)}.")
   method = Method(method)
   config = _SETTINGS[dataset].replace(method=method)
   if network:

@@ -88,6 +88,7 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
       velocity = momentum * velocity + gradient / tf.maximum(size, _TINY)
     return clip(x + step_size * ball.steepest_step(velocity)), velocity
 
+  momentum_rule = MomentumRule(momentum_rule)
   steps = tf.cast(steps, tf.int32)
   momentum = tf.cast(momentum, images.dtype)
   start = clip(start)

@@ -46,7 +46,10 @@ def read_idx(path, dimensions):
   if len(content) != expected:
     raise InputError(f"{path}: {len(content)} bytes, but its header {shape} asks for {expected}; "
                      "the file is truncated or damaged, download it again.")
-  array = np.frombuffer(content, dtype, offset=header).reshape(shape)
+  try:
+    array = np.frombuffer(content, dtype, offset=header).reshape(shape)
+  except ValueError:
+    raise InputError(f"{path}: impossible shape {shape} in its header; download it again.") from None
   return array.astype(dtype.newbyteorder("="))
 
 

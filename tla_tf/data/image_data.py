@@ -29,11 +29,13 @@ class ImageData:
     images, labels = self.images, self.labels
     if images.ndim != 4:
       raise InputError(f"{self.source}: expected images [n, height, width, channels], got shape {images.shape}.")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+      raise InputError(f"{self.source}: expected whole-number labels [n], got {labels.dtype} of shape {labels.shape}.")
     if len(images) != len(labels):
       raise InputError(f"{self.source}: {len(images)} images but {len(labels)} labels; "
                        "the files do not belong together.")
-    if not len(images):
-      raise InputError(f"{self.source}: no images.")
+    if not images.size:
+      raise InputError(f"{self.source}: no images, or images without pixels (shape {images.shape}).")
     if images.dtype != np.uint8:
       if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"{self.source}: expected uint8 or float32 images, got {images.dtype}.")

@@ -22,8 +22,8 @@ def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=HELDOUT):
   Args:
     data_dir: folder of the IDX files (plain or .gz); for TFDS, its data
       folder or None for its default.
-    data_source: `files`, `tfds`, or `auto`: files where `data_dir` holds any
-      of them, TFDS otherwise.
+    data_source: `files`, `tfds`, or `auto`: files or TFDS's prepared data,
+      whichever `data_dir` holds; TFDS where no folder is given.
     heldout: number of training images held out, the first ones.
 
   Raises:
@@ -31,7 +31,7 @@ def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=HELDOUT):
   """
   source = DataSource(data_source)
   if source is DataSource.AUTO:
-    source = DataSource.FILES if data_dir is not None and _any_file(data_dir) else DataSource.TFDS
+    source = _detect(data_dir)
   if source is DataSource.TFDS:
     train, test = tfds_reader.read("mnist", data_dir)
   else:
@@ -42,6 +42,18 @@ def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=HELDOUT):
     raise InputError(f"{data_dir}: training images are {train.image_shape}, test images {test.image_shape}; "
                      "the files do not belong together.")
   return split(train, test, heldout)
+
+
+def _detect(data_dir):
+  if data_dir is None:
+    return DataSource.TFDS
+  if _any_file(data_dir):
+    return DataSource.FILES
+  if tfds_reader.prepared("mnist", data_dir):
+    return DataSource.TFDS
+  # Not a download: it is more likely a slip than a wish.
+  raise InputError(f"{data_dir}: holds neither MNIST's IDX files nor data that TFDS prepared; correct --data_dir, or "
+                   "give --data_source=tfds to download into it.")
 
 
 def _any_file(folder):

@@ -1,5 +1,7 @@
 """Reading a data set through TensorFlow Datasets."""
 
+import pathlib
+
 import numpy as np
 
 from tla_tf.data.image_data import ImageData
@@ -22,22 +24,36 @@ def read(name, data_dir=None):
   """
   import tensorflow_datasets as tfds
 
-  builder = tfds.builder(name, data_dir=data_dir)
+  # TFDS lets through whatever its download, JSON and record libraries raise.
   try:
+    builder = tfds.builder(name, data_dir=data_dir)
     builder.download_and_prepare()
-  except Exception as error:  # TFDS lets through whatever its download library raises.
-    first_line = (str(error).strip().splitlines() or ["unknown"])[0][:200]
-    raise InputError(f"TFDS could not prepare {name!r} ({type(error).__name__}: {first_line}); "
+  except Exception as error:
+    raise InputError(f"TFDS could not prepare {name!r} ({_first_line(error)}); "
                      "check the network, or give --data_dir with the data set's files.") from error
   names = tuple(builder.info.features["label"].names)
   parts = []
   for part in ("train", "test"):
-    records = builder.as_data_source(split=part) if _random_access(builder) else tfds.as_numpy(
-      builder.as_dataset(split=part))
-    pairs = [(record["image"], record["label"]) for record in records]
+    try:
+      records = builder.as_data_source(split=part) if _random_access(builder) else tfds.as_numpy(
+        builder.as_dataset(split=part))
+      pairs = [(record["image"], record["label"]) for record in records]
+    except Exception as error:
+      raise InputError(f"TFDS could not read {name!r} from {builder.data_dir} ({_first_line(error)}); "
+                       "remove that folder to have it prepared anew.") from error
     images, labels = (np.stack(column) for column in zip(*pairs))
     parts.append(ImageData(images, labels, names, source=f"{name} ({part}, TFDS)"))
   return parts
+
+
+def prepared(name, data_dir):
+  """Whether TFDS's folder `data_dir` holds the data set."""
+  return (pathlib.Path(data_dir) / name).is_dir()
+
+
+def _first_line(error):
+  lines = str(error).strip().splitlines() or [""]
+  return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def _random_access(builder):

@@ -281,9 +281,11 @@ class RobustModel(keras.Model):
 
 
 def _as_batch(data):
-  """A dict of a batch; labels int32, images float32."""
+  """A dict of a batch, images float32, labels int32; raises InputError for weights."""
   if not isinstance(data, dict):
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if weights is not None:
+      raise InputError("Sample and class weights are not supported: every image counts the same.")
     data = {"image": tf.cast(images, tf.float32), "label": tf.reshape(tf.cast(labels, tf.int32), [-1])}
   return data
 

@@ -70,7 +70,8 @@ class BranchBatchNormalization(keras.layers.Layer):
 
   def call(self, inputs, training=False):
     gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-    if not training:
+    # As in Keras, a frozen layer keeps its statistics.
+    if not training or not self.trainable:
       scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
       return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
     parts = tf.split(inputs, _SCOPE.count) if _SCOPE.count > 1 else [inputs]

@@ -24,11 +24,15 @@ def from_keras(model, embedding_layer=None):
     InputError: if the output is not logits, or the layer is missing or not a
       vector per image.
   """
+  if not model.built:
+    raise InputError("The model is not built yet: give it an input shape first, for instance keras.Input.")
   if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
     raise InputError("The model must have one output of logits, [n, classes].")
-  last = model.layers[-1]
+  # The last operation may be a layer or one of keras.ops.
+  last = model.outputs[0]._keras_history.operation  # noqa: SLF001
   activation = getattr(last, "activation", None)
-  if isinstance(last, keras.layers.Softmax) or activation in (keras.activations.softmax, keras.activations.sigmoid):
+  squashed = type(last).__name__ in ("Softmax", "Sigmoid")
+  if squashed or activation in (keras.activations.softmax, keras.activations.sigmoid):
     raise InputError(f"Layer {last.name!r} outputs probabilities: remove its activation so that it outputs logits.")
   if embedding_layer is None:
     if not isinstance(last, keras.layers.Dense):
@@ -42,4 +46,5 @@ def from_keras(model, embedding_layer=None):
       raise InputError(f"No layer {embedding_layer!r} in the model; its layers are {names}.") from None
   if len(embedding.shape) != 2:
     raise InputError(f"The embedding must be a vector per image, but has shape {embedding.shape}.")
-  return keras.Model(model.inputs, {"embedding": embedding, "logits": model.outputs[0]}, name=model.name)
+  inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+  return keras.Model(inputs, {"embedding": embedding, "logits": model.outputs[0]}, name=model.name)

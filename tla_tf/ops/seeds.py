@@ -65,21 +65,24 @@ def uniform(shape, key_, low=0.0, high=1.0):
     float32 of the given shape.
   """
   def draw(shape, key_):
-    unit = tf.random.stateless_uniform(shape, key_, alg=_ALGORITHM)
+    # From whole numbers: TensorFlow's own floats differ between XLA and the other kernels.
+    bits = tf.random.stateless_uniform(shape, key_, None, None, tf.uint32, alg=_ALGORITHM)
+    unit = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
     return low + unit * (high - low)
 
   key_ = tf.convert_to_tensor(key_)
   if key_.shape.rank == 1:
     return draw(shape, key_)
   shape = tf.convert_to_tensor(shape)
-  return tf.map_fn(lambda k: draw(shape[1:], k), key_, fn_output_signature=tf.float32)
+  drawn = tf.map_fn(lambda k: draw(shape[1:], k), key_, fn_output_signature=tf.float32)
+  return tf.reshape(drawn, shape)
 
 
 def permuted(positions, key_, size):
   """Entries of a seeded endless sequence of permutations of range(size).
 
   Position p belongs to pass p // size; each pass is its own permutation, made
-  without storing it.
+  without storing it. Has no XLA kernel: for `tf.data` and eager code.
 
   Args:
     positions: int64 [n], at least 0.

@@ -1,0 +1,267 @@
+"""Settings: validation, JSON in and out, comparison, published values."""
+
+import dataclasses
+import json
+import math
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from tla_tf import published, types
+from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
+from tla_tf.errors import InputError, ToolError
+
+UNIT = st.floats(0, 1)
+POSITIVE = st.floats(0, 1e6)
+COUNT = st.integers(1, 10**9)
+ATTACKS = st.builds(
+  AttackConfig, epsilon=UNIT, step_size=UNIT, steps=st.integers(0, 10**6), random_start=st.booleans(),
+  objective=st.sampled_from(types.Objective), momentum=UNIT, momentum_rule=st.sampled_from(types.MomentumRule),
+  restarts=COUNT)
+TRIPLETS = st.builds(
+  TripletConfig, weight=POSITIVE, margin=POSITIVE, distance=st.sampled_from(types.Distance),
+  feature_norm=st.sampled_from(types.FeatureNorm), feature_norm_weight=POSITIVE,
+  positives=st.sampled_from(types.Positives), twin_margin=POSITIVE, twin_noise=UNIT,
+  negatives=st.sampled_from(types.Negatives), switch_anchor=st.booleans())
+DROPS = st.dictionaries(COUNT, POSITIVE, max_size=3).map(lambda drops: tuple(sorted(drops.items())))
+TRAININGS = st.builds(
+  TrainingConfig, dataset=st.sampled_from(["digits", "mnist"]), method=st.sampled_from(types.Method),
+  network=st.sampled_from(["mlp", "lenet_8"]),
+  attack=ATTACKS, validation_attack=ATTACKS, validation_examples=COUNT, attack_mode=st.sampled_from(types.PassMode),
+  triplet=TRIPLETS, negative_pool_size=COUNT, pairing=st.sampled_from(types.PairingTarget), pairing_weight=POSITIVE,
+  clean_weight=POSITIVE, batch_size=COUNT, train_steps=COUNT, optimizer=st.sampled_from(["adam", "momentum"]),
+  learning_rate=POSITIVE, learning_rate_drops=DROPS, weight_decay=POSITIVE, label_smoothing=UNIT,
+  seed=st.integers(0, 2**63), deterministic=st.booleans(), jit=st.sampled_from(types.Jit), checkpoint_every=COUNT,
+  keep_checkpoints=COUNT, data_source=st.sampled_from(types.DataSource))
+CHOICES = [
+  (AttackConfig, "objective", types.Objective), (AttackConfig, "momentum_rule", types.MomentumRule),
+  (TripletConfig, "distance", types.Distance), (TripletConfig, "feature_norm", types.FeatureNorm),
+  (TripletConfig, "positives", types.Positives), (TripletConfig, "negatives", types.Negatives),
+  (TrainingConfig, "method", types.Method), (TrainingConfig, "attack_mode", types.PassMode),
+  (TrainingConfig, "pairing", types.PairingTarget), (TrainingConfig, "jit", types.Jit),
+  (TrainingConfig, "data_source", types.DataSource),
+]
+UNIT_FIELDS = [(AttackConfig, "epsilon"), (AttackConfig, "step_size"), (TripletConfig, "twin_noise"),
+               (TrainingConfig, "label_smoothing")]
+NUMBER_FIELDS = UNIT_FIELDS + [(AttackConfig, "momentum")] + [
+  (TripletConfig, name) for name in ("weight", "margin", "feature_norm_weight", "twin_margin")] + [
+  (TrainingConfig, name) for name in ("learning_rate", "weight_decay", "pairing_weight", "clean_weight")]
+COUNT_FIELDS = [(AttackConfig, "restarts")] + [(TrainingConfig, name) for name in (
+  "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", "negative_pool_size")]
+WHOLE_FIELDS = COUNT_FIELDS + [(AttackConfig, "steps"), (TrainingConfig, "seed")]
+BOOL_FIELDS = [(AttackConfig, "random_start"), (TripletConfig, "switch_anchor"), (TrainingConfig, "deterministic")]
+DROP_VALUES = [((0, 0.1),), ((-5, 0.1),), ((20, 0.1), (10, 0.01)), ((10, 0.1), (10, 0.01)), ((10, -0.1),),
+               ((10, math.nan),), ((10, math.inf),), ((10.5, 0.1),), ((10,),), (10, 0.1), 10, "soon", ((10, "slow"),)]
+INVALID = (
+  [(cls, name, value) for cls, name in NUMBER_FIELDS for value in (-1e-9, math.nan, math.inf, True, "0.1", None)]
+  + [(cls, name, 1.001) for cls, name in UNIT_FIELDS]
+  + [(cls, name, value) for cls, name in WHOLE_FIELDS for value in (-1, 1.0, True, "3", None)]
+  + [(cls, name, 0) for cls, name in COUNT_FIELDS]
+  + [(cls, name, value) for cls, name, _ in CHOICES for value in ("no such", 3, None)]
+  + [(cls, name, value) for cls, name in BOOL_FIELDS for value in (1, "true", None)]
+  + [(TrainingConfig, name, value) for name in ("attack", "validation_attack", "triplet") for value in (None, 3, "pgd")]
+  + [(TrainingConfig, name, value) for name in ("dataset", "network") for value in (None, 3)]
+  + [(TrainingConfig, "attack", TripletConfig()), (TrainingConfig, "optimizer", "sgd")]
+  + [(TrainingConfig, "learning_rate_drops", value) for value in DROP_VALUES]
+)
+
+
+def _label(value):
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    value = type(value)
+  return value.__name__ if isinstance(value, type) else repr(value)
+
+
+@hypothesis.given(st.one_of(ATTACKS, TRIPLETS, TRAININGS))
+@hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+def test_json_round_trip(config):
+  text = json.dumps(config.to_dict())
+  assert type(config).from_dict(json.loads(text)) == config
+
+
+def test_json_of_an_attack_is_plain():
+  assert AttackConfig().to_dict() == {
+    "epsilon": 0.3, "step_size": 0.01, "steps": 40, "random_start": True, "objective": "cross_entropy", "momentum": 0.0,
+    "momentum_rule": "normalized", "restarts": 1}
+
+
+def test_json_of_drops_is_a_list_of_pairs():
+  config = TrainingConfig(learning_rate_drops=[[50000, 0.01], [60000, 0.001]])
+  assert config.learning_rate_drops == ((50000, 0.01), (60000, 0.001))
+  assert json.loads(json.dumps(config.to_dict()))["learning_rate_drops"] == [[50000, 0.01], [60000, 0.001]]
+
+
+@pytest.mark.parametrize("cls, name, choice", CHOICES, ids=_label)
+def test_choices_are_made_from_their_values(cls, name, choice):
+  for member in choice:
+    assert getattr(cls(**{name: member.value}), name) is member
+
+
+@pytest.mark.parametrize("cls, name, value", INVALID, ids=_label)
+def test_an_invalid_value_is_named(cls, name, value):
+  with pytest.raises(InputError, match=f"`{name}`"):
+    cls(**{name: value})
+
+
+def test_the_message_names_field_expectation_and_value():
+  with pytest.raises(InputError) as caught:
+    AttackConfig(epsilon=8)
+  assert str(caught.value) == "Invalid value for `epsilon`: expected a number of at least 0 and at most 1, received 8."
+
+
+def test_a_wrong_choice_is_told_the_right_ones():
+  with pytest.raises(InputError, match=r"one of \['nearest', 'random', 'authors_random'\], received 'farthest'"):
+    TripletConfig(negatives="farthest")
+
+
+def test_an_input_error_is_a_value_error_for_people():
+  assert issubclass(InputError, ValueError) and issubclass(InputError, ToolError)
+
+
+def test_an_averaged_momentum_above_1_is_refused():
+  assert AttackConfig(momentum=1.5).momentum == 1.5
+  with pytest.raises(InputError, match="`momentum`"):
+    AttackConfig(momentum=1.5, momentum_rule="averaged")
+
+
+@pytest.mark.parametrize("config", [AttackConfig(), TripletConfig(), TrainingConfig()], ids=lambda c: type(c).__name__)
+def test_configs_are_frozen(config):
+  name = dataclasses.fields(config)[0].name
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    setattr(config, name, getattr(config, name))
+
+
+def test_replace_makes_a_checked_copy():
+  before = AttackConfig()
+  assert (before.replace(steps=7).steps, before.steps) == (7, 40)
+  with pytest.raises(InputError, match="`steps`"):
+    before.replace(steps=-1)
+
+
+def test_equal_settings_are_equal_and_hash_alike():
+  assert TrainingConfig() == TrainingConfig() and hash(TrainingConfig()) == hash(TrainingConfig())
+
+
+@pytest.mark.parametrize("cls", [AttackConfig, TripletConfig, TrainingConfig])
+def test_an_unknown_setting_is_refused(cls):
+  with pytest.raises(InputError, match=f"Unknown setting `epsilonn` for {cls.__name__}"):
+    cls.from_dict({"epsilonn": 0.1})
+
+
+def test_an_unknown_nested_setting_is_refused():
+  with pytest.raises(InputError, match="Unknown setting `alpha` for TripletConfig"):
+    TrainingConfig.from_dict({"triplet": {"alpha": 0.1}})
+
+
+def test_an_invalid_nested_setting_is_named():
+  with pytest.raises(InputError, match="`margin`"):
+    TrainingConfig.from_dict({"triplet": {"margin": -1}})
+
+
+def test_equal_settings_have_no_difference():
+  assert TrainingConfig().first_difference(TrainingConfig()) is None
+
+
+def test_the_first_difference_is_named_with_both_values():
+  assert TrainingConfig().first_difference(TrainingConfig(batch_size=7)) == ("batch_size", 50, 7)
+
+
+def test_a_nested_difference_has_a_dotted_name():
+  other = TrainingConfig(triplet=TripletConfig(margin=0.25))
+  assert TrainingConfig().first_difference(other) == ("triplet.margin", 0.05, 0.25)
+
+
+def test_a_difference_of_a_choice_is_its_value():
+  assert TrainingConfig().first_difference(TrainingConfig(method="at")) == ("method", "tla", "at")
+
+
+def test_a_difference_of_drops_is_seen():
+  name, was, now = TrainingConfig().first_difference(TrainingConfig(learning_rate_drops=((5, 0.1),)))
+  assert (name, was, now) == ("learning_rate_drops", [], [[5, 0.1]])
+
+
+@pytest.mark.parametrize("name", ["train_steps", "keep_checkpoints"])
+def test_how_long_to_run_and_what_to_keep_may_change(name):
+  assert TrainingConfig().first_difference(TrainingConfig(**{name: 77})) is None
+
+
+def test_every_other_setting_may_not_change():
+  base = TrainingConfig()
+  other = {
+    "dataset": "mnist", "data_source": "tfds", "method": "um", "network": "lenet", "attack": AttackConfig(steps=1),
+    "validation_attack": AttackConfig(steps=1), "validation_examples": 9, "attack_mode": "training",
+    "triplet": TripletConfig(weight=9), "negative_pool_size": 9, "pairing": "embedding", "pairing_weight": 9.0,
+    "clean_weight": 9.0, "batch_size": 9, "optimizer": "momentum", "learning_rate": 9.0,
+    "learning_rate_drops": ((9, 9.0),), "weight_decay": 9.0, "label_smoothing": 0.9, "seed": 9, "deterministic": False,
+    "jit": "off", "checkpoint_every": 9}
+  assert set(other) | {"train_steps", "keep_checkpoints"} == {field.name for field in dataclasses.fields(base)}
+  for name, value in other.items():
+    assert base.first_difference(base.replace(**{name: value}))[0].split(".")[0] == name
+
+
+def test_the_docstring_says_which_settings_may_change():
+  told = TrainingConfig.__doc__.split("say how long to run")[0]
+  named = {field.name for field in dataclasses.fields(TrainingConfig) if f"`{field.name}`" in told}
+  assert named == TrainingConfig.MAY_CHANGE
+
+
+# ------------------------------------------------------------------- published settings
+
+
+def test_mnist_is_the_authors_configuration():
+  config = published.setting("mnist")
+  assert (config.dataset, config.network, config.method) == ("mnist", "lenet", types.Method.TLA)
+  assert config.attack == AttackConfig(epsilon=0.3, step_size=0.01, steps=40, random_start=True)
+  assert config.validation_attack == AttackConfig(epsilon=0.3, step_size=0.01, steps=100, random_start=True)
+  assert (config.batch_size, config.negative_pool_size, config.train_steps) == (50, 50, 600_000)
+  assert (config.optimizer, config.learning_rate, config.learning_rate_drops) == ("adam", 1e-4, ())
+  assert (config.weight_decay, config.seed, config.checkpoint_every) == (2e-4, 221760322, 2000)
+  assert config.clean_weight == config.pairing_weight == 0
+
+
+def test_mnists_triplet_is_the_authors():
+  triplet = published.setting("mnist").triplet
+  assert (triplet.weight, triplet.margin, triplet.feature_norm_weight) == (0.5, 0.05, 1e-4)
+  assert (triplet.distance, triplet.feature_norm) == (types.Distance.ANGULAR, types.FeatureNorm.MEAN_SQUARE)
+  assert (triplet.positives, triplet.negatives) == (types.Positives.CLASSMATE, types.Negatives.NEAREST)
+  assert not triplet.switch_anchor
+
+
+@pytest.mark.parametrize("network", ["lenet", "lenet_8", "mlp", "mlp_256"])
+@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+def test_only_lenet_under_the_tla_script_smooths_labels(dataset, method, network):
+  smooths = network.startswith("lenet") and method.value in ("alp", "tla", "tla_rn", "tla_sa")
+  assert published.setting(dataset, method, network).label_smoothing == (0.1 if smooths else 0.0)
+
+
+@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+def test_only_at_on_mnist_attacks_in_training_mode(dataset, method):
+  training = dataset == "mnist" and method is types.Method.AT
+  assert published.setting(dataset, method).attack_mode.value == ("training" if training else "inference")
+
+
+@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+def test_only_alp_pairs_logits(dataset, method):
+  config = published.setting(dataset, method)
+  assert config.pairing is types.PairingTarget.LOGITS
+  assert config.pairing_weight == (0.5 if method is types.Method.ALP else 0.0)
+
+
+@pytest.mark.parametrize("method", types.Method)
+def test_a_setting_says_its_method_and_network(method):
+  config = published.setting("mnist", method.value, "mlp")
+  assert (config.method, config.network) == (method, "mlp")
+
+
+def test_digits_defaults_to_a_small_mlp():
+  config = published.setting("digits")
+  assert (config.dataset, config.network, config.attack.epsilon) == ("digits", "mlp_256", 0.2)
+
+
+def test_an_unknown_data_set_has_no_setting():
+  with pytest.raises(InputError, match="'cifar100'"):
+    published.setting("cifar100")

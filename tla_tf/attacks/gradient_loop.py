@@ -51,7 +51,8 @@ def input_gradient(forward, objective, images, labels):
     tape.watch(images)
     logits = forward(images)
     values = objective(logits, labels)
-  return tape.gradient(values, images), values, logits
+  # A network that ignores its input has the gradient 0, not none.
+  return tape.gradient(values, images, unconnected_gradients="zero"), values, logits
 
 
 def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, step_size, steps,

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tla_tf.attacks.attack import AttackResult
+from tla_tf.errors import InputError
 from tla_tf.ops import seeds
 
 
@@ -28,9 +29,14 @@ def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restar
   Returns:
     AttackResult of NumPy arrays: for each image the best point of all starts
     (misclassified first, then highest objective); gradient counts are summed.
+
+  Raises:
+    InputError: if images, labels and example ids differ in number.
   """
   count = len(images)
   ids = np.arange(count) if example_ids is None else np.asarray(example_ids)
+  if not count == len(labels) == len(ids):
+    raise InputError(f"{count} images, {len(labels)} labels, {len(ids)} example ids: expected as many of each.")
   labels = np.asarray(labels, np.int32)
   best = AttackResult(
     adversarial=np.array(images, np.float32), success=np.zeros(count, bool),

@@ -5,6 +5,7 @@ pass them through the network at once, add up weighted terms, one optimiser
 step. Subclasses say which images and which terms.
 """
 
+import copy
 import typing
 
 import keras
@@ -71,6 +72,8 @@ class RobustModel(keras.Model):
                        "attack step: use networks.BranchBatchNormalization, or attack_mode='inference'.")
     self._train_metrics = {}
     self._test_metrics = {}
+    # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
+    self.built = network.built
 
   # ------------------------------------------------------------- what subclasses say
 
@@ -140,20 +143,26 @@ class RobustModel(keras.Model):
     """Images float32 [n, ...] in [0, 1] -> {"embedding", "logits"}."""
     return self.network(inputs, training=training)
 
-  def compile(self, optimizer="adam", jit_compile="auto", **kwargs):
+  def compile(self, optimizer="adam", loss=None, *, jit_compile="auto", **kwargs):
     """As in Keras; the loss and the metrics are the model's own.
 
     Args:
       optimizer: a Keras optimiser or its name.
+      loss: must stay None.
       jit_compile: True, False, or "auto": what pays for this network on this
         device.
       **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss`.
 
     Raises:
-      InputError: if a loss or metrics are given.
+      InputError: if a loss or metrics are given, or the network computes in
+        another type than float32.
     """
-    for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-      if kwargs.pop(name, None) is not None:
+    types_ = {layer.compute_dtype for layer in self.network._flatten_layers()}  # noqa: SLF001
+    if types_ != {"float32"}:
+      raise InputError(f"The network computes in {sorted(types_)}: attacks and their gradients need float32 "
+                       "(keras.config.set_dtype_policy('float32') before building it).")
+    for name, value in {"loss": loss, **kwargs}.items():
+      if name in ("loss", "loss_weights", "metrics", "weighted_metrics") and value is not None:
         raise InputError(f"Do not pass `{name}` to compile: a robust model has its own loss and metrics.")
     names = ["loss", *self.logged_names(), *["weight_decay"] * bool(self.weight_decay), "accuracy"]
     self._train_metrics = {name: keras.metrics.Mean(name=name) for name in names}
@@ -165,12 +174,13 @@ class RobustModel(keras.Model):
 
   def fit(self, x=None, y=None, **kwargs):
     """As in Keras. Arrays must hold images in [0, 1]."""
-    if isinstance(x, np.ndarray) and x.size:
-      sample = x[:1000]
-      low, high = float(np.min(sample)), float(np.max(sample))
-      if not (low >= 0.0 and high <= 1.0):
-        raise InputError(f"Images must lie in [0, 1], but reach from {low:g} to {high:g}: scale them (divide by 255?).")
+    _check_pixels(x)
     return super().fit(x, y, **kwargs)
+
+  def evaluate(self, x=None, y=None, **kwargs):
+    """As in Keras: clean and robust loss and accuracy. Arrays must hold images in [0, 1]."""
+    _check_pixels(x)
+    return super().evaluate(x, y, **kwargs)
 
   @property
   def metrics(self):
@@ -273,7 +283,7 @@ class RobustModel(keras.Model):
 
   @classmethod
   def from_config(cls, config):
-    config = dict(config)
+    config = copy.deepcopy(config)  # Keras empties what it deserialises.
     config["network"] = keras.saving.deserialize_keras_object(config["network"])
     for name in ("attack", "validation_attack"):
       config[name] = AttackConfig.from_dict(config[name])
@@ -288,6 +298,14 @@ def _as_batch(data):
       raise InputError("Sample and class weights are not supported: every image counts the same.")
     data = {"image": tf.cast(images, tf.float32), "label": tf.reshape(tf.cast(labels, tf.int32), [-1])}
   return data
+
+
+def _check_pixels(images):
+  """Raises InputError for an array that leaves [0, 1]."""
+  if isinstance(images, np.ndarray) and images.size:
+    low, high = float(np.min(images)), float(np.max(images))
+    if not (low >= 0.0 and high <= 1.0):
+      raise InputError(f"Images must lie in [0, 1], but reach from {low:g} to {high:g}: scale them (divide by 255?).")
 
 
 def _accuracy(logits, labels):

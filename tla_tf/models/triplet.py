@@ -107,4 +107,4 @@ class TripletTraining(RobustModel):
 
   @classmethod
   def from_config(cls, config):
-    return super().from_config({**config, "triplet": TripletConfig.from_dict(config["triplet"])})
+    return super().from_config({**config, "triplet": TripletConfig.from_dict(dict(config["triplet"]))})

@@ -9,13 +9,16 @@ from tla_tf.types import Jit
 def prefers_xla(network):
   """True on an accelerator, and on a CPU for networks without convolutions.
 
+  False on several replicas: a step compiled by XLA cannot add up their
+  gradients.
+
   Measured by `benchmarks/attacks.py`: XLA halves the time of an MLP on a CPU,
   while convolutions in a compiled loop there become several times slower.
 
   Args:
     network: a `keras.Model`; any other callable gets False.
   """
-  if not isinstance(network, keras.Model):
+  if not isinstance(network, keras.Model) or tf.distribute.get_strategy().num_replicas_in_sync > 1:
     return False
   if tf.config.list_logical_devices("GPU"):
     return True

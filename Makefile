@@ -37,13 +37,13 @@ $(DEV_STAMP): $(STAMP)
 	$(BIN)/pip install --quiet -e ".[dev]"
 	@touch $@
 
-$(NPM_STAMP): package.json
+$(NPM_STAMP): package.json package-lock.json
 	npm install --no-audit --no-fund --silent
 	@touch $@
 
 test: $(DEV_STAMP) $(NPM_STAMP)  ## lint and all tests that are not slow
 	$(BIN)/ruff check .
-	$(QUIET) $(BIN)/python -m pytest
+	$(QUIET) $(BIN)/python -m pytest -n 2
 
 test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 	$(QUIET) $(BIN)/python -m pytest -m slow

@@ -38,6 +38,7 @@ setuptools.setup(
       "pytest>=8",
       "pytest-xdist>=3.5",
       "ruff>=0.6",
+      "scipy>=1.11",
     ],
   },
   entry_points={

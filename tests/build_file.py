@@ -99,7 +99,7 @@ def render(root=ROOT):
     reads_tree = _READS_TREE.search((root / path).read_text(encoding="utf-8"))
     rules.append(
       _rule(
-        "py_test", name=name, srcs=[path, launcher], args=[path],
+        "py_test", name=name, srcs=sorted([path, launcher]), args=[path],
         data=[":repository"] if reads_tree else ["pyproject.toml"], main=launcher, deps=deps[name],
       )
     )  # fmt: skip

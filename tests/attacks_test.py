@@ -1,0 +1,603 @@
+"""Attacks: closed forms, eager = graph = XLA, the record, bad gradients, restarts on survivors."""
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tla_tf import networks
+from tla_tf.attacks import (
+  Attack,
+  AttackResult,
+  GradientAttack,
+  GradientSearch,
+  attack_survivors,
+  gradient_loop,
+  presets,
+)
+from tla_tf.attacks.gradient_loop import input_gradient
+from tla_tf.balls import LinfBall
+from tla_tf.config import AttackConfig
+from tla_tf.errors import InputError
+from tla_tf.ops import objectives, seeds
+from tla_tf.types import MomentumRule, Objective
+
+SHAPE = (8, 8, 1)
+
+
+def _images(count, seed=0, shape=SHAPE):
+  return np.random.default_rng(seed).random((count, *shape), np.float32)
+
+
+def _predictions(network, images):
+  return np.argmax(networks.logits_function(network)(images), -1)
+
+
+@pytest.fixture(scope="module")
+def network():
+  return networks.build("mlp_32", SHAPE, 10, seed=1)
+
+
+@pytest.fixture(scope="module")
+def shared_search(network):
+  """One compiled loop for all cross-entropy attacks on `network`."""
+  return GradientSearch(network, jit="off")
+
+
+@pytest.fixture(scope="module")
+def labelled(network):
+  """Ten images and the classes that the network sees in them."""
+  images = _images(10, seed=7)
+  return images, _predictions(network, images)
+
+
+# --------------------------------------------------------------------------- closed forms
+
+WEIGHT = np.array([2.0, -3.0, 0.0, 0.5], np.float32)
+LINEAR_IMAGES = np.array([[0.5, 0.5, 0.5, 0.5], [0.95, 0.02, 0.3, 1.0]], np.float32)
+# By hand, epsilon 0.1: the pixel without weight stays, the others go to the corner or the edge of [0, 1].
+CORNER_UP = np.array([[0.6, 0.4, 0.5, 0.6], [1.0, 0.0, 0.3, 1.0]], np.float32)
+CORNER_DOWN = np.array([[0.4, 0.6, 0.5, 0.4], [0.85, 0.12, 0.3, 0.9]], np.float32)
+
+
+def _linear(images):
+  """Logits 0 and w.x."""
+  score = tf.linalg.matvec(images, WEIGHT)
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+@pytest.mark.parametrize("label,corner", [(0, CORNER_UP), (1, CORNER_DOWN)])
+def test_fgsm_reaches_the_corner_of_a_linear_model(label, corner):
+  result = GradientAttack(_linear, presets.fgsm(0.1))(LINEAR_IMAGES, [label] * 2)
+  np.testing.assert_allclose(result.adversarial, corner, atol=1e-7)
+
+
+@pytest.mark.parametrize("label,corner", [(0, CORNER_UP), (1, CORNER_DOWN)])
+def test_pgd_from_a_random_start_reaches_the_corner_of_a_linear_model(label, corner):
+  result = GradientAttack(_linear, presets.pgd(0.1, 0.03, 10))(LINEAR_IMAGES, [label] * 2, seed=5)
+  weighted = WEIGHT != 0
+  np.testing.assert_allclose(result.adversarial.numpy()[:, weighted], corner[:, weighted], atol=1e-7)
+
+
+def test_pgd_leaves_a_pixel_without_weight_at_its_random_start():
+  start = GradientAttack(_linear, presets.pgd(0.1, 0.03, 0))(LINEAR_IMAGES, [0, 0], seed=5).adversarial.numpy()
+  end = GradientAttack(_linear, presets.pgd(0.1, 0.03, 10))(LINEAR_IMAGES, [0, 0], seed=5).adversarial.numpy()
+  np.testing.assert_allclose(end[:, 2], start[:, 2], atol=1e-7)
+  assert not np.array_equal(start[:, 2], LINEAR_IMAGES[:, 2])
+
+
+def test_short_steps_stop_short_of_the_corner():
+  result = GradientAttack(_linear, presets.bim(0.1, 0.02, 3))(LINEAR_IMAGES[:1], [0])
+  np.testing.assert_allclose(result.adversarial, [[0.56, 0.44, 0.5, 0.56]], atol=1e-6)
+
+
+def test_cross_entropy_of_the_record_by_hand():
+  result = GradientAttack(_linear, presets.fgsm(0.1))(LINEAR_IMAGES[:1], [0])
+  # w.x = 1.2 - 1.2 + 0.3 = 0.3; the loss is log(1 + e^0.3).
+  np.testing.assert_allclose(result.loss, [0.8543552], atol=1e-6)
+
+
+def test_smoothed_cross_entropy_of_the_record_by_hand():
+  result = GradientAttack(_linear, presets.fgsm(0.1), label_smoothing=0.2)(LINEAR_IMAGES[:1], [0])
+  # 0.9 log(1 + e^0.3) + 0.1 (log(1 + e^0.3) - 0.3).
+  np.testing.assert_allclose(result.loss, [0.8243552], atol=1e-6)
+
+
+THREE_CLASSES = np.array([[0.0, 0.0], [1.0, -1.0], [-2.0, 1.0]], np.float32)
+
+
+def _three_classes(images):
+  return tf.matmul(images, THREE_CLASSES, transpose_b=True)
+
+
+def test_margin_attack_moves_towards_the_best_other_class():
+  result = GradientAttack(_three_classes, presets.cw_pgd(0.1, 0.1, 5).replace(random_start=False))([[0.5, 0.5]], [0])
+  # The logits 0, 0, -0.5 become 0, 0.2, -0.8; the loss is -(0 - 0.2 + 50).
+  np.testing.assert_allclose(result.adversarial, [[0.6, 0.4]], atol=1e-6)
+  np.testing.assert_allclose(result.loss, [-49.8], atol=1e-4)
+  np.testing.assert_array_equal(result.success, [True])
+
+
+def test_margin_is_flat_beyond_its_confidence():
+  config = presets.cw_pgd(0.1, 0.1, 2).replace(random_start=False)
+  result = GradientAttack(lambda x: 1000 * _three_classes(x), config)([[0.9, 0.1]], [0])
+  np.testing.assert_array_equal(result.loss, [0.0])
+  np.testing.assert_array_equal(result.zero_gradients, [2])
+  np.testing.assert_allclose(result.adversarial, [[0.9, 0.1]])
+
+
+def test_no_steps_return_the_start():
+  images = _images(3)
+  result = GradientAttack(lambda x: tf.reduce_sum(x, [2, 3]), presets.bim(0.1, 0.1, 0))(images, [0, 1, 2])
+  np.testing.assert_array_equal(result.adversarial, images)
+
+
+# --------------------------------------------------------------------------- momentum rules
+
+
+def _two_bowls(images):
+  """Score whose gradient is (1, 7) at (0.5, 0.5) and (-0.2, -0.2) at (0.6, 0.6)."""
+  moved = images - 0.5
+  score = moved[:, 0] - 6 * moved[:, 0] ** 2 + 7 * moved[:, 1] - 36 * moved[:, 1] ** 2
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+MOMENTUM_CASES = {
+  # sign(g2) = (-, -): both pixels step back.
+  "none": (0.0, MomentumRule.NORMALIZED, [0.5, 0.5]),
+  # (0.25, 1.75) + (-1, -1): the mean absolute values 4 and 0.2 are divided out.
+  "normalized": (1.0, MomentumRule.NORMALIZED, [0.5, 0.7]),
+  # 0.18 (1, 7) + 0.82 (-0.2, -0.2) = (0.016, 1.096); an average that began with 0 would give -0.016.
+  "averaged": (0.18, MomentumRule.AVERAGED, [0.7, 0.7]),
+}
+
+
+@pytest.mark.parametrize("case", MOMENTUM_CASES)
+def test_two_steps_of_momentum_by_hand(case):
+  momentum, rule, expected = MOMENTUM_CASES[case]
+  images = tf.constant([[0.5, 0.5]])
+  found = gradient_loop(_two_bowls, objectives.margin, LinfBall(), images, tf.constant([0]), images, epsilon=0.4,
+                        step_size=0.1, steps=2, momentum=momentum, momentum_rule=rule, record=False)
+  np.testing.assert_allclose(found.adversarial, [expected], atol=1e-6)
+
+
+def test_momentum_rule_may_be_its_value():
+  images = tf.constant([[0.5, 0.5]])
+  found = gradient_loop(_two_bowls, objectives.margin, LinfBall(), images, tf.constant([0]), images, epsilon=0.4,
+                        step_size=0.1, steps=2, momentum=0.18, momentum_rule="averaged", record=False)
+  np.testing.assert_allclose(found.adversarial, [[0.7, 0.7]], atol=1e-6)
+
+
+# --------------------------------------------------------------------------- eager = graph = XLA
+
+COMPILED_CASES = {
+  "pgd": presets.pgd(0.1, 0.02, 5),
+  "margin": presets.cw_pgd(0.1, 0.02, 5),
+  "mim": presets.mim(0.1, 0.02, 5),
+  "averaged": presets.mim(0.1, 0.02, 5, momentum=0.9, momentum_rule="averaged"),
+}
+
+
+@pytest.mark.parametrize("case", COMPILED_CASES)
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_compiled_search_equals_the_eager_loop(network, labelled, case, jit):
+  config, (images, labels) = COMPILED_CASES[case], labelled
+  start = np.clip(images + np.random.default_rng(3).uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32)
+  compiled = GradientAttack(network, config, jit=jit)(images, labels, start=start)
+  eager = gradient_loop(
+    networks.logits_function(network), objectives.get(config.objective), LinfBall(), tf.constant(images),
+    tf.constant(labels, tf.int32), tf.constant(start), epsilon=config.epsilon, step_size=config.step_size,
+    steps=config.steps, momentum=config.momentum, momentum_rule=config.momentum_rule)
+  assert np.mean(np.abs(compiled.adversarial - eager.adversarial) < 1e-5) >= 0.999
+  np.testing.assert_allclose(compiled.loss, eager.loss, rtol=1e-4)
+  np.testing.assert_array_equal(compiled.success, eager.success)
+
+
+def test_one_trace_whatever_the_numbers(network, labelled):
+  search = GradientSearch(network, jit="off")
+  images, labels = labelled
+  for config, smoothing, count in [
+    (AttackConfig(0.1, 0.02, 3), 0.0, 10), (AttackConfig(0.3, 0.5, 1, random_start=False), 0.1, 10),
+    (AttackConfig(0.0, 0.0, 0, momentum=0.7), 0.0, 4)]:  # fmt: skip
+    GradientAttack(search, config, smoothing)(images[:count], labels[:count], seed=count)
+  assert search.trace_count == 1
+
+
+def test_another_image_shape_is_another_trace():
+  search = GradientSearch(lambda x: tf.reduce_sum(x, [2, 3]), jit="off")
+  for shape in [(3, 4, 1), (3, 5, 1), (3, 4, 1)]:
+    GradientAttack(search, presets.fgsm(0.1))(_images(2, shape=shape), [0, 1])
+  assert search.trace_count == 2
+
+
+@pytest.mark.parametrize("config", [presets.cw_pgd(0.1, 0.02, 3),
+                                    presets.mim(0.1, 0.02, 3, momentum_rule="averaged")])
+def test_a_shared_search_of_another_kind_is_refused(shared_search, config):
+  with pytest.raises(InputError, match="objective or momentum rule"):
+    GradientAttack(shared_search, config)
+
+
+# --------------------------------------------------------------------------- the record
+
+
+def _hill(images):
+  """The logit of class 1 is highest at 0.5."""
+  score = -10 * (images[:, 0] - 0.5) ** 2
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+def test_record_keeps_the_best_point_met():
+  # 0.1 -> 0.4 -> 0.7, which lies beyond the top and is worse than 0.4.
+  result = GradientAttack(_hill, presets.bim(0.8, 0.3, 2))([[0.1]], [0])
+  np.testing.assert_allclose(result.adversarial, [[0.4]], atol=1e-6)
+  np.testing.assert_allclose(result.distance, [0.3], atol=1e-6)
+  # log(1 + e^-0.1).
+  np.testing.assert_allclose(result.loss, [0.6443967], atol=1e-6)
+
+
+def test_without_a_record_the_last_point_is_returned():
+  images = tf.constant([[0.1]])
+  found = gradient_loop(_hill, objectives.cross_entropy, LinfBall(), images, tf.constant([0]), images, epsilon=0.8,
+                        step_size=0.3, steps=2, record=False)
+  np.testing.assert_allclose(found.adversarial, [[0.7]], atol=1e-6)
+  assert found.success is None and found.loss is None
+
+
+def _success_before_loss(images):
+  """Wrong for label 0 at x = 0 (loss 0.905), right at x = 0.3 (loss 1.079)."""
+  x = images[:, 0]
+  return tf.stack([tf.zeros_like(x), 0.1 - 0.5 * x, 3.3 * x - 1.0], 1)
+
+
+def test_record_prefers_a_misclassified_point_to_a_higher_loss():
+  result = GradientAttack(_success_before_loss, presets.bim(0.3, 0.3, 1))([[0.0]], [0])
+  np.testing.assert_array_equal(result.adversarial, [[0.0]])
+  np.testing.assert_array_equal(result.success, [True])
+  np.testing.assert_allclose(result.loss, [np.log(1 + np.exp(0.1) + np.exp(-1.0))], atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", Objective)
+def test_record_agrees_with_recomputation(network, labelled, objective):
+  images, labels = labelled
+  config = AttackConfig(0.04, 0.01, 4, objective=objective)
+  result = GradientAttack(network, config, jit="off")(images, labels, seed=2)
+  logits = network(result.adversarial)["logits"]
+  np.testing.assert_allclose(result.loss, objectives.get(objective)(logits, labels), rtol=1e-4)
+  np.testing.assert_array_equal(result.success, np.argmax(logits, -1) != labels)
+  distance = np.abs(result.adversarial - images).reshape(len(images), -1).max(1)
+  np.testing.assert_allclose(result.distance, distance, atol=1e-7)
+  # A test that tells: some images are broken, some are not.
+  assert 0 < np.sum(result.success) < len(images)
+
+
+# --------------------------------------------------------------------------- gradients
+
+
+def _saturated(images):
+  """Logits that depend on the images, with derivative 0."""
+  return tf.stack([1.0 + 0.0 * images[:, 0, 0, 0], 0.0 * images[:, 0, 0, 0]], 1)
+
+
+def _quantising(images):
+  """Looks at rounded pixels only: its derivative is 0 everywhere."""
+  score = tf.reduce_sum(tf.round(images * 4) / 4, [1, 2, 3])
+  return tf.stack([score, 30.0 - score], 1)
+
+
+def _constant(images):
+  """Logits that do not depend on the images."""
+  return tf.tile([[1.0, 0.0]], [tf.shape(images)[0], 1])
+
+
+@pytest.mark.parametrize("blind", [_saturated, _quantising, _constant])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_zero_gradients_are_counted(blind, steps):
+  result = GradientAttack(blind, presets.bim(0.1, 0.05, steps))(_images(3), [0, 0, 1])
+  np.testing.assert_array_equal(result.zero_gradients, [steps] * 3)
+  np.testing.assert_array_equal(result.nonfinite_gradients, [0, 0, 0])
+
+
+@pytest.mark.parametrize("blind", [_saturated, _quantising, _constant])
+def test_without_gradient_images_stay_in_place(blind):
+  images = _images(3)
+  result = GradientAttack(blind, presets.mim(0.1, 0.05, 4))(images, [0, 0, 1])
+  np.testing.assert_array_equal(result.adversarial, images)
+
+
+def test_partly_zero_gradients_are_not_counted():
+  result = GradientAttack(_linear, presets.bim(0.1, 0.05, 3))(LINEAR_IMAGES, [0, 0])
+  np.testing.assert_array_equal(result.zero_gradients, [0, 0])
+
+
+def _rooted(images):
+  """Infinite derivative where a pixel is 0."""
+  score = tf.reduce_sum(tf.sqrt(images), [1, 2, 3])
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+def _undefined(images):
+  """0 x infinity = NaN as derivative where the first pixel is 0."""
+  score = tf.reduce_sum(images, [1, 2, 3]) + tf.sqrt(tf.square(images[:, 0, 0, 0]))
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+@pytest.mark.parametrize("network", [_rooted, _undefined])
+@pytest.mark.parametrize("config", [presets.bim(0.1, 0.05, 3), presets.mim(0.1, 0.05, 3),
+                                    presets.mim(0.1, 0.05, 3, momentum=0.9, momentum_rule="averaged")])  # fmt: skip
+def test_an_example_with_nonfinite_gradients_stays_and_is_counted(network, config):
+  images = 0.2 + 0.5 * _images(3)
+  images[1, 0, 0, 0] = 0.0
+  result = GradientAttack(network, config)(images, [0, 0, 0])
+  np.testing.assert_array_equal(result.nonfinite_gradients, [0, 3, 0])
+  np.testing.assert_array_equal(result.zero_gradients, [0, 0, 0])
+  np.testing.assert_array_equal(result.adversarial[1], images[1])
+  np.testing.assert_allclose(result.adversarial.numpy()[[0, 2]], images[[0, 2]] + 0.1, atol=1e-6)
+
+
+def _undefined_at_a_half(images):
+  """Grows with the pixel, with NaN as derivative at 0.5."""
+  score = images[:, 0] + 0.5 * tf.sqrt(tf.square(images[:, 0] - 0.5))
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+def test_momentum_does_not_carry_an_example_past_a_nonfinite_gradient():
+  result = GradientAttack(_undefined_at_a_half, presets.mim(0.5, 0.125, 4))([[0.375]], [0])
+  np.testing.assert_array_equal(result.adversarial, [[0.5]])
+  np.testing.assert_array_equal(result.nonfinite_gradients, [3])
+
+
+def test_gradient_is_of_the_sum_not_the_mean():
+  images = tf.constant(np.tile(LINEAR_IMAGES[:1], [5, 1]))
+  gradient, _, _ = input_gradient(_linear, objectives.margin, images, tf.zeros(5, tf.int32))
+  np.testing.assert_allclose(gradient, np.tile(WEIGHT, [5, 1]), atol=1e-6)
+
+
+def test_gradient_does_not_depend_on_batch_mates(network, labelled):
+  images, labels = tf.constant(labelled[0]), tf.constant(labelled[1])
+  forward = networks.logits_function(network)
+  together, _, _ = input_gradient(forward, objectives.cross_entropy, images, labels)
+  for i in range(len(images)):
+    alone, _, _ = input_gradient(forward, objectives.cross_entropy, images[i:i + 1], labels[i:i + 1])
+    np.testing.assert_allclose(alone[0], together[i], rtol=1e-3, atol=1e-6)
+
+
+def test_attack_changes_no_weight(network, labelled, shared_search):
+  before = [np.array(w) for w in network.get_weights()]
+  GradientAttack(shared_search, presets.pgd(0.1, 0.05, 3))(*labelled)
+  for old, new in zip(before, network.get_weights(), strict=True):
+    np.testing.assert_array_equal(old, new)
+
+
+def test_adversarial_images_carry_no_gradient_to_weights(network, labelled, shared_search):
+  with tf.GradientTape() as tape:
+    adversarial = GradientAttack(shared_search, presets.pgd(0.1, 0.05, 3))(*labelled).adversarial
+    total = tf.reduce_sum(tf.square(adversarial))
+  for gradient in tape.gradient(total, network.trainable_variables):
+    assert gradient is None or not np.any(gradient)
+
+
+# --------------------------------------------------------------------------- ball and pixel range
+
+_numbers = st.floats(0.0, 1.0, width=32, allow_subnormal=False)
+
+
+@pytest.fixture(scope="module")
+def searches(network):
+  return {rule: GradientSearch(network, momentum_rule=rule, jit="off") for rule in MomentumRule}
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@hypothesis.given(epsilon=_numbers, step_size=_numbers, steps=st.integers(0, 4), momentum=_numbers,
+                  rule=st.sampled_from(MomentumRule), random_start=st.booleans(), seed=st.integers(0, 99))  # fmt: skip
+@hypothesis.example(epsilon=0.0, step_size=1.0, steps=3, momentum=1.0, rule=MomentumRule.NORMALIZED, random_start=True,
+                    seed=0)  # fmt: skip
+@hypothesis.example(epsilon=1.0, step_size=1.0, steps=3, momentum=0.0, rule=MomentumRule.AVERAGED, random_start=True,
+                    seed=0)  # fmt: skip
+def test_adversarial_images_stay_in_ball_and_range(searches, epsilon, step_size, steps, momentum, rule, random_start,
+                                                   seed):
+  config = AttackConfig(epsilon, step_size, steps, random_start, momentum=momentum, momentum_rule=rule)
+  images = _images(3, seed)
+  images[0] = np.rint(images[0])  # pixels on the edge of the range
+  found = GradientAttack(searches[rule], config)(images, [1, 2, 3], seed=seed).adversarial.numpy()
+  assert np.isfinite(found).all()
+  assert np.abs(found - images).max() <= epsilon + 1e-6
+  assert found.min() >= 0 and found.max() <= 1
+
+
+def test_epsilon_zero_returns_the_images(labelled, shared_search):
+  images, labels = labelled
+  result = GradientAttack(shared_search, AttackConfig(0.0, 0.1, 3))(images, labels, seed=1)
+  np.testing.assert_array_equal(result.adversarial, images)
+  np.testing.assert_array_equal(result.distance, np.zeros(10))
+  assert not np.any(result.success)
+
+
+# --------------------------------------------------------------------------- bad input
+
+BAD_INPUT = {
+  "bytes": (np.zeros((2, *SHAPE), np.uint8), [0, 1], "divide by 255"),
+  "grey levels": (255 * _images(2), [0, 1], "divide by 255"),
+  "negative": (_images(2) - 0.5, [0, 1], r"in \[0, 1\]"),
+  "NaN": (np.full((2, *SHAPE), np.nan, np.float32), [0, 1], r"in \[0, 1\]"),
+  "fewer labels": (_images(2), [0], r"images \[n, ...\] and labels \[n\]"),
+  "one-hot labels": (_images(2), np.eye(2, dtype=int), r"images \[n, ...\] and labels \[n\]"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused(shared_search, case):
+  images, labels, remedy = BAD_INPUT[case]
+  with pytest.raises(InputError, match=remedy):
+    GradientAttack(shared_search, presets.fgsm(0.1))(images, labels)
+
+
+# --------------------------------------------------------------------------- seeds
+
+
+def _start(search, images, seed):
+  return GradientAttack(search, presets.pgd(0.2, 0.05, 0))(images, np.zeros(len(images), int), seed=seed).adversarial
+
+
+def test_same_seed_same_result(labelled, shared_search):
+  attack = GradientAttack(shared_search, presets.pgd(0.2, 0.05, 3))
+  for first, second in zip(attack(*labelled, seed=3), attack(*labelled, seed=3), strict=True):
+    np.testing.assert_array_equal(first, second)
+
+
+def test_other_seed_other_start(labelled, shared_search):
+  difference = np.abs(_start(shared_search, labelled[0], 1) - _start(shared_search, labelled[0], 2))
+  assert np.mean(difference > 0.01) > 0.8
+
+
+def test_random_start_fills_the_ball(shared_search):
+  images = np.full((10, *SHAPE), 0.5, np.float32)
+  offset = _start(shared_search, images, 1) - images
+  # Uniform in +-0.2: mean 0, standard deviation 0.2 / sqrt(3).
+  assert abs(np.mean(offset)) < 0.02
+  assert np.std(offset) == pytest.approx(0.2 / np.sqrt(3), rel=0.05)
+  assert np.abs(offset).max() > 0.195
+
+
+def test_seeds_per_example_do_not_depend_on_the_batch(shared_search):
+  images = _images(6)
+  keys = seeds.example_keys(seeds.key(1), tf.range(6))
+  whole = _start(shared_search, images, keys).numpy()
+  chosen = [4, 0, 3]
+  part = _start(shared_search, images[chosen], tf.gather(keys, chosen))
+  np.testing.assert_array_equal(part, whole[chosen])
+
+
+def test_seeds_per_example_differ(shared_search):
+  images = np.full((2, *SHAPE), 0.5, np.float32)
+  first, second = _start(shared_search, images, seeds.example_keys(seeds.key(1), tf.range(2))).numpy()
+  assert np.mean(np.abs(first - second) > 0.01) > 0.8
+
+
+# --------------------------------------------------------------------------- attack_survivors
+
+
+class _Scripted(Attack):
+  """Breaks image i (its pixels are i / 10) at the calls that a script names, and remembers its calls."""
+
+  def __init__(self, broken_at, losses=lambda call: 0.0):
+    self.broken_at = broken_at
+    self.losses = losses
+    self.calls = []
+    self.sizes = []
+
+  def __call__(self, images, labels, seed=0):
+    names = np.rint(np.asarray(images)[:, 0, 0, 0] * 10).astype(int)
+    call = len(self.calls)
+    self.calls.append(sorted(set(names.tolist())))
+    self.sizes.append(len(images))
+    success = np.array([call >= self.broken_at.get(name, np.inf) for name in names])
+    count = len(images)
+    return AttackResult(images + np.float32(0.01 * (call + 1)), success,
+                        np.full(count, self.losses(call), np.float32), np.full(count, 0.01 * (call + 1), np.float32),
+                        np.full(count, 2), np.full(count, 1))
+
+
+def _numbered(count):
+  return np.tile(np.arange(count, dtype=np.float32)[:, None, None, None] / 10, [1, 2, 2, 1])
+
+
+def test_restarts_attack_survivors_alone():
+  attack = _Scripted({0: 0, 1: 1})
+  result = attack_survivors(attack, _numbered(3), [0, 0, 0], restarts=3, batch_size=4)
+  assert attack.calls == [[0, 1, 2], [1, 2], [2]]
+  np.testing.assert_array_equal(result.success, [True, True, False])
+
+
+def test_no_restart_once_all_are_broken():
+  attack = _Scripted({0: 0, 1: 0})
+  attack_survivors(attack, _numbered(2), [0, 0], restarts=5, batch_size=4)
+  assert attack.calls == [[0, 1]]
+
+
+def test_every_batch_has_one_size():
+  attack = _Scripted({})
+  attack_survivors(attack, _numbered(7), [0] * 7, batch_size=3)
+  assert attack.calls == [[0, 1, 2], [3, 4, 5], [6]]
+  assert attack.sizes == [3, 3, 3]
+
+
+def test_gradient_counts_are_summed_over_restarts():
+  result = attack_survivors(_Scripted({0: 0}), _numbered(3), [0] * 3, restarts=3, batch_size=2)
+  np.testing.assert_array_equal(result.zero_gradients, [2, 6, 6])
+  np.testing.assert_array_equal(result.nonfinite_gradients, [1, 3, 3])
+
+
+def test_best_restart_of_an_unbroken_image_is_kept():
+  attack = _Scripted({}, losses=lambda call: [0.3, 0.9, 0.5][call])
+  result = attack_survivors(attack, _numbered(1), [0], restarts=3, batch_size=1)
+  np.testing.assert_allclose(result.loss, [0.9])
+  np.testing.assert_allclose(result.distance, [0.02])
+  np.testing.assert_allclose(result.adversarial, np.full((1, 2, 2, 1), 0.02), atol=1e-7)
+
+
+def test_breaking_restart_beats_a_higher_loss():
+  attack = _Scripted({0: 1}, losses=lambda call: [0.9, 0.1][call])
+  result = attack_survivors(attack, _numbered(1), [0], restarts=2, batch_size=1)
+  np.testing.assert_array_equal(result.success, [True])
+  np.testing.assert_allclose(result.loss, [0.1])
+
+
+def test_progress_counts_up_to_what_is_to_do():
+  seen = []
+  attack_survivors(_Scripted({0: 0, 1: 0}), _numbered(4), [0] * 4, restarts=2, batch_size=2,
+                   progress=lambda *counts: seen.append(counts))
+  # The first batch is broken at once, which leaves one batch to the second start.
+  assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_survivors_of_nothing():
+  attack = _Scripted({})
+  result = attack_survivors(attack, np.zeros((0, *SHAPE), np.float32), np.zeros(0, int), restarts=2)
+  assert attack.calls == []
+  assert [field.shape for field in result] == [(0, *SHAPE), (0,), (0,), (0,), (0,), (0,)]
+
+
+@pytest.mark.parametrize("labels", [[0, 0], [0, 0, 0, 0]], ids=["fewer", "more"])
+def test_survivors_refuse_another_number_of_labels(labels):
+  with pytest.raises(InputError, match="labels"):
+    attack_survivors(_Scripted({}), _numbered(3), labels, batch_size=3)
+
+
+def test_batch_size_does_not_change_results(labelled, shared_search):
+  attack = GradientAttack(shared_search, presets.pgd(0.08, 0.02, 5))
+  small = attack_survivors(attack, *labelled, seed=1, restarts=2, batch_size=3)
+  large = attack_survivors(attack, *labelled, seed=1, restarts=2, batch_size=7)
+  np.testing.assert_array_equal(small.success, large.success)
+  np.testing.assert_allclose(small.loss, large.loss, rtol=1e-4)
+  assert np.mean(np.abs(small.adversarial - large.adversarial) < 1e-5) >= 0.999
+  assert 0 < small.success.sum() < 10
+
+
+def test_results_follow_example_ids_not_positions(labelled, shared_search):
+  images, labels = labelled
+  attack = GradientAttack(shared_search, presets.pgd(0.08, 0.02, 0))
+  whole = attack_survivors(attack, images, labels, seed=1)
+  part = attack_survivors(attack, images[6:], labels[6:], example_ids=np.arange(6, 10), seed=1)
+  np.testing.assert_array_equal(part.adversarial, whole.adversarial[6:])
+
+
+@pytest.fixture(scope="module")
+def by_restarts(labelled, shared_search):
+  """Results of 1 to 5 restarts of a weak attack."""
+  attack = GradientAttack(shared_search, presets.pgd(0.04, 0.01, 1))
+  return [attack_survivors(attack, *labelled, seed=1, restarts=count, batch_size=10) for count in range(1, 6)]
+
+
+def test_more_restarts_break_more(by_restarts):
+  counts = [int(result.success.sum()) for result in by_restarts]
+  assert counts == sorted(counts)
+  assert counts[0] < counts[-1]
+
+
+def test_fewer_restarts_are_a_prefix_of_more(by_restarts):
+  for fewer, more in zip(by_restarts, by_restarts[1:]):
+    assert not np.any(fewer.success & ~more.success)
+    np.testing.assert_array_equal(fewer.adversarial[fewer.success], more.adversarial[fewer.success])
+    unbroken = ~more.success
+    assert np.all(more.loss[unbroken] >= fewer.loss[unbroken])

@@ -1,0 +1,462 @@
+"""Evaluation: verifier, judge on networks whose answers are known, suites, tables."""
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tla_tf import data, models, networks
+from tla_tf.attacks import AttackResult, presets
+from tla_tf.config import AttackConfig
+from tla_tf.errors import InputError
+from tla_tf.evaluation import NamedAttack, evaluate, judge, markdown_table, print_table, suite, verify
+from tla_tf.types import MomentumRule, Objective
+
+# --------------------------------------------------------------------------- verifier
+
+
+def _verdict(clean, found, epsilon):
+  """The verdict on one image of the given pixels."""
+  return verify(np.array([clean], np.float32), np.array([found], np.float32), epsilon)[0]
+
+
+_pixels = st.floats(0.0, 1.0, width=32, allow_subnormal=False)
+_found = st.one_of(st.floats(-0.25, 1.25, width=32, allow_subnormal=False),
+                   st.sampled_from([float("nan"), float("inf"), -float("inf")]))
+
+
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@hypothesis.given(pixels=st.lists(st.tuples(_pixels, _found), min_size=1, max_size=4), epsilon=_pixels)
+def test_verifier_accepts_exactly_ball_and_range(pixels, epsilon):
+  # Far from the tolerance, which has tests of its own.
+  hypothesis.assume(all(not 0 < abs(a - c) - epsilon < 1e-5 for c, a in pixels))
+  expected = all(0.0 <= a <= 1.0 and c - epsilon <= a + 1e-9 and a - 1e-9 <= c + epsilon for c, a in pixels)
+  clean, found = zip(*pixels)
+  assert _verdict(clean, found, epsilon) == expected
+
+
+@hypothesis.settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@hypothesis.given(clean=st.lists(_pixels, min_size=1, max_size=4), epsilon=_pixels, offset=st.floats(-1.0, 1.0))
+def test_verifier_accepts_what_float32_makes_of_the_ball(clean, epsilon, offset):
+  clean = np.array(clean, np.float32)
+  found = np.clip(clean + np.float32(epsilon) * np.float32(offset), 0, 1)
+  assert _verdict(clean, found, epsilon)
+
+
+VERDICTS = {
+  "the image itself": ([0.5, 0.5], [0.5, 0.5], True),
+  "on the ball's surface": ([0.5, 0.5], [0.6, 0.4], True),
+  "within the tolerance": ([0.5, 0.5], [0.6 + 5e-7, 0.5], True),
+  "beyond the tolerance": ([0.5, 0.5], [0.6 + 2e-6, 0.5], False),
+  "below, beyond the tolerance": ([0.5, 0.5], [0.4 - 2e-6, 0.5], False),
+  "overshoot of 1e-3": ([0.5, 0.5], [0.5, 0.601], False),
+  "NaN": ([0.5, 0.5], [0.5, np.nan], False),
+  "infinity": ([0.5, 0.5], [np.inf, 0.5], False),
+  "minus infinity": ([0.5, 0.5], [-np.inf, 0.5], False),
+  "edges of the range": ([0.05, 0.95], [0.0, 1.0], True),
+  "below 0": ([0.05, 0.5], [-1e-6, 0.5], False),
+  "above 1": ([0.95, 0.5], [1.0 + 1e-6, 0.5], False),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_verdict(case):
+  clean, found, expected = VERDICTS[case]
+  assert _verdict(clean, found, 0.1) == expected
+
+
+def test_verifier_judges_every_image_by_itself():
+  clean = np.full((3, 2, 2, 1), 0.5, np.float32)
+  found = clean.copy()
+  found[1, 0, 0, 0] = 0.7
+  np.testing.assert_array_equal(verify(clean, found, 0.1), [True, False, True])
+
+
+def test_verifier_of_no_images():
+  none = np.zeros((0, 8, 8, 1), np.float32)
+  assert verify(none, none, 0.1).shape == (0,)
+
+
+# --------------------------------------------------------------------------- rigged networks
+
+
+def _dense_network(shape, kernel, bias):
+  """Flatten -> Dense with the given weights, as {"embedding", "logits"}."""
+  images = keras.Input(shape)
+  layer = keras.layers.Dense(len(bias))
+  flat = keras.layers.Flatten()(images)
+  network = keras.Model(images, {"embedding": flat, "logits": layer(flat)})
+  layer.set_weights([np.array(kernel, np.float32), np.array(bias, np.float32)])
+  return network
+
+
+def _judged(network, test, attacks, **kwargs):
+  """`evaluate` without XLA, whose compilation would take longer than these networks."""
+  return evaluate(network, test, attacks, jit="off", **kwargs)
+
+
+def _image_data(images, labels, classes=2):
+  return data.ImageData(np.array(images, np.float32), np.array(labels), tuple(map(str, range(classes))))
+
+
+@pytest.fixture
+def constant_case():
+  """Always class 1, which five of eight images have."""
+  images = np.random.default_rng(0).random((8, 2, 2, 1), np.float32)
+  network = _dense_network((2, 2, 1), np.zeros((4, 3)), [0.0, 5.0, 0.0])
+  return network, _image_data(images, [1, 0, 1, 1, 2, 1, 0, 1], 3)
+
+
+PGD = NamedAttack("PGD", presets.pgd(0.2, 0.05, 6, restarts=3))
+FGSM = NamedAttack("FGSM", presets.fgsm(0.2))
+
+
+@pytest.mark.parametrize("attack", [FGSM, PGD, NamedAttack("C&W", presets.cw_pgd(0.2, 0.05, 6))], ids=lambda a: a.name)
+def test_attacks_cannot_change_a_constant_network(constant_case, attack):
+  results, found = _judged(*constant_case, [attack], batch_size=4)
+  assert results["clean"] == {"accuracy": 0.625, "num_examples": 8}
+  assert results["attacks"][0]["accuracy"] == 0.625
+  assert results["worst_case"] == {"accuracy": 0.625}
+  np.testing.assert_array_equal(found[attack.name], constant_case[1].images)
+
+
+def test_zero_gradients_of_a_constant_network_are_reported(constant_case):
+  results, _ = _judged(*constant_case, [FGSM, PGD], batch_size=4)
+  for row in results["attacks"]:
+    assert row["diagnostics"] == {
+      "zero_gradient_images": 5, "nonfinite_gradient_images": 0, "rejected_by_verifier": 0}  # fmt: skip
+
+
+@pytest.fixture
+def linear_case():
+  """Class 1 where the first pixel is the larger one.
+
+  The pixels differ by 0.1, 0.3, 0.5 and 0.7 in favour of the true class, so
+  that epsilon 0.2 flips the first two; the fifth image is wrong from the start.
+  """
+  network = _dense_network((1, 2, 1), [[0.0, 1.0], [0.0, -1.0]], [0.0, 0.0])
+  images, labels = [], []
+  for gap, label in [(0.1, 1), (0.3, 0), (0.5, 1), (0.7, 0), (-0.3, 1)]:
+    signed = gap if label else -gap
+    images.append([[[0.5 + signed / 2], [0.5 - signed / 2]]])
+    labels.append(label)
+  return network, _image_data(images, labels)
+
+
+@pytest.mark.parametrize("attack", [FGSM, PGD, NamedAttack("C&W", presets.cw_pgd(0.2, 0.05, 12)),
+                                    NamedAttack("MIM", presets.mim(0.2, 0.05, 6))], ids=lambda a: a.name)  # fmt: skip
+def test_robust_accuracy_of_a_linear_network_by_hand(linear_case, attack):
+  results, _ = _judged(*linear_case, [attack], batch_size=3)
+  assert results["clean"] == {"accuracy": 0.8, "num_examples": 5}
+  assert results["attacks"][0]["accuracy"] == 0.4
+  assert results["worst_case"] == {"accuracy": 0.4}
+
+
+@pytest.mark.parametrize("epsilon,accuracy", [(0.04, 0.8), (0.06, 0.6), (0.26, 0.2), (0.36, 0.0)])
+def test_robust_accuracy_of_a_linear_network_by_epsilon(linear_case, epsilon, accuracy):
+  results, _ = _judged(*linear_case, [NamedAttack("FGSM", presets.fgsm(epsilon))])
+  assert results["attacks"][0]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_only_broken_images_are_returned_changed(linear_case):
+  network, test = linear_case
+  _, found = _judged(network, test, [FGSM])
+  changed = np.any(found["FGSM"] != test.images, axis=(1, 2, 3))
+  np.testing.assert_array_equal(changed, [True, True, False, False, False])
+
+
+def test_row_repeats_the_settings(linear_case):
+  config = presets.mim(0.2, 0.05, 6, momentum=0.7).replace(restarts=2, objective="margin")
+  row = _judged(*linear_case, [NamedAttack("mine", config)])[0]["attacks"][0]
+  settings = {name: row[name] for name in row if name not in ("accuracy", "seconds", "diagnostics")}
+  assert settings == {
+    "name": "mine", "norm": "linf", "epsilon": 0.2, "steps": 6, "step_size": 0.05, "restarts": 2,
+    "objective": "margin", "momentum": 0.7, "random_start": False}  # fmt: skip
+
+
+def _wrong_in_a_band(images):
+  """Class 1 where the pixel is within 0.05 of 0.65; both classes pull there."""
+  score = 0.05 - tf.abs(images[:, 0, 0, 0] - 0.65)
+  return tf.stack([tf.zeros_like(score), score], 1)
+
+
+def test_worst_case_joins_what_different_attacks_break():
+  # 0.57 + 0.1 hits the band and 0.57 + 0.3 overshoots it; 0.35 needs 0.3; 0.05 is out of reach.
+  test = _image_data([[[[v]]] for v in (0.57, 0.35, 0.05)], [0, 0, 0])
+  attacks = [NamedAttack("short", presets.fgsm(0.1)), NamedAttack("long", presets.fgsm(0.3))]
+  results, _ = _judged(_wrong_in_a_band, test, attacks)
+  assert [row["accuracy"] for row in results["attacks"]] == pytest.approx([2 / 3, 2 / 3])
+  assert results["worst_case"]["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_network_that_is_always_wrong_is_judged():
+  network = _dense_network((2, 2, 1), np.zeros((4, 3)), [0.0, 5.0, 0.0])
+  test = _image_data(np.full((4, 2, 2, 1), 0.5), [0, 2, 0, 2], 3)
+  results, found = _judged(network, test, [FGSM, PGD])
+  assert results["clean"]["accuracy"] == 0.0
+  assert [row["accuracy"] for row in results["attacks"]] == [0.0, 0.0]
+  assert results["worst_case"] == {"accuracy": 0.0}
+  np.testing.assert_array_equal(found["PGD"], test.images)
+
+
+# --------------------------------------------------------------------------- dishonest attacks
+
+
+def _claiming(adversarial_of):
+  """Stands in for `attack_survivors`: claims success with `adversarial_of(images)`."""
+
+  def attack_survivors(attack, images, labels, **kwargs):
+    count = len(images)
+    ones = np.ones(count, np.float32)
+    return AttackResult(adversarial_of(images), np.ones(count, bool), ones, 0 * ones, np.zeros(count, int),
+                        np.zeros(count, int))
+
+  return attack_survivors
+
+
+DISHONEST = {
+  "outside the ball": (lambda images: np.where(images > 0.5, 0.0, 1.0), 4),
+  "a little outside the ball": (lambda images: np.clip(images + np.array([[[0.201], [-0.201]]]) * np.sign(
+    images[:, :, 1:] - images[:, :, :1]), 0, 1), 4),
+  "NaN": (lambda images: np.full_like(images, np.nan), 4),
+  "outside the range": (lambda images: images + np.where(images > 0.8, 0.2, 0.0), 1),
+  "success without a change": (lambda images: images, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DISHONEST)
+def test_dishonest_success_is_not_counted(linear_case, monkeypatch, case):
+  adversarial_of, rejected = DISHONEST[case]
+  monkeypatch.setattr(judge, "attack_survivors", _claiming(adversarial_of))
+  results, found = _judged(*linear_case, [FGSM])
+  assert results["attacks"][0]["accuracy"] == 0.8
+  assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == rejected
+  assert results["worst_case"] == {"accuracy": 0.8}
+  np.testing.assert_array_equal(found["FGSM"], linear_case[1].images)
+
+
+def test_honest_stand_in_is_counted(linear_case, monkeypatch):
+  # The rig of the tests above, with images that keep the rules.
+  moved = _claiming(lambda images: np.clip(
+    images + np.array([[[0.199], [-0.199]]], np.float32) * np.sign(images[:, :, 1:] - images[:, :, :1]), 0, 1))
+  monkeypatch.setattr(judge, "attack_survivors", moved)
+  results, _ = _judged(*linear_case, [FGSM])
+  assert results["attacks"][0]["accuracy"] == 0.4
+  assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == 0
+
+
+# --------------------------------------------------------------------------- a trained network
+
+
+@pytest.fixture(scope="module")
+def trained():
+  """mlp_64 after three epochs of adversarial training on scikit-learn's digits, and 100 test images."""
+  splits = data.load("digits")
+  network = networks.build("mlp_64", splits.train.image_shape, splits.train.num_classes)
+  model = models.AdversarialTraining(network, attack=presets.pgd(0.2, 0.1, 3))
+  model.compile(keras.optimizers.Adam(2e-3))
+  stream = data.BatchStream(splits.train, 50, seed=1, classmates=False)
+  model.fit(stream.dataset(0, 100), verbose=0, shuffle=False)
+  return network, splits.test.take(slice(100))
+
+
+def _accuracies(results):
+  return {row["name"]: row["accuracy"] for row in results["attacks"]}
+
+
+@pytest.fixture(scope="module")
+def table1(trained):
+  return evaluate(*trained, suite("table1", "digits"), seed=3)
+
+
+def test_every_attack_finds_something_and_leaves_something(table1):
+  assert table1[0]["clean"]["accuracy"] > 0.7
+  assert all(0.05 < accuracy < table1[0]["clean"]["accuracy"] for accuracy in _accuracies(table1[0]).values())
+
+
+def test_worst_case_is_no_better_than_any_attack(table1):
+  assert table1[0]["worst_case"]["accuracy"] <= min(_accuracies(table1[0]).values())
+
+
+def test_worst_case_counts_the_images_that_no_attack_changes(table1, trained):
+  network, test = trained
+  images = test.float_images()
+  right = np.argmax(network(images)["logits"], -1) == test.labels
+  untouched = np.all([np.all(found == images, axis=(1, 2, 3)) for found in table1[1].values()], axis=0)
+  assert table1[0]["worst_case"]["accuracy"] == pytest.approx(np.mean(right & untouched))
+
+
+def test_more_steps_are_no_weaker(table1):
+  accuracies = _accuracies(table1[0])
+  assert accuracies["PGD-50"] <= accuracies["PGD-20"]
+
+
+def test_more_restarts_are_no_weaker(table1):
+  accuracies = _accuracies(table1[0])
+  assert accuracies["20xPGD-50"] <= accuracies["PGD-50"]
+
+
+def test_no_adversarial_image_is_rejected(table1):
+  assert [row["diagnostics"]["rejected_by_verifier"] for row in table1[0]["attacks"]] == [0] * 7
+
+
+def test_returned_images_break_the_network(table1, trained):
+  network, test = trained
+  images = test.float_images()
+  for row in table1[0]["attacks"]:
+    found = table1[1][row["name"]]
+    assert np.abs(found - images).max() <= 0.2 + 1e-6
+    wrong = np.argmax(network(found)["logits"], -1) != test.labels
+    assert 1 - wrong.mean() == pytest.approx(row["accuracy"])
+
+
+def _without_time(results):
+  return {**results, "attacks": [{k: v for k, v in row.items() if k != "seconds"} for row in results["attacks"]]}
+
+
+SHORT = (FGSM, NamedAttack("2xPGD", presets.pgd(0.1, 0.03, 4, restarts=2)))
+
+
+def test_same_seed_same_results(trained):
+  (first, first_found), (second, second_found) = (_judged(*trained, SHORT, seed=3) for _ in range(2))
+  assert _without_time(first) == _without_time(second)
+  for name in first_found:
+    np.testing.assert_array_equal(first_found[name], second_found[name])
+
+
+def test_other_seed_other_adversarial_images(trained):
+  (_, first), (_, second) = (_judged(*trained, SHORT, seed=seed) for seed in (3, 4))
+  np.testing.assert_array_equal(first["FGSM"], second["FGSM"])
+  assert np.any(first["2xPGD"] != second["2xPGD"])
+
+
+def test_results_do_not_depend_on_the_batch_size(trained):
+  (first, first_found), (second, second_found) = (_judged(*trained, SHORT, seed=3, batch_size=n) for n in (7, 64))
+  assert _without_time(first) == _without_time(second)
+  for name in first_found:
+    assert np.mean(np.abs(first_found[name] - second_found[name]) < 1e-5) > 0.999
+
+
+def test_an_images_start_does_not_depend_on_what_stands_beside_it(trained):
+  network, test = trained
+  labels = test.labels.copy()
+  labels[:5] = (labels[:5] + 1) % 10
+  fewer = data.ImageData(test.images, labels, test.class_names)
+  (_, first), (_, second) = (_judged(network, part, SHORT[1:], seed=3) for part in (test, fewer))
+  first, second = first["2xPGD"][5:], second["2xPGD"][5:]
+  assert np.mean(np.abs(first - second) < 1e-5) > 0.999
+  assert np.any(first != test.float_images()[5:])
+
+
+def test_results_do_not_depend_on_xla(trained):
+  first, second = (_without_time(evaluate(*trained, SHORT, seed=3, jit=jit)[0]) for jit in ("on", "off"))
+  assert first == second
+
+
+def test_progress_names_the_attack(linear_case):
+  seen = []
+  _judged(*linear_case, [FGSM, PGD], batch_size=2, progress=lambda *state: seen.append(state))
+  assert seen[:2] == [("FGSM", 1, 2), ("FGSM", 2, 2)]
+  assert seen[-1][0] == "PGD" and seen[-1][1] == seen[-1][2]
+
+
+# --------------------------------------------------------------------------- suites
+
+MNIST_TABLE1 = [
+  # name, steps, step size, random start, restarts, objective, momentum
+  ("FGSM", 1, 0.3, False, 1, Objective.CROSS_ENTROPY, 0.0),
+  ("BIM-40", 40, 0.01, False, 1, Objective.CROSS_ENTROPY, 0.0),
+  ("C&W-40", 40, 0.01, True, 1, Objective.MARGIN, 0.0),
+  ("PGD-40", 40, 0.01, True, 1, Objective.CROSS_ENTROPY, 0.0),
+  ("PGD-100", 100, 0.01, True, 1, Objective.CROSS_ENTROPY, 0.0),
+  ("20xPGD-100", 100, 0.01, True, 20, Objective.CROSS_ENTROPY, 0.0),
+  ("MIM-200", 200, 0.01, False, 1, Objective.CROSS_ENTROPY, 1.0),
+]
+
+
+def test_table1_of_mnist_has_the_papers_attacks():
+  found = [(name, c.steps, c.step_size, c.random_start, c.restarts, c.objective, c.momentum)
+           for name, c in suite("table1", "mnist")]
+  assert found == MNIST_TABLE1
+
+
+def test_mnist_suites_use_the_papers_epsilon():
+  assert {c.epsilon for name in ("table1", "quick") for _, c in suite(name, "mnist")} == {0.3}
+
+
+def test_momentum_of_the_suites_is_that_of_dong():
+  assert suite("table1", "mnist")[-1].config.momentum_rule is MomentumRule.NORMALIZED
+
+
+def test_quick_suite_of_mnist():
+  assert [(name, c.steps, c.restarts) for name, c in suite("quick", "mnist")] == [
+    ("FGSM", 1, 1), ("PGD-40", 40, 1), ("20xPGD-40", 40, 20)]  # fmt: skip
+
+
+def test_table1_of_digits_is_scaled_down():
+  assert [(name, c.steps, c.restarts) for name, c in suite("table1", "digits")] == [
+    ("FGSM", 1, 1), ("BIM-20", 20, 1), ("C&W-20", 20, 1), ("PGD-20", 20, 1), ("PGD-50", 50, 1),
+    ("20xPGD-50", 50, 20), ("MIM-100", 100, 1)]  # fmt: skip
+  assert {c.epsilon for _, c in suite("table1", "digits")} == {0.2}
+
+
+def test_another_epsilon_scales_the_step_sizes():
+  attacks = suite("table1", "mnist", epsilon=0.15)
+  assert [a.config.epsilon for a in attacks] == [0.15] * 7
+  assert [a.config.step_size for a in attacks] == pytest.approx([0.15] + [0.005] * 6)
+  assert [a.config.steps for a in attacks] == [1, 40, 40, 40, 100, 100, 200]
+
+
+def test_epsilon_zero_is_a_suite_of_standing_still():
+  assert {(a.config.epsilon, a.config.step_size) for a in suite("quick", "digits", epsilon=0.0)} == {(0.0, 0.0)}
+
+
+@pytest.mark.parametrize("name,dataset,message", [
+  ("table9", "mnist", r"Unknown suite 'table9'.*quick.*table1"),
+  ("table1", "cats", r"No suite for data set 'cats'.*mnist")])  # fmt: skip
+def test_unknown_suite_is_refused(name, dataset, message):
+  with pytest.raises(InputError, match=message):
+    suite(name, dataset)
+
+
+def test_epsilon_out_of_range_is_refused():
+  with pytest.raises(InputError, match="epsilon"):
+    suite("table1", "mnist", epsilon=8)
+
+
+def test_named_attack_unpacks():
+  name, config = FGSM
+  assert (name, config) == ("FGSM", AttackConfig(0.2, 0.2, 1, random_start=False))
+
+
+# --------------------------------------------------------------------------- tables
+
+
+def _results(clean, worst, **attacks):
+  return {"clean": {"accuracy": clean}, "worst_case": {"accuracy": worst},
+          "attacks": [{"name": name, "accuracy": accuracy} for name, accuracy in attacks.items()]}
+
+
+def test_markdown_table():
+  table = markdown_table({"AT": _results(0.9, 0.25, FGSM=0.5, PGD=0.25), "TLA": _results(0.875, 0.3, PGD=0.3, MIM=1.0)})
+  assert table == (
+    "| Model | Clean | FGSM | PGD | MIM | Worst case |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+    "| AT | 90.00% | 50.00% | 25.00% | - | 25.00% |\n"
+    "| TLA | 87.50% | - | 30.00% | 100.00% | 30.00% |\n"
+  )
+
+
+@pytest.mark.parametrize("columns", ["20", "300"])
+def test_printed_table_is_whole_where_there_is_no_terminal(capsys, monkeypatch, columns):
+  monkeypatch.setenv("COLUMNS", columns)
+  names = ["FGSM", "BIM-40", "C&W-40", "PGD-40", "PGD-100", "20xPGD-100", "MIM-200"]
+  accuracies = dict(zip(names, (0.91, 0.82, 0.73, 0.64, 0.55, 0.46, 0.37)))
+  print_table({"runs/a_rather_long_name": _results(0.9901, 0.3456, **accuracies)}, "Robust accuracy")
+  lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+  assert lines[0] == ["Robust", "accuracy"]
+  assert ["Model", "Clean", *names, "Worst", "case"] in lines
+  assert lines[-1] == ["runs/a_rather_long_name", "99.01%", "91.00%", "82.00%", "73.00%", "64.00%", "55.00%", "46.00%",
+                       "37.00%", "34.56%"]  # fmt: skip

@@ -1,0 +1,713 @@
+"""Models: one training step of every method, its logged values, gradients, seeds, saving, strategies."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import typing
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tla_tf import data, models, networks
+from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
+from tla_tf.errors import InputError
+from tla_tf.models.factory import make_model
+from tla_tf.ops import objectives
+from tla_tf.types import Method, Negatives, PassMode, Role
+
+ROOT = pathlib.Path(__file__).parent.parent
+SHAPE = (8, 8, 1)
+BATCH, POOL = 12, 20
+ATTACK = AttackConfig(epsilon=0.1, step_size=0.05, steps=3)
+SETTINGS = TrainingConfig(attack=ATTACK, validation_attack=ATTACK, batch_size=BATCH, negative_pool_size=POOL,
+                          weight_decay=1e-3, seed=5)
+METHODS = {
+  "um": SETTINGS.replace(method="um"),
+  "at": SETTINGS.replace(method="at"),
+  "alp": SETTINGS.replace(method="alp", pairing_weight=0.5),
+  "tla": SETTINGS.replace(method="tla"),
+  "tla_rn": SETTINGS.replace(method="tla_rn"),
+  "tla_sa": SETTINGS.replace(method="tla_sa"),
+}
+TRIPLET_NAMES = {"triplet", "feature_norm", "positive_distance", "negative_distance"}
+NAMES = {method: {"loss", "cross_entropy", "weight_decay", "accuracy"} for method in METHODS}
+NAMES["alp"] |= {"pairing"}
+for _method in ("tla", "tla_rn", "tla_sa"):
+  NAMES[_method] |= TRIPLET_NAMES
+
+
+@pytest.fixture(scope="module")
+def digits_like():
+  """120 random images of four classes, each class with its own bright rows."""
+  rng = np.random.default_rng(0)
+  labels = np.arange(120) % 4
+  images = 0.5 * rng.random((120, *SHAPE), np.float32)
+  for i, label in enumerate(labels):
+    images[i, 2 * label:2 * label + 2] += 0.5
+  return data.ImageData(images.astype(np.float32), labels, ("a", "b", "c", "d"))
+
+
+def _network(seed=0):
+  return networks.build("mlp_16", SHAPE, 4, seed=seed)
+
+
+def _model(config, jit=False, rate=0.1):
+  model = make_model(config, _network())
+  model.compile(keras.optimizers.SGD(rate), jit_compile=jit)
+  return model
+
+
+def _stream(digits_like, seed=1):
+  return data.BatchStream(digits_like, BATCH, seed, classmates=True, pool_size=POOL)
+
+
+def _fit(model, dataset):
+  return {name: values[-1] for name, values in model.fit(dataset, verbose=0, shuffle=False).history.items()}
+
+
+def _branches(digits_like, roles):
+  """Fixed images and labels of some roles: dicts as `values_and_gradients` takes them."""
+  images = {role: tf.constant(digits_like.images[20 * i:20 * i + BATCH]) for i, role in enumerate(roles)}
+  return images, {role: tf.constant(digits_like.labels[20 * i:20 * i + BATCH]) for i, role in enumerate(roles)}
+
+
+def _assert_gradients_equal(first, second):
+  assert len(first) == len(second)
+  for a, b in zip(first, second):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def _assert_weights_equal(first, second, tolerance=1e-6):
+  assert len(first) == len(second)
+  for a, b in zip(first, second):
+    np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+# --------------------------------------------------------------------------- fit
+
+
+class _Logs(typing.NamedTuple):
+  """What `fit` says of the same three steps: in one epoch, and one by one."""
+
+  epoch: dict
+  steps: list
+  trace_counts: tuple
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def logs(request, digits_like):
+  """(method, _Logs)."""
+  stream = _stream(digits_like)
+  whole, one_by_one = _model(METHODS[request.param]), _model(METHODS[request.param])
+  epoch = _fit(whole, stream.dataset(0, 3))
+  steps = [_fit(one_by_one, stream.dataset(t, t + 1)) for t in range(3)]
+  return request.param, _Logs(epoch, steps, (whole.trace_count, one_by_one.trace_count))
+
+
+def test_several_fits_trace_once(logs):
+  assert logs[1].trace_counts == (1, 1)
+
+
+def test_logged_names(logs):
+  method, found = logs
+  assert set(found.epoch) == NAMES[method]
+
+
+def test_epoch_means_are_the_means_of_the_steps(logs):
+  found = logs[1]
+  for name, value in found.epoch.items():
+    assert value == pytest.approx(np.mean([step[name] for step in found.steps]), rel=1e-4), name
+  # The steps differ: the mean is not the last value.
+  assert np.std([step["loss"] for step in found.steps]) > 1e-3
+
+
+# Weight of every term in the loss, by hand from SETTINGS.
+WEIGHTS = {method: {"cross_entropy": 1.0, "weight_decay": 1e-3} for method in METHODS}
+WEIGHTS["alp"] |= {"pairing": 0.5}
+for _method in ("tla", "tla_rn", "tla_sa"):
+  WEIGHTS[_method] |= {"triplet": 0.5, "feature_norm": 0.5 * 1e-4}
+
+
+def test_loss_is_the_weighted_sum_of_its_terms(logs):
+  method, found = logs
+  by_hand = sum(weight * found.epoch[name] for name, weight in WEIGHTS[method].items())
+  assert found.epoch["loss"] == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["um", "at", "alp", "tla"])
+def test_compiled_steps_equal_those_without_xla(digits_like, method):
+  batches = _stream(digits_like).dataset(0, 2)
+  plain, compiled = _model(METHODS[method]), _model(METHODS[method], jit=True)
+  expected, found = _fit(plain, batches), _fit(compiled, batches)
+  assert _fit(compiled, batches)["loss"] < found["loss"] + 1.0
+  assert compiled.trace_count == 1
+  for name, value in expected.items():
+    assert found[name] == pytest.approx(value, rel=1e-3), name
+
+
+@pytest.mark.parametrize("method", ["um", "at", "alp", "tla"])
+def test_loss_falls_on_plain_arrays(digits_like, method):
+  model = _model(METHODS[method], rate=0.2)
+  losses = model.fit(digits_like.images, digits_like.labels, batch_size=24, epochs=8, verbose=0).history["loss"]
+  assert losses[-1] < 0.8 * losses[0]
+
+
+EXTRA_NAMES = {
+  "clean_weight": (SETTINGS.replace(method="at", clean_weight=0.5), NAMES["at"] | {"clean_cross_entropy"}),
+  "no decay": (SETTINGS.replace(method="at", weight_decay=0.0), NAMES["at"] - {"weight_decay"}),
+  "pairing": (SETTINGS.replace(method="tla", pairing_weight=0.5), NAMES["tla"] | {"pairing"}),
+}
+
+
+@pytest.mark.parametrize("case", EXTRA_NAMES)
+def test_logged_names_of_optional_terms(digits_like, case):
+  config, expected = EXTRA_NAMES[case]
+  assert set(_fit(_model(config), _stream(digits_like).dataset(0, 1))) == expected
+
+
+def test_papers_feature_norm_is_not_multiplied_by_the_triplet_weight(digits_like):
+  triplet = TripletConfig(weight=0.5, feature_norm="l2", feature_norm_weight=0.01)
+  logged = _fit(_model(METHODS["tla"].replace(triplet=triplet)), _stream(digits_like).dataset(0, 1))
+  by_hand = (logged["cross_entropy"] + 1e-3 * logged["weight_decay"] + 0.5 * logged["triplet"]
+             + 0.01 * logged["feature_norm"])
+  assert logged["loss"] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_accuracy_of_the_log_is_that_of_the_adversarial_images(digits_like):
+  # Far from the images: the attacked ones are misclassified, the clean ones are not.
+  strong = METHODS["at"].replace(attack=AttackConfig(1.0, 1.0, 3))
+  model = _model(METHODS["um"], rate=0.3)
+  model.fit(digits_like.images, digits_like.labels, batch_size=24, epochs=10, verbose=0)
+  attacked = make_model(strong, model.network)
+  attacked.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+  clean = _model(METHODS["um"])
+  clean.network.set_weights(model.network.get_weights())
+  batch = _stream(digits_like).dataset(0, 1)
+  assert _fit(clean, batch)["accuracy"] > 0.9
+  assert _fit(attacked, batch)["accuracy"] < 0.1
+
+
+# --------------------------------------------------------------------------- evaluate
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_evaluate_returns_clean_and_robust_figures(digits_like, jit):
+  model = _model(METHODS["um"].replace(validation_attack=AttackConfig(0.25, 0.1, 4)), jit, rate=0.3)
+  model.fit(digits_like.images, digits_like.labels, batch_size=24, epochs=10, verbose=0)
+  found = model.evaluate(digits_like.images, digits_like.labels, batch_size=50, verbose=0, return_dict=True)
+  assert set(found) == {"loss", "accuracy", "robust_loss", "robust_accuracy"}
+  logits = model.network(digits_like.images)["logits"]
+  assert found["accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == digits_like.labels))
+  assert found["loss"] == pytest.approx(np.mean(objectives.cross_entropy(logits, digits_like.labels)), rel=1e-4)
+  assert found["robust_accuracy"] < found["accuracy"]
+  assert found["robust_loss"] > found["loss"]
+
+
+def test_evaluate_uses_the_validation_attack(digits_like):
+  weak, strong = AttackConfig(0.0, 0.0, 1), AttackConfig(1.0, 0.5, 3)
+  model = _model(METHODS["at"].replace(attack=strong, validation_attack=weak))
+  found = model.evaluate(digits_like.images, digits_like.labels, verbose=0, return_dict=True)
+  assert found["robust_accuracy"] == found["accuracy"]
+  assert found["robust_loss"] == pytest.approx(found["loss"], rel=1e-5)
+
+
+def test_evaluate_does_not_count_a_wrong_image_as_robust(digits_like):
+  model = _model(METHODS["um"].replace(validation_attack=AttackConfig(0.0, 0.0, 1)))
+  wrong = (np.argmax(model.network(digits_like.images)["logits"], -1) + 1) % 4
+  found = model.evaluate(digits_like.images, wrong, verbose=0, return_dict=True)
+  assert (found["accuracy"], found["robust_accuracy"]) == (0.0, 0.0)
+
+
+def test_evaluate_changes_no_weight(digits_like):
+  model = _model(METHODS["tla"])
+  before = model.network.get_weights()
+  model.evaluate(digits_like.images, digits_like.labels, verbose=0)
+  for a, b in zip(before, model.network.get_weights()):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_validation_figures_appear_in_the_history(digits_like):
+  model = _model(METHODS["at"])
+  batches = _stream(digits_like).dataset(0, 1)
+  history = model.fit(batches, validation_data=batches, verbose=0, shuffle=False).history
+  assert {"val_loss", "val_accuracy", "val_robust_loss", "val_robust_accuracy"} <= set(history)
+
+
+# --------------------------------------------------------------------------- methods against each other
+
+
+def test_um_step_equals_plain_keras(digits_like):
+  images, labels = digits_like.images[:24], digits_like.labels[:24]
+  ours = _model(METHODS["um"].replace(weight_decay=0.0))
+  ours.fit(images, labels, batch_size=24, verbose=0)
+  network = _network()
+  plain = keras.Model(network.inputs, network.output["logits"])
+  plain.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+  plain.fit(images, labels, batch_size=24, verbose=0)
+  _assert_weights_equal(ours.network.get_weights(), network.get_weights())
+  assert max(np.abs(a - b).max() for a, b in zip(network.get_weights(), _network().get_weights())) > 1e-2
+
+
+def test_at_step_with_epsilon_zero_equals_um_step(digits_like):
+  batches = _stream(digits_like).dataset(0, 2)
+  um = _model(METHODS["um"])
+  at = _model(METHODS["at"].replace(attack=ATTACK.replace(epsilon=0.0)))
+  _fit(um, batches)
+  _fit(at, batches)
+  _assert_weights_equal(um.network.get_weights(), at.network.get_weights())
+
+
+def test_alp_of_weight_zero_has_the_gradients_of_at(digits_like):
+  images, labels = _branches(digits_like, [Role.TWIN, Role.ADVERSARIAL])
+  _, alp = _model(METHODS["alp"].replace(pairing_weight=0.0)).values_and_gradients(images, labels)
+  role = Role.ADVERSARIAL
+  _, at = _model(METHODS["at"]).values_and_gradients({role: images[role]}, {role: labels[role]})
+  _assert_gradients_equal(alp, at)
+
+
+def test_tla_of_weight_zero_has_the_gradients_of_at(digits_like):
+  images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
+  off = TripletConfig(weight=0.0, feature_norm_weight=0.0)
+  _, tla = _model(METHODS["tla"].replace(triplet=off)).values_and_gradients(images, labels)
+  role = Role.ADVERSARIAL
+  _, at = _model(METHODS["at"]).values_and_gradients({role: images[role]}, {role: labels[role]})
+  _assert_gradients_equal(tla, at)
+
+
+def test_tla_has_other_gradients_than_at(digits_like):
+  images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
+  _, tla = _model(METHODS["tla"]).values_and_gradients(images, labels)
+  role = Role.ADVERSARIAL
+  _, at = _model(METHODS["at"]).values_and_gradients({role: images[role]}, {role: labels[role]})
+  assert np.linalg.norm(tla[0] - at[0]) > 1e-3 * np.linalg.norm(at[0])
+
+
+def test_switching_the_anchor_changes_the_negative_distance_alone(digits_like):
+  images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
+  tla, _ = _model(METHODS["tla"]).values_and_gradients(images, labels)
+  switched, _ = _model(METHODS["tla_sa"]).values_and_gradients(images, labels)
+  for name in ("cross_entropy", "feature_norm", "positive_distance"):
+    np.testing.assert_allclose(tla[name], switched[name], rtol=1e-5)
+  assert abs(tla["negative_distance"] - switched["negative_distance"]) > 1e-3
+  assert abs(tla["triplet"] - switched["triplet"]) > 1e-3
+
+
+def test_clean_weight_adds_the_clean_cross_entropy(digits_like):
+  images, labels = _branches(digits_like, [Role.TWIN, Role.ADVERSARIAL])
+  config = METHODS["at"].replace(clean_weight=0.3, weight_decay=0.0)
+  values, _ = _model(config).values_and_gradients(images, labels)
+  network = _network()
+  clean, adversarial = (
+    np.mean(objectives.cross_entropy(network(images[role], training=True)["logits"], labels[role]))
+    for role in (Role.TWIN, Role.ADVERSARIAL))
+  np.testing.assert_allclose(values["loss"], adversarial + 0.3 * clean, rtol=1e-5)
+
+
+METHOD_CLASSES = {"um": models.Undefended, "at": models.AdversarialTraining, "alp": models.LogitPairing,
+                  "tla": models.TripletTraining, "tla_rn": models.TripletTraining, "tla_sa": models.TripletTraining}
+
+
+@pytest.mark.parametrize("method", Method)
+def test_factory_makes_the_class_of_a_method(method):
+  assert type(make_model(METHODS[method.value], _network())) is METHOD_CLASSES[method.value]
+
+
+def test_tla_variants_differ_from_tla_in_one_setting():
+  tla, random, switched = (make_model(METHODS[m], _network()).triplet for m in ("tla", "tla_rn", "tla_sa"))
+  assert random == tla.replace(negatives=Negatives.RANDOM)
+  assert switched == tla.replace(switch_anchor=True)
+
+
+# --------------------------------------------------------------------------- images of a step
+
+
+def _images_and_labels(model, digits_like, step):
+  batch = _stream(digits_like).batch(step)
+  return batch, model.step_images(batch, model.step_seed(step))
+
+
+ROLES = {
+  "um": [Role.TWIN], "at": [Role.ADVERSARIAL], "alp": [Role.TWIN, Role.ADVERSARIAL],
+  **{method: [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE] for method in ("tla", "tla_rn", "tla_sa")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_roles_of_a_step(digits_like, method):
+  _, chosen = _images_and_labels(_model(METHODS[method]), digits_like, 0)
+  assert list(chosen) == ROLES[method]
+
+
+def test_adversarial_images_of_a_step_stay_in_the_ball(digits_like):
+  model = _model(METHODS["at"])
+  batch, chosen = _images_and_labels(model, digits_like, 0)
+  adversarial = chosen[Role.ADVERSARIAL][0].numpy()
+  assert 0.09 < np.abs(adversarial - batch["image"]).max() <= 0.1 + 1e-6
+  assert adversarial.min() >= 0 and adversarial.max() <= 1
+
+
+def test_training_attack_raises_the_loss(digits_like):
+  model = _model(METHODS["at"])
+  batch, chosen = _images_and_labels(model, digits_like, 0)
+  before, after = (np.mean(objectives.cross_entropy(model.network(x)["logits"], batch["label"]))
+                   for x in (batch["image"], chosen[Role.ADVERSARIAL][0]))
+  assert after > before + 0.005
+
+
+@pytest.mark.parametrize("step", [0, 7])
+def test_nearest_negatives_are_those_of_brute_force(digits_like, step):
+  model = _model(METHODS["tla"])
+  batch, chosen = _images_and_labels(model, digits_like, step)
+  anchors = model.network(chosen[Role.ADVERSARIAL][0])["embedding"].numpy()
+  pool = model.network(batch["pool"])["embedding"].numpy()
+  expected = []
+  for anchor, label in zip(anchors, batch["label"].numpy()):
+    cosines = [-np.inf if other == label else anchor @ row / np.linalg.norm(anchor) / np.linalg.norm(row)
+               for row, other in zip(pool, batch["pool_label"].numpy())]
+    expected.append(int(np.argmax(cosines)))
+  negatives, labels = chosen[Role.NEGATIVE]
+  np.testing.assert_array_equal(negatives, batch["pool"].numpy()[expected])
+  np.testing.assert_array_equal(labels, batch["pool_label"].numpy()[expected])
+
+
+@pytest.mark.parametrize("method", ["tla", "tla_rn", "tla_sa"])
+def test_negatives_come_from_another_class(digits_like, method):
+  model = _model(METHODS[method])
+  for step in range(5):
+    batch, chosen = _images_and_labels(model, digits_like, step)
+    assert np.all(chosen[Role.NEGATIVE][1].numpy() != batch["label"].numpy())
+
+
+def test_authors_random_negatives_come_from_any_class(digits_like):
+  triplet = TripletConfig(negatives="authors_random")
+  model = _model(METHODS["tla"].replace(triplet=triplet))
+  same = []
+  for step in range(5):
+    batch, chosen = _images_and_labels(model, digits_like, step)
+    same.append(np.mean(chosen[Role.NEGATIVE][1].numpy() == batch["label"].numpy()))
+  # One in four classes is the own.
+  assert 0.05 < np.mean(same) < 0.5
+
+
+def test_random_negatives_differ_from_step_to_step(digits_like):
+  model = _model(METHODS["tla_rn"])
+  batch = _stream(digits_like).batch(0)
+  first, second = (model.step_images(batch, model.step_seed(step))[Role.NEGATIVE][0] for step in (0, 1))
+  assert np.any(first != second)
+
+
+def test_positives_are_the_streams_class_mates(digits_like):
+  batch, chosen = _images_and_labels(_model(METHODS["tla"]), digits_like, 0)
+  np.testing.assert_array_equal(chosen[Role.POSITIVE][0], batch["positive"])
+
+
+def test_plain_arrays_get_class_mates_and_pool_from_the_batch(digits_like):
+  model = _model(METHODS["tla"])
+  images, labels = digits_like.images[:BATCH], digits_like.labels[:BATCH]
+  batch = model.complete_batch((images, labels), model.step_seed(0))
+  np.testing.assert_array_equal(batch["pool"], images)
+  np.testing.assert_array_equal(batch["pool_label"], labels)
+  places = [int(np.flatnonzero(np.all(images == positive, axis=(1, 2, 3)))[0])
+            for positive in batch["positive"].numpy()]
+  np.testing.assert_array_equal(labels[places], labels)
+  assert all(place != i for i, place in enumerate(places))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_twin_is_the_clean_image_with_rounded_noise(digits_like, noise):
+  model = _model(METHODS["tla"].replace(triplet=TripletConfig(positives="twin", twin_noise=noise)))
+  batch, chosen = _images_and_labels(model, digits_like, 0)
+  twin = chosen[Role.TWIN][0].numpy()
+  if not noise:
+    np.testing.assert_array_equal(twin, batch["image"])
+  else:
+    np.testing.assert_allclose(twin * 255, np.rint(twin * 255), atol=1e-4)
+    assert 0.02 < np.abs(twin - batch["image"]).max() <= 0.03 + 0.5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("step,same", [(4, True), (5, False)])
+def test_step_seeds(digits_like, step, same):
+  model = _model(METHODS["at"])
+  batch = _stream(digits_like).batch(0)
+  first, second = (model.step_examples(batch, s)[Role.ADVERSARIAL].numpy() for s in (4, step))
+  assert np.array_equal(first, second) == same
+
+
+def test_other_seed_other_adversarial_images(digits_like):
+  batch = _stream(digits_like).batch(0)
+  first, second = (_model(METHODS["at"].replace(seed=seed)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
+                   for seed in (5, 6))
+  assert np.any(first != second)
+
+
+def test_step_takes_the_seed_of_its_number(digits_like):
+  # The gradient with images held constant, applied by hand, is the whole step:
+  # nothing reaches the weights through the adversarial images.
+  stream = _stream(digits_like)
+  model = _model(METHODS["tla"])
+  _fit(model, stream.dataset(0, 1))
+  chosen = {role: (x, y) for role, (x, y) in model.step_images(stream.batch(1), model.step_seed(1)).items()}
+  before = [np.array(v) for v in model.network.trainable_variables]
+  twin = _model(METHODS["tla"])
+  twin.network.set_weights(model.network.get_weights())
+  _, gradients = twin.values_and_gradients({role: tf.constant(x.numpy()) for role, (x, _) in chosen.items()},
+                                           {role: y for role, (_, y) in chosen.items()})
+  _fit(model, stream.dataset(1, 2))
+  for old, gradient, new in zip(before, gradients, model.network.trainable_variables):
+    np.testing.assert_allclose(old - 0.1 * gradient, np.array(new), atol=2e-5)
+
+
+def test_perturbed_images_carry_no_gradient(digits_like):
+  model = _model(METHODS["at"])
+  batch = _stream(digits_like).batch(0)
+  with tf.GradientTape() as tape:
+    total = tf.reduce_sum(model.perturb(batch["image"], batch["label"], model.step_seed(0)))
+  assert tape.gradient(total, model.network.trainable_variables) == [None] * 14
+
+
+# --------------------------------------------------------------------------- attack in training mode
+
+
+def _moving(network):
+  return [np.array(v) for v in network.non_trainable_variables]
+
+
+@pytest.mark.parametrize("mode", PassMode)
+def test_attack_leaves_moving_statistics_alone(digits_like, mode):
+  model = _model(METHODS["at"].replace(attack_mode=mode))
+  batch = _stream(digits_like).batch(0)
+  before = _moving(model.network)
+  model.perturb(batch["image"], batch["label"], model.step_seed(0))
+  for old, new in zip(before, _moving(model.network), strict=True):
+    np.testing.assert_array_equal(old, new)
+
+
+def test_step_with_attack_in_training_mode_moves_statistics_once(digits_like):
+  stream = _stream(digits_like)
+  model = _model(METHODS["at"].replace(attack_mode="training"))
+  chosen = model.step_images(stream.batch(0), model.step_seed(0))
+  twin = _network()
+  networks.forward_branches(twin, {role: x for role, (x, _) in chosen.items()}, training=True)
+  _fit(model, stream.dataset(0, 1))
+  _assert_weights_equal(_moving(model.network), _moving(twin), 1e-5)
+
+
+def test_attack_in_training_mode_sees_batch_statistics(digits_like):
+  batch = _stream(digits_like).batch(0)
+  inference, training = (
+    _model(METHODS["at"].replace(attack_mode=mode)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
+    for mode in PassMode)
+  assert np.mean(np.abs(inference - training) > 1e-3) > 0.05
+
+
+def _users_classifier(normalised=False):
+  layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(16, activation="relu", name="features")]
+  layers += [keras.layers.BatchNormalization()] * normalised
+  return keras.Sequential([*layers, keras.layers.Dense(4)])
+
+
+def test_attack_in_training_mode_is_refused_with_keras_normalisation():
+  network = networks.from_keras(_users_classifier(normalised=True))
+  with pytest.raises(InputError, match="BranchBatchNormalization"):
+    models.AdversarialTraining(network, attack_mode="training")
+
+
+# --------------------------------------------------------------------------- use with Keras
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_users_own_network_trains_with_triplets(digits_like, normalised):
+  keras.utils.set_random_seed(1)
+  classifier = _users_classifier(normalised)
+  model = models.TripletTraining(networks.from_keras(classifier), attack=ATTACK)
+  model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
+  losses = model.fit(digits_like.images, digits_like.labels, batch_size=24, epochs=8, verbose=0).history["loss"]
+  assert losses[-1] < 0.7 * losses[0]
+  # The classifier itself was trained.
+  assert np.mean(np.argmax(classifier(digits_like.images), -1) == digits_like.labels) > 0.8
+
+
+def test_users_embedding_layer_is_the_embedding(digits_like):
+  classifier = _users_classifier(normalised=True)
+  network = networks.from_keras(classifier, embedding_layer="features")
+  expected = keras.Model(classifier.inputs, classifier.get_layer("features").output)(digits_like.images)
+  np.testing.assert_allclose(models.TripletTraining(network)(digits_like.images)["embedding"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights", "weighted_metrics"])
+def test_compile_refuses_a_loss_of_the_user(argument):
+  model = make_model(METHODS["at"], _network())
+  with pytest.raises(InputError, match=f"`{argument}`"):
+    model.compile("sgd", **{argument: ["accuracy"]})
+
+
+def test_compile_refuses_a_loss_in_its_place():
+  with pytest.raises(InputError, match="`loss`"):
+    make_model(METHODS["at"], _network()).compile("sgd", "sparse_categorical_crossentropy")
+
+
+@pytest.mark.parametrize("images", [
+  lambda x: 255 * x, lambda x: (255 * x).astype(np.uint8), lambda x: x - 0.5, lambda x: x * np.nan,
+], ids=["grey levels", "bytes", "negative", "NaN"])  # fmt: skip
+def test_fit_refuses_images_out_of_range(digits_like, images):
+  model = _model(METHODS["at"])
+  with pytest.raises(InputError, match=r"\[0, 1\]"):
+    model.fit(images(digits_like.images), digits_like.labels, verbose=0)
+
+
+def test_fit_refuses_a_single_image_out_of_range(digits_like):
+  images = np.tile(digits_like.images, [10, 1, 1, 1])
+  images[-1] *= 255
+  with pytest.raises(InputError, match=r"\[0, 1\]"):
+    _model(METHODS["um"]).fit(images, np.tile(digits_like.labels, 10), verbose=0)
+
+
+def test_evaluate_refuses_images_out_of_range(digits_like):
+  with pytest.raises(InputError, match=r"\[0, 1\]"):
+    _model(METHODS["um"]).evaluate(255 * digits_like.images, digits_like.labels, verbose=0)
+
+
+@pytest.mark.parametrize("weights", [{"sample_weight": np.zeros(120)}, {"class_weight": dict.fromkeys(range(4), 2.0)}],
+                         ids=["sample", "class"])  # fmt: skip
+def test_weights_of_examples_are_refused(digits_like, weights):
+  with pytest.raises(InputError, match="weights"):
+    _model(METHODS["um"]).fit(digits_like.images, digits_like.labels, verbose=0, **weights)
+
+
+@pytest.fixture
+def float16():
+  keras.config.set_dtype_policy("mixed_float16")
+  yield
+  keras.config.set_dtype_policy("float32")
+
+
+def test_float16_is_refused_or_trains_at_full_speed(digits_like, float16):
+  # Keras wraps the optimiser: it divides gradients by the scale that a loss without `scale_loss` never had.
+  model = make_model(METHODS["um"].replace(weight_decay=0.0), _network())
+  before = np.array(model.network.trainable_variables[0])
+  try:
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    _fit(model, _stream(digits_like).dataset(0, 1))
+  except InputError:
+    return
+  assert np.abs(np.array(model.network.trainable_variables[0]) - before).max() > 1e-3
+
+
+# Settings away from their defaults.
+SHARED = {
+  "attack": ATTACK, "validation_attack": AttackConfig(0.2, 0.1, 4, momentum=0.5), "weight_decay": 1e-3,
+  "label_smoothing": 0.1, "clean_weight": 0.2, "seed": 9,
+}  # fmt: skip
+ROUND_TRIPS = {
+  "um": (models.Undefended, SHARED),
+  "at": (models.AdversarialTraining, SHARED),
+  "alp": (models.LogitPairing, {**SHARED, "pairing": "embedding", "pairing_weight": 0.7}),
+  "tla": (models.TripletTraining, {**SHARED, "pairing": "logits", "pairing_weight": 0.3, "triplet": TripletConfig(
+    weight=2.0, margin=0.03, distance="squared_euclidean", positives="both", twin_margin=0.6, negatives="random")}),
+}
+
+
+def _as_json(model):
+  return json.dumps(model.get_config(), sort_keys=True)
+
+
+@pytest.mark.parametrize("case", ROUND_TRIPS)
+def test_config_round_trip(case):
+  kind, settings = ROUND_TRIPS[case]
+  model = kind(_network(), **settings)
+  again = kind.from_config(json.loads(_as_json(model)))
+  assert _as_json(again) == _as_json(model)
+  for name, value in settings.items():
+    assert getattr(again, name) == value
+
+
+@pytest.mark.parametrize("case", ["at", "tla"])
+def test_from_config_leaves_its_argument_whole(case):
+  kind, settings = ROUND_TRIPS[case]
+  config = kind(_network(), **settings).get_config()
+  before = json.dumps(config)
+  kind.from_config(config)
+  assert json.dumps(config) == before
+
+
+@pytest.mark.parametrize("case", ROUND_TRIPS)
+def test_saved_model_loads_with_its_weights_and_settings(digits_like, tmp_path, case):
+  kind, settings = ROUND_TRIPS[case]
+  model = kind(_network(), **settings)
+  model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+  _fit(model, _stream(digits_like).dataset(0, 1))
+  model.save(tmp_path / "model.keras")
+  loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+  assert type(loaded) is kind
+  assert _as_json(loaded) == _as_json(model)
+  for name, value in model(digits_like.images).items():
+    np.testing.assert_allclose(loaded(digits_like.images)[name], value, atol=1e-6)
+
+
+def test_loaded_model_trains_on(digits_like, tmp_path):
+  model = _model(METHODS["tla"])
+  model.save(tmp_path / "model.keras")
+  loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+  loaded.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+  for each in (model, loaded):
+    _fit(each, _stream(digits_like).dataset(0, 1))
+  _assert_weights_equal(model.network.get_weights(), loaded.network.get_weights())
+
+
+# --------------------------------------------------------------------------- two devices
+
+# Logical devices must be set before TensorFlow starts: a process of its own.
+TWO_DEVICES = """
+import json
+import keras
+import numpy as np
+import tensorflow as tf
+from tla_tf import models, networks
+from tla_tf.config import AttackConfig
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+rng = np.random.default_rng(0)
+batch = {"image": rng.random((16, 8, 8, 1), np.float32), "label": rng.integers(0, 4, 16).astype(np.int32)}
+
+
+def step(strategy, jit):
+  with strategy.scope():
+    keras.utils.set_random_seed(3)
+    classifier = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+                                   keras.layers.Dense(12, activation="relu"), keras.layers.Dense(4)])
+    # Epsilon 0: the random starts of the replicas cannot differ.
+    model = models.AdversarialTraining(networks.from_keras(classifier), attack=AttackConfig(0.0, 0.01, 2),
+                                       weight_decay=1e-2)
+    model.compile(keras.optimizers.SGD(0.5), jit_compile=jit)
+  history = model.fit(tf.data.Dataset.from_tensor_slices(batch).batch(16), verbose=0, shuffle=False).history
+  return {"loss": history["loss"][0], "weights": [w.tolist() for w in model.network.get_weights()]}
+
+
+found = {"single": step(tf.distribute.get_strategy(), False)}
+for name, jit in (("off", False), ("auto", "auto")):
+  try:
+    found[name] = step(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), jit)
+  except Exception as error:
+    found[name] = {"error": repr(error)}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def steps_by_strategy():
+  """Loss and weights of one step on one device, and on two with XLA "off" and "auto"."""
+  done = subprocess.run([sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("jit", ["off", "auto"])
+def test_step_on_two_devices_equals_step_on_one(steps_by_strategy, jit):
+  single, double = steps_by_strategy["single"], steps_by_strategy[jit]
+  assert "error" not in double, double["error"]
+  assert double["loss"] == pytest.approx(single["loss"], rel=1e-5)
+  _assert_weights_equal([np.array(w) for w in single["weights"]], [np.array(w) for w in double["weights"]])

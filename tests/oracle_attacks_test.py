@@ -1,0 +1,138 @@
+"""Oracles: our attacks against those of CleverHans 4.0 and Foolbox 3.3 on a trained network."""
+
+import foolbox
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from cleverhans.tf2.attacks import projected_gradient_descent as cleverhans_pgd
+from cleverhans.tf2.attacks.basic_iterative_method import basic_iterative_method
+from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
+from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method
+
+from tla_tf import data, models, networks
+from tla_tf.attacks import GradientAttack, GradientSearch, attack_survivors, presets
+from tla_tf.ops import seeds
+
+EPSILON, STEP_SIZE, STEPS = 0.15, 0.02, 10
+# Enough to converge: with fewer steps the random starts decide about 3% of the images, in both libraries.
+LONG, RESTARTS = 40, 5
+# Pixels agree where they differ by less; some gradients are so near 0 that rounding decides their sign.
+PIXEL, SHARE = 1e-5, 0.999
+
+
+@pytest.fixture(scope="module")
+def network():
+  """mlp_64 after five epochs of adversarial training on scikit-learn's digits."""
+  train = data.load("digits").train
+  network = networks.build("mlp_64", train.image_shape, train.num_classes)
+  model = models.AdversarialTraining(network, attack=presets.pgd(EPSILON, 0.05, 5))
+  model.compile(keras.optimizers.Adam(2e-3))
+  stream = data.BatchStream(train, 50, seed=1, classmates=False)
+  model.fit(stream.dataset(0, 125), verbose=0, shuffle=False)
+  return network
+
+
+@pytest.fixture(scope="module")
+def logits(network):
+  """The network as a Keras model that returns logits, which the other libraries expect."""
+  return keras.Model(network.inputs, network.output["logits"])
+
+
+@pytest.fixture(scope="module")
+def right(network):
+  """Test images that the network classifies correctly, and their labels."""
+  test = data.load("digits").test
+  images, labels = test.float_images(), test.labels
+  correct = np.argmax(network(images)["logits"], -1) == labels
+  assert correct.mean() > 0.7
+  return images[correct][:200], labels[correct][:200]
+
+
+@pytest.fixture(scope="module")
+def search(network):
+  return GradientSearch(network, jit="off")
+
+
+def _last_point(search, config, images, labels, start=None):
+  """Where our search ends; its record would keep the best point met instead."""
+  found = search.run(tf.constant(images), tf.constant(labels), seeds.key(0), config, start=start, record=False)
+  return found.adversarial.numpy()
+
+
+def _assert_same(ours, theirs, images):
+  agree = np.abs(ours - np.asarray(theirs)) <= PIXEL
+  assert agree.mean() >= SHARE, f"only {agree.mean():.4%} of the pixels agree"
+  # Neither stands still: that would agree, too.
+  assert np.abs(ours - images).max() > 0.99 * EPSILON
+
+
+def test_fgsm_equals_cleverhans(logits, right, search):
+  images, labels = right
+  theirs = fast_gradient_method(logits, images, EPSILON, np.inf, clip_min=0.0, clip_max=1.0, y=labels)
+  _assert_same(_last_point(search, presets.fgsm(EPSILON), images, labels), theirs, images)
+
+
+def test_bim_equals_cleverhans(logits, right, search):
+  images, labels = right
+  theirs = basic_iterative_method(logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0,
+                                  y=labels, sanity_checks=False)
+  _assert_same(_last_point(search, presets.bim(EPSILON, STEP_SIZE, STEPS), images, labels), theirs, images)
+
+
+def test_pgd_from_the_same_start_equals_cleverhans(logits, right, search, monkeypatch):
+  images, labels = right
+  noise = np.random.default_rng(0).uniform(-EPSILON, EPSILON, images.shape).astype(np.float32)
+  # CleverHans draws its start here; the ball stays around the clean image in both.
+  monkeypatch.setattr(cleverhans_pgd, "random_lp_vector", lambda *args, **kwargs: tf.constant(noise))
+  theirs = cleverhans_pgd.projected_gradient_descent(
+    logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels, rand_init=True)
+  ours = _last_point(search, presets.pgd(EPSILON, STEP_SIZE, STEPS), images, labels, start=images + noise)
+  _assert_same(ours, theirs, images)
+  # The start mattered.
+  bim = _last_point(search, presets.bim(EPSILON, STEP_SIZE, STEPS), images, labels)
+  assert np.mean(np.abs(ours - bim) > PIXEL) > 0.05
+
+
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_mim_equals_cleverhans(logits, right, search, decay):
+  images, labels = right
+  theirs = momentum_iterative_method(logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0,
+                                     y=labels, decay_factor=decay, sanity_checks=False)
+  ours = _last_point(search, presets.mim(EPSILON, STEP_SIZE, STEPS, momentum=decay), images, labels)
+  _assert_same(ours, theirs, images)
+
+
+@pytest.fixture(scope="module")
+def fooled(logits):
+  """A function from (Foolbox attack, images, labels) to the images that it breaks, bool [n]."""
+  model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
+
+  def run(attack, images, labels):
+    _, _, success = attack(model, tf.constant(images), tf.constant(labels, tf.int64), epsilons=EPSILON)
+    return success.numpy()
+
+  return run
+
+
+def test_fgsm_breaks_what_foolbox_breaks(right, search, fooled):
+  images, labels = right
+  theirs = fooled(foolbox.attacks.LinfFastGradientAttack(), images, labels)
+  ours = GradientAttack(search, presets.fgsm(EPSILON))(images, labels).success.numpy()
+  assert np.sum(ours != theirs) <= 1
+  assert 0 < ours.sum() < len(images)
+
+
+def test_pgd_leaves_nothing_to_foolbox(right, search, fooled):
+  images, labels = right
+  attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=LONG, random_start=True)
+  theirs = np.zeros(len(images), bool)
+  for restart in range(RESTARTS):
+    tf.random.set_seed(restart)
+    theirs |= fooled(attack, images, labels)
+  ours = attack_survivors(GradientAttack(search, presets.pgd(EPSILON, STEP_SIZE, LONG)), images, labels,
+                          restarts=RESTARTS, batch_size=100).success
+  missed, extra = np.sum(theirs & ~ours), np.sum(ours & ~theirs)
+  assert missed <= 0.01 * len(images), f"Foolbox alone breaks {missed} images, we alone {extra}, of {len(images)}"
+  # A test that tells: some images are broken, some are not.
+  assert 0.02 * len(images) < ours.sum() < 0.98 * len(images)

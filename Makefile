@@ -7,7 +7,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 NPM_STAMP := node_modules/.installed
-# CPU-only machines are the reference: results must not depend on a GPU being there.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
 .PHONY: demo install test test-slow lint bench bazel-file clean

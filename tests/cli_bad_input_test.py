@@ -55,8 +55,24 @@ def test_help_needs_no_tensorflow(tmp_path):
   (tmp_path / "tensorflow.py").write_text("raise RuntimeError('imported')\n")
   for tool in ("tla-train-digits", "tla-train-mnist", "tla-evaluate", "tla-export"):
     done = cli.run(tool, "--help", cwd=tmp_path)
-    assert "--" in done.stdout
+    assert f"{tool}: " in done.stdout
+    assert "--output" in done.stdout or "--suite" in done.stdout
     assert "imported" not in done.stderr
+
+
+def test_a_name_too_long_is_one_sentence(tmp_path):
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={tmp_path / ('x' * 300)}"), "name too long")
+
+
+def test_flags_without_effect_are_named(tmp_path):
+  done = _train(f"--output_dir={tmp_path / 'run'}", "--method=at", "--margin=0.1", "--train_steps=10")
+  assert done.returncode == 0
+  assert "--margin" in done.stderr
+  assert "no effect on --method=at" in done.stderr
+
+
+def test_random_negatives_that_are_nearest():
+  cli.assert_refused(_train("--output_dir=unused", "--method=tla_rn", "--negatives=nearest"), "random negatives")
 
 
 def test_output_dir_is_a_file(tmp_path):
@@ -73,6 +89,7 @@ def test_output_dir_holds_something_else(tmp_path):
 
 def test_output_dir_cannot_be_made():
   cli.assert_refused(_train("--output_dir=/proc/nowhere/run"), "/proc/nowhere/run", "cannot be made")
+  # As root even /proc looks writable: it fails where the folder is made.
 
 
 def test_resuming_with_other_settings(copy):

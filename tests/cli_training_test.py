@@ -45,6 +45,7 @@ def test_a_run_folder_holds_what_design_says(uninterrupted):
   config = json.loads((uninterrupted / "config.json").read_text())
   assert config["settings"]["network"] == "mlp_16"
   assert config["settings"]["seed"] == 221760322
+  assert config["settings"]["validation_examples"] == 50
   assert set(config["versions"]) == {"tla_tf", "tensorflow", "keras", "numpy"}
   assert len(config["data"]["digest"]) == 64
   steps = [json.loads(line)["step"] for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]

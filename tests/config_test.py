@@ -216,7 +216,7 @@ def test_mnist_is_the_authors_configuration():
   assert config.validation_attack == AttackConfig(epsilon=0.3, step_size=0.01, steps=100, random_start=True)
   assert (config.batch_size, config.negative_pool_size, config.train_steps) == (50, 50, 600_000)
   assert (config.optimizer, config.learning_rate, config.learning_rate_drops) == ("adam", 1e-4, ())
-  assert (config.weight_decay, config.seed, config.checkpoint_every) == (2e-4, 221760322, 2000)
+  assert (config.weight_decay, config.seed) == (2e-4, 221760322)
   assert config.clean_weight == config.pairing_weight == 0
 
 
@@ -245,9 +245,10 @@ def test_only_at_on_mnist_attacks_in_training_mode(dataset, method):
 
 @pytest.mark.parametrize("method", types.Method)
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
-def test_only_alp_pairs_logits(dataset, method):
+def test_alp_pairs_logits_and_tla_would_pair_embeddings(dataset, method):
   config = published.setting(dataset, method)
-  assert config.pairing is types.PairingTarget.LOGITS
+  of_embeddings = method.value.startswith("tla")
+  assert config.pairing is (types.PairingTarget.EMBEDDING if of_embeddings else types.PairingTarget.LOGITS)
   assert config.pairing_weight == (0.5 if method is types.Method.ALP else 0.0)
 
 

@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 
 from tla_tf import data, models, networks
+from tla_tf.balls import LinfBall
 from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
 from tla_tf.errors import InputError
 from tla_tf.models.factory import make_model
-from tla_tf.ops import objectives
+from tla_tf.ops import objectives, seeds
 from tla_tf.types import Method, Negatives, PassMode, Role
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -70,8 +71,11 @@ def _fit(model, dataset):
 
 def _branches(digits_like, roles):
   """Fixed images and labels of some roles: dicts as `values_and_gradients` takes them."""
-  images = {role: tf.constant(digits_like.images[20 * i:20 * i + BATCH]) for i, role in enumerate(roles)}
-  return images, {role: tf.constant(digits_like.labels[20 * i:20 * i + BATCH]) for i, role in enumerate(roles)}
+  # Labels run 0, 1, 2, 3, 0, ...: the odd shift gives every anchor a negative of another class.
+  parts = {role: slice(20 * i + (role == Role.NEGATIVE), 20 * i + (role == Role.NEGATIVE) + BATCH)
+           for i, role in enumerate(roles)}
+  return ({role: tf.constant(digits_like.images[part]) for role, part in parts.items()},
+          {role: tf.constant(digits_like.labels[part]) for role, part in parts.items()})
 
 
 def _assert_gradients_equal(first, second):
@@ -215,10 +219,14 @@ def test_evaluate_uses_the_validation_attack(digits_like):
 
 
 def test_evaluate_does_not_count_a_wrong_image_as_robust(digits_like):
-  model = _model(METHODS["um"].replace(validation_attack=AttackConfig(0.0, 0.0, 1)))
-  wrong = (np.argmax(model.network(digits_like.images)["logits"], -1) + 1) % 4
-  found = model.evaluate(digits_like.images, wrong, verbose=0, return_dict=True)
-  assert (found["accuracy"], found["robust_accuracy"]) == (0.0, 0.0)
+  # No step from the random start, and the classes seen there as labels: nothing is broken, but some clean images are
+  # wrong.
+  model = _model(METHODS["um"].replace(validation_attack=AttackConfig(0.5, 0.0, 0)), rate=0.3)
+  model.fit(digits_like.images, digits_like.labels, batch_size=24, epochs=3, verbose=0)
+  start = LinfBall().random_start(tf.constant(digits_like.images), 0.5, seeds.key(model.seed, "validation"))
+  labels = np.argmax(model.network(tf.clip_by_value(start, 0, 1))["logits"], -1)
+  found = model.evaluate(digits_like.images, labels, batch_size=120, verbose=0, return_dict=True)
+  assert found["robust_accuracy"] == found["accuracy"] < 1.0
 
 
 def test_evaluate_changes_no_weight(digits_like):
@@ -285,6 +293,14 @@ def test_tla_has_other_gradients_than_at(digits_like):
   assert np.linalg.norm(tla[0] - at[0]) > 1e-3 * np.linalg.norm(at[0])
 
 
+def test_a_pool_without_another_class_gives_no_triplet_loss(digits_like):
+  images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
+  labels[Role.NEGATIVE] = labels[Role.ADVERSARIAL]
+  values, _ = _model(METHODS["tla"]).values_and_gradients(images, labels)
+  assert float(values["triplet"]) == 0.0
+  assert float(values["feature_norm"]) > 0.0
+
+
 def test_switching_the_anchor_changes_the_negative_distance_alone(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
   tla, _ = _model(METHODS["tla"]).values_and_gradients(images, labels)
@@ -304,6 +320,22 @@ def test_clean_weight_adds_the_clean_cross_entropy(digits_like):
     np.mean(objectives.cross_entropy(network(images[role], training=True)["logits"], labels[role]))
     for role in (Role.TWIN, Role.ADVERSARIAL))
   np.testing.assert_allclose(values["loss"], adversarial + 0.3 * clean, rtol=1e-5)
+
+
+def test_label_smoothing_enters_the_loss(digits_like):
+  images, labels = _branches(digits_like, [Role.ADVERSARIAL])
+  config = METHODS["at"].replace(label_smoothing=0.2, weight_decay=0.0)
+  values, _ = _model(config).values_and_gradients(images, labels)
+  logs = tf.nn.log_softmax(_network()(images[Role.ADVERSARIAL], training=True)["logits"]).numpy()
+  of_true = logs[np.arange(BATCH), labels[Role.ADVERSARIAL].numpy()]
+  np.testing.assert_allclose(values["loss"], -np.mean(0.8 * of_true + 0.2 * logs.mean(1)), rtol=1e-5)
+
+
+def test_label_smoothing_enters_the_training_attack(digits_like):
+  batch = _stream(digits_like).batch(0)
+  plain, smoothed = (_model(METHODS["at"].replace(label_smoothing=s)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
+                     for s in (0.0, 0.9))
+  assert np.mean(np.abs(plain - smoothed) > 1e-3) > 0.05
 
 
 METHOD_CLASSES = {"um": models.Undefended, "at": models.AdversarialTraining, "alp": models.LogitPairing,

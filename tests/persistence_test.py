@@ -10,6 +10,7 @@ from tla_tf import networks
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder, atomic
+from tla_tf.persistence.checkpoints import CLEAN_FIRST
 
 FACTS = {"digest": "d", "image_shape": [8, 8, 1], "num_classes": 10, "class_names": list("0123456789"),
          "data_dir": None}  # fmt: skip
@@ -20,6 +21,10 @@ def _network(width=4, seed=0):
   optimizer = keras.optimizers.Adam()
   optimizer.build(network.trainable_variables)
   return network, optimizer
+
+
+def _killed(*args, **kwargs):
+  raise KeyboardInterrupt
 
 
 class TestAtomic:
@@ -70,10 +75,31 @@ class TestCheckpoints:
     store = CheckpointStore(tmp_path, keep=2)
     for step, score in [(10, 0.1), (20, 0.7), (30, 0.7), (40, 0.3), (50, 0.2)]:
       store.save(step, network, optimizer, {"val_robust_accuracy": score})
-    assert store.steps() == [20, 40, 50]
-    assert store.best() == 20
+    assert store.steps() == [30, 40, 50]
+    assert store.best() == 30
     assert store.last() == 50
-    assert [store.resolve(which) for which in ("best", "last", "40")] == [20, 50, 40]
+    assert [store.resolve(which) for which in ("best", "last", "40")] == [30, 50, 40]
+
+  def test_an_undefended_model_is_chosen_by_clean_accuracy(self, tmp_path):
+    network, optimizer = _network()
+    store = CheckpointStore(tmp_path, keep=1, best_by=CLEAN_FIRST)
+    for step, clean, robust in [(10, 0.8, 0.02), (20, 0.9, 0.0), (30, 0.7, 0.01)]:
+      store.save(step, network, optimizer, {"val_accuracy": clean, "val_robust_accuracy": robust})
+    assert CheckpointStore(tmp_path).best() == 20
+
+  def test_a_kill_while_an_old_checkpoint_goes_leaves_the_run_whole(self, tmp_path, monkeypatch):
+    """Stops where the renamed folder is about to be deleted, file by file."""
+    network, optimizer = _network()
+    store = CheckpointStore(tmp_path, keep=1)
+    store.save(10, network, optimizer, {"val_robust_accuracy": 0.1})
+    with monkeypatch.context() as patch:
+      patch.setattr(atomic.shutil, "rmtree", _killed)
+      with pytest.raises(KeyboardInterrupt):
+        store.save(20, network, optimizer, {"val_robust_accuracy": 0.2})
+    assert (store.steps(), store.best()) == ([20], 20)
+    store.restore(20, network, optimizer)
+    store.save(30, network, optimizer, {"val_robust_accuracy": 0.3})
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000030"]
 
   def test_a_killed_writers_leftovers_are_no_checkpoint_and_go_away(self, tmp_path):
     network, optimizer = _network()
@@ -134,6 +160,13 @@ class TestRunFolder:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
     with pytest.raises(InputError, match="damaged line 2"):
       RunFolder(tmp_path).read_metrics()
+
+  def test_only_one_training_at_a_time(self, tmp_path):
+    refused = pytest.raises(InputError, match="another process trains")
+    with RunFolder(tmp_path).lock(), refused, RunFolder(tmp_path).lock():
+      pass
+    with RunFolder(tmp_path).lock():
+      pass
 
   def test_another_format_is_refused(self, tmp_path):
     folder = RunFolder(tmp_path)

@@ -119,7 +119,8 @@ class AttackConfig(_Config):
     _whole(self, "steps")
     _whole(self, "restarts", low=1)
     if self.momentum_rule is types.MomentumRule.AVERAGED:
-      _number(self, "momentum", high=1.0)
+      # At 1 the average would never leave its first gradient.
+      _require(self.momentum < 1, "momentum", "a number below 1 for averaged gradients", self.momentum)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +198,7 @@ class TrainingConfig(_Config):
   )
 
   def validate(self):
+    self._resolve_method()
     self._validate_drops()
     _require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
     _whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
@@ -205,6 +207,13 @@ class TrainingConfig(_Config):
     _whole(self, "seed")
     _number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
     _number(self, "label_smoothing", high=1.0)
+
+  def _resolve_method(self):
+    """TLA-RN and TLA-SA change one field of TLA's triplet: the config says so."""
+    if self.method is types.Method.TLA_SA:
+      object.__setattr__(self, "triplet", self.triplet.replace(switch_anchor=True))
+    if self.method is types.Method.TLA_RN and self.triplet.negatives is types.Negatives.NEAREST:
+      object.__setattr__(self, "triplet", self.triplet.replace(negatives=types.Negatives.RANDOM))
 
   def _validate_drops(self):
     name, given = "learning_rate_drops", self.learning_rate_drops

@@ -5,7 +5,7 @@ Frozen data; no TensorFlow here. Flags start from these values.
 
 from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
 from tla_tf.errors import InputError
-from tla_tf.types import Method, PassMode
+from tla_tf.types import Method, PairingTarget, PassMode
 
 # Authors' MNIST configuration; 100 steps is the attack they watch while training.
 _MNIST = TrainingConfig(
@@ -14,14 +14,14 @@ _MNIST = TrainingConfig(
   validation_attack=AttackConfig(epsilon=0.3, step_size=0.01, steps=100),
   triplet=TripletConfig(weight=0.5, margin=0.05, feature_norm_weight=1e-4, twin_margin=0.05),
   negative_pool_size=50, batch_size=50, train_steps=600_000, optimizer="adam", learning_rate=1e-4,
-  weight_decay=2e-4, seed=221760322, checkpoint_every=2000)  # fmt: skip
+  weight_decay=2e-4, seed=221760322, checkpoint_every=500)  # fmt: skip
 
 # Nobody has published robust accuracy on scikit-learn's digits: ours, for quick trials.
 _DIGITS = _MNIST.replace(
   dataset="digits", network="mlp_256",
   attack=AttackConfig(epsilon=0.2, step_size=0.05, steps=10),
   validation_attack=AttackConfig(epsilon=0.2, step_size=0.025, steps=20),
-  train_steps=3000, learning_rate=1e-3, checkpoint_every=500)  # fmt: skip
+  validation_examples=200, train_steps=3000, learning_rate=1e-3, checkpoint_every=500)  # fmt: skip
 
 _SETTINGS = {"digits": _DIGITS, "mnist": _MNIST}
 
@@ -53,6 +53,8 @@ def setting(dataset, method=Method.TLA, network=None):
   changes = {}
   if method is Method.ALP:
     changes["pairing_weight"] = 0.5
+  elif method not in (Method.UM, Method.AT):
+    changes["pairing"] = PairingTarget.EMBEDDING  # match_l2 of the authors' TLA
   if method is Method.AT and dataset == "mnist":
     changes["attack_mode"] = PassMode.TRAINING
   if config.network.startswith("lenet") and method not in (Method.UM, Method.AT):

@@ -26,7 +26,12 @@ class AttackResult(typing.NamedTuple):
 
 
 class Attack(abc.ABC):
-  """An attack on one network with fixed settings."""
+  """An attack on one network with fixed settings.
+
+  A call is one start; `attack_survivors` makes `restarts` of them.
+  """
+
+  restarts = 1
 
   @abc.abstractmethod
   def __call__(self, images, labels, seed=0):

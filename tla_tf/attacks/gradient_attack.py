@@ -111,6 +111,7 @@ class GradientAttack(Attack):
       raise InputError("The shared search was compiled for another objective or momentum rule.")
     self.search = network
     self.config = config
+    self.restarts = config.restarts
     self.label_smoothing = label_smoothing
 
   def __call__(self, images, labels, seed=0, start=None):

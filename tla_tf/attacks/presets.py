@@ -24,7 +24,12 @@ def cw_pgd(epsilon, step_size, steps, restarts=1):
   return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, objective=Objective.MARGIN)
 
 
-def mim(epsilon, step_size, steps, momentum=1.0, momentum_rule=MomentumRule.NORMALIZED):
-  """Momentum iterative method (Dong et al. 2018); `averaged` is the authors' code."""
+def mim(epsilon, step_size, steps, momentum=None, momentum_rule=MomentumRule.NORMALIZED):
+  """Momentum iterative method (Dong et al. 2018); `averaged` is the authors' code.
+
+  Unless given, the momentum is 1 for Dong's rule and 0.9 for the average.
+  """
+  if momentum is None:
+    momentum = 0.9 if MomentumRule(momentum_rule) is MomentumRule.AVERAGED else 1.0
   return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, random_start=False, momentum=momentum,
                       momentum_rule=momentum_rule)

@@ -8,7 +8,7 @@ from tla_tf.errors import InputError
 from tla_tf.ops import seeds
 
 
-def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restarts=1, batch_size=100, progress=None):
+def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restarts=None, batch_size=100, progress=None):
   """Attacks an array of images, restarting on those not yet broken.
 
   The random start of an image depends on (seed, restart, example id) alone,
@@ -22,7 +22,7 @@ def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restar
     labels: integer [n].
     example_ids: integer [n], who the images are; positions by default.
     seed: a whole number.
-    restarts: number of starts.
+    restarts: number of starts; None for the attack's own number.
     batch_size: images a batch.
     progress: called with the number of batches done and to do, or None.
 
@@ -42,6 +42,7 @@ def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restar
     adversarial=np.array(images, np.float32), success=np.zeros(count, bool),
     loss=np.full(count, -np.inf, np.float32), distance=np.zeros(count, np.float32),
     zero_gradients=np.zeros(count, np.int64), nonfinite_gradients=np.zeros(count, np.int64))
+  restarts = attack.restarts if restarts is None else restarts
   done = 0
   for restart in range(restarts):
     key = seeds.key(seed, "restart", restart)

@@ -29,11 +29,28 @@ def run(main):
     except ToolError as error:
       print(f"{name}: error: {error}", file=sys.stderr)
       return 1
+    except OSError as error:
+      # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.
+      print(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+      return 1
     except KeyboardInterrupt:
       print(f"{name}: interrupted", file=sys.stderr)
       return 130
 
+  _show_flags_of(main)
   app.run(guarded)
+
+
+def _show_flags_of(main):
+  """Makes `--help` print the tool's docstring and its own flags.
+
+  absl looks for both in the script that was started; a console script has none.
+  """
+  sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+  for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    if module.startswith("tla_tf."):
+      for flag in defined:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def load_tensorflow():

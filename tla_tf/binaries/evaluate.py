@@ -36,55 +36,58 @@ def main(argv):
   if FLAGS.epsilon is not None and not 0 <= FLAGS.epsilon <= 1:
     raise InputError(f"--epsilon: expected a number in [0, 1], got {FLAGS.epsilon:g}; 8 of 255 is 8/255.")
   entry.load_tensorflow()
-  from tla_tf import evaluation
-  from tla_tf.persistence import RunFolder
+  from tla_tf import evaluation, reporting
+  from tla_tf.persistence import RunFolder, atomic
 
   run_dirs = [FLAGS.run_dir, *argv]
-  for run_dir in run_dirs:
-    # A mistyped name is better known now than after the others are judged.
-    RunFolder.open(run_dir)
+  # What can be refused is refused before the first of many hours.
+  folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
+  datasets = [folder.read_config()[0].dataset for folder in folders]
+  if len(set(datasets)) > 1:
+    raise InputError(f"Runs on different data sets ({', '.join(sorted(set(datasets)))}) make no common table: "
+                     "evaluate them one by one.")
+  for folder in folders:
+    folder.require_writable()
+  if FLAGS.compare_dir:
+    atomic.make_folder(FLAGS.compare_dir)
   names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
   if len(set(names)) < len(names):
     names = run_dirs
-  results, dataset, count = {}, None, None
-  for name, run_dir in zip(names, run_dirs):
-    results[name], dataset = _evaluate(name, run_dir)
-    count = results[name]["clean"]["num_examples"]
-  evaluation.print_table(results, f"Accuracy on {count} test images of {dataset}, suite {FLAGS.suite}")
+  results = {name: _evaluate(name, folder) for name, folder in zip(names, folders)}
+  evaluation.print_table(results, _title(results))
   if FLAGS.compare_dir:
-    _compare(results, pathlib.Path(FLAGS.compare_dir))
+    folder = pathlib.Path(FLAGS.compare_dir)
+    figure = reporting.robust_accuracy(results, folder / "robust_accuracy.png", _title(results))
+    atomic.write_text(folder / "table.md", f"{_title(results)}\n\n{evaluation.markdown_table(results)}")
+    print(f"table        {folder / 'table.md'}\nfigure       {figure}")
 
 
-def _compare(results, folder):
-  """Writes the table and the figure of all runs."""
-  from tla_tf import evaluation, reporting
-  from tla_tf.persistence import atomic
-
-  figure = reporting.robust_accuracy(results, folder / "robust_accuracy.png", "accuracy in %")
-  atomic.write_text(folder / "table.md", evaluation.markdown_table(results))
-  print(f"table        {folder / 'table.md'}\nfigure       {figure}")
+def _title(results):
+  first = next(iter(results.values()))
+  epsilon = first["attacks"][0]["epsilon"]
+  return (f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
+          f"suite {first['suite']}, L-inf epsilon {epsilon:.4g}")
 
 
-def _evaluate(name, run_dir):
+def _evaluate(name, folder):
   """Judges one run; writes evaluation.json, evaluation.md and figures."""
   from tla_tf import evaluation, reporting
   from tla_tf.evaluation import run_evaluation
-  from tla_tf.persistence import RunFolder, atomic
+  from tla_tf.persistence import atomic
 
-  folder = RunFolder.open(run_dir)
   outcome = run_evaluation.evaluate_run(
     folder, suite_name=FLAGS.suite, num_examples=FLAGS.num_examples, epsilon=FLAGS.epsilon,
     checkpoint=FLAGS.checkpoint, data_dir=FLAGS.data_dir, seed=FLAGS.seed, batch_size=FLAGS.batch_size,
     progress=_progress)
   atomic.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
-  atomic.write_text(folder.evaluation_table, evaluation.markdown_table({name: outcome.results}))
-  reporting.robust_accuracy({name: outcome.results}, folder.figures / "robust_accuracy.png",
-                            f"{name}: accuracy in %, epsilon {outcome.epsilon:g}")
+  one = {name: outcome.results}
+  atomic.write_text(folder.evaluation_table, f"{_title(one)}\n\n{evaluation.markdown_table(one)}")
+  reporting.robust_accuracy(one, folder.figures / "robust_accuracy.png", _title(one))
   if len(outcome.broken.images):
     reporting.adversarial_examples(*outcome.broken, path=folder.figures / "adversarial_examples.png",
                                    title=f"{name}: images that {outcome.attack} broke")
   print(f"results      {folder.evaluation}")
-  return outcome.results, outcome.dataset
+  return outcome.results
 
 
 def _progress(name, done, total, seconds_left):

@@ -1,6 +1,7 @@
 """The flags that the training tools share, and the config that they make."""
 
 import dataclasses
+import sys
 
 from absl import flags
 
@@ -28,6 +29,10 @@ _FIELDS = {
 }  # fmt: skip
 
 
+_ONLY_TRIPLET = ("triplet_weight", "margin", "distance", "feature_norm", "feature_norm_weight", "positives",
+                 "twin_margin", "twin_noise", "negatives", "negative_pool_size")  # fmt: skip
+
+
 def define(dataset):
   """Defines the training flags of a data set; unset ones keep its published value."""
   base = published.setting(dataset)
@@ -37,8 +42,10 @@ def define(dataset):
     return f" Published setting of {dataset}: {value}."
 
   flags.DEFINE_string("output_dir", None, "Run folder: new, empty, or of the same run to go on with.")
-  flags.DEFINE_string("data_dir", None, "Folder of the data set's files (or TFDS's data folder).")
-  define_choice("data_source", None, types.DataSource, "auto: files where data_dir holds them, TFDS otherwise.")
+  if dataset != "digits":
+    flags.DEFINE_string("data_dir", None, "Folder of the data set's files, or TFDS's data folder.")
+    define_choice("data_source", None, types.DataSource, "auto: files or prepared TFDS data, whichever data_dir "
+                  "holds; tfds: through TFDS, downloading what is missing.")
   define_choice("method", "tla", types.Method, "um: undefended; at: adversarial training; alp: adversarial logit "
                 "pairing; tla: triplet loss adversarial training; tla_rn: with random negatives; tla_sa: anchor and "
                 "positive switched.")
@@ -68,8 +75,9 @@ def define(dataset):
   define_choice("negatives", None, types.Negatives, "nearest: of another class, in the pool; random: of another class "
                 "(what the paper says of TLA-RN); authors_random: of any class (what the code does for it).")
   flags.DEFINE_integer("negative_pool_size", None, "Images to pick negatives from." + is_(base.negative_pool_size))
-  define_choice("pairing", None, types.PairingTarget, "What ALP pairs: logits (paper) or embedding (code's match_l2).")
-  flags.DEFINE_float("pairing_weight", None, "Weight of the pairing. Published: 0.5 for ALP, else 0.")
+  define_choice("pairing", None, types.PairingTarget, "What pairs each attacked image with its clean one: logits "
+                "(paper's ALP) or embedding (code's match_l2). Published: logits for ALP, embedding for the TLA "
+                "methods.")
   flags.DEFINE_float("clean_weight", None, "Weight of the clean images' mean cross-entropy; the authors train on "
                      "adversarial images only." + is_(base.clean_weight))
   flags.DEFINE_integer("batch_size", None, "Anchors a step." + is_(base.batch_size))
@@ -96,10 +104,13 @@ def config(dataset):
   Raises:
     InputError: for a value out of its range.
   """
+  if FLAGS.method == "tla_rn" and FLAGS.negatives == "nearest":
+    raise InputError("--method=tla_rn has random negatives: give --negatives=random or authors_random, "
+                     "or --method=tla.")
   base = published.setting(dataset, FLAGS.method, FLAGS.network)
   changes, nested = {}, {}
   for flag, field in _FIELDS.items():
-    value = getattr(FLAGS, flag)
+    value = getattr(FLAGS, flag, None)
     if value is None:
       continue
     outer, _, inner = field.partition(".")
@@ -116,6 +127,24 @@ def config(dataset):
   return _replace(base, changes)
 
 
+def _note_unused_flags():
+  """Says which given flags the method has no use for; flag files serve every method."""
+  triplet = FLAGS.method.startswith("tla")
+  unused = [] if triplet else list(_ONLY_TRIPLET)
+  if FLAGS.method in ("um", "at"):
+    unused += ["pairing", "pairing_weight"]
+  if FLAGS.method == "um":
+    unused += ["clean_weight", "attack_mode"]
+  if triplet and FLAGS.positives in (None, "classmate"):
+    unused.append("twin_margin")
+  if triplet and FLAGS.positives == "twin":
+    unused.append("margin")
+  given = [f"--{flag}" for flag in unused if getattr(FLAGS, flag) is not None]
+  if given:
+    print(f"note: {', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect on --method={FLAGS.method}",
+          file=sys.stderr)
+
+
 def _replace(config_, changes):
   """`replace` whose error names the flag, not the field."""
   try:
@@ -124,7 +153,7 @@ def _replace(config_, changes):
     message = str(error)
     for flag, field in _FIELDS.items():
       name = field.rpartition(".")[2]
-      if changes.get(name) is not None and f"`{name}`" in message and changes[name] is getattr(FLAGS, flag):
+      if changes.get(name) is not None and f"`{name}`" in message and changes[name] is getattr(FLAGS, flag, None):
         message = message.replace(f"`{name}`", f"--{flag}")
         break
     raise InputError(message) from None
@@ -146,10 +175,11 @@ def _drops(texts):
 def train(dataset):
   """Trains as the flags say; draws the training curves; says what to do next."""
   settings: TrainingConfig = config(dataset)
+  _note_unused_flags()
   entry.load_tensorflow()
   from tla_tf import reporting, training
 
-  folder = training.train(settings, FLAGS.output_dir, FLAGS.data_dir)
+  folder = training.train(settings, FLAGS.output_dir, getattr(FLAGS, "data_dir", None))
   figure = reporting.training_curves(folder.read_metrics(), folder.figures / "training.png",
                                      f"{settings.method} on {dataset}, {settings.network}")
   print(f"run folder   {folder.path}\nfigure       {figure}\nTensorBoard  tensorboard --logdir {folder.tensorboard}\n"

@@ -47,7 +47,7 @@ def evaluate(network, data, attacks, *, seed=0, jit="auto", batch_size=_BATCH, p
       searches[shared] = GradientSearch(network, *shared, jit=jit)
     result = attack_survivors(
       GradientAttack(searches[shared], config), images[standing], labels[standing], example_ids=standing, seed=seed,
-      restarts=config.restarts, batch_size=batch_size,
+      batch_size=batch_size,
       progress=progress and (lambda done, total, name=name: progress(name, done, total)))
     valid = verify(images[standing], result.adversarial, config.epsilon)
     broken = valid & (predict(result.adversarial) != labels[standing])

@@ -26,8 +26,6 @@ class Outcome(typing.NamedTuple):
   """`results` as in `evaluation.json`, and what figures need besides."""
 
   results: dict
-  dataset: str
-  epsilon: float
   attack: str
   broken: Broken
 
@@ -77,8 +75,7 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
     "versions": versions(),
   })
   strongest = min(results["attacks"], key=lambda row: row["accuracy"])["name"]
-  return Outcome(results, config.dataset, attacks[0].config.epsilon, strongest,
-                 _broken(network, test, adversarial[strongest]))
+  return Outcome(results, strongest, _broken(network, test, adversarial[strongest]))
 
 
 def _broken(network, test, adversarial, count=8):

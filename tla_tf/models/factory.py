@@ -4,7 +4,7 @@ from tla_tf.models.adversarial_training import AdversarialTraining
 from tla_tf.models.logit_pairing import LogitPairing
 from tla_tf.models.triplet import TripletTraining
 from tla_tf.models.undefended import Undefended
-from tla_tf.types import Method, Negatives
+from tla_tf.types import Method
 
 
 def make_model(config, network):
@@ -29,16 +29,7 @@ def make_model(config, network):
     return AdversarialTraining(network, **shared)
   if config.method is Method.ALP:
     return LogitPairing(network, **pairing, **shared)
-  return TripletTraining(network, triplet=triplet_of(config), **pairing, **shared)
-
-
-def triplet_of(config):
-  """The TripletConfig of a method: TLA-RN and TLA-SA change one field of TLA's."""
-  if config.method is Method.TLA_SA:
-    return config.triplet.replace(switch_anchor=True)
-  if config.method is Method.TLA_RN and config.triplet.negatives is Negatives.NEAREST:
-    return config.triplet.replace(negatives=Negatives.RANDOM)
-  return config.triplet
+  return TripletTraining(network, triplet=config.triplet, **pairing, **shared)
 
 
 def needs(config):

@@ -74,6 +74,9 @@ class RobustModel(keras.Model):
     self._test_metrics = {}
     # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
     self.built = network.built
+    if max(self.attack.restarts, self.validation_attack.restarts) > 1:
+      raise InputError("A training step makes one start: give attacks with restarts=1, and judge with "
+                       "attacks.attack_survivors or tla-evaluate.")
 
   # ------------------------------------------------------------- what subclasses say
 

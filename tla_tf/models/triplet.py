@@ -81,16 +81,20 @@ class TripletTraining(RobustModel):
     config = self.triplet
     embeddings = {role: output["embedding"] for role, output in outputs.items()}
     losses, positive_distances, negative_distances, norms = [], [], [], []
+    # A pool without any other class offers no negative: such an anchor has no triplet loss.
+    valid = tf.cast(labels[Role.NEGATIVE] != labels[Role.ADVERSARIAL], tf.float32)
+    if config.negatives is Negatives.AUTHORS_RANDOM:
+      valid = tf.ones_like(valid)
     for role, margin in self.positives.items():
       anchor, positive, negative = embeddings[Role.ADVERSARIAL], embeddings[role], embeddings[Role.NEGATIVE]
       if config.switch_anchor:
         anchor, positive = positive, anchor
       parts = triplet_parts(anchor, positive, negative, margin, config.distance)
-      losses.append(tf.reduce_mean(parts.loss))
+      losses.append(tf.reduce_mean(parts.loss * valid))
       positive_distances.append(tf.reduce_mean(parts.positive_distance))
       negative_distances.append(tf.reduce_mean(parts.negative_distance))
       norms.append(feature_norm([anchor, positive, negative], config.feature_norm))
-    count = float(len(losses))
+    count = float(len(self.positives))
     # The code multiplies its feature norm by lambda_1 too; the paper's stands alone.
     factor = config.weight if config.feature_norm is FeatureNorm.MEAN_SQUARE else 1.0
     terms["triplet"] = Term(tf.add_n(losses), config.weight)

@@ -30,7 +30,7 @@ def similarity_scores(anchors, pool, anchor_labels, pool_labels):
 def nearest_negative(anchors, pool, anchor_labels, pool_labels):
   """Index in the pool of the nearest image of another class.
 
-  Where the pool holds no other class, the index is 0.
+  Where the pool holds no other class, the index is 0: compare the labels.
 
   Returns:
     int32 [n].

@@ -57,6 +57,26 @@ def new_folder(path):
       shutil.rmtree(temporary, ignore_errors=True)
 
 
+def make_folder(path):
+  """Makes a folder, and those above it, where missing.
+
+  Raises:
+    InputError: if it cannot be made.
+  """
+  try:
+    pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another place.") from error
+
+
+def remove_folder(path):
+  """Removes a folder whole: a kill leaves all of it, or a leftover of another name."""
+  path = pathlib.Path(path)
+  trash = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+  os.rename(path, trash)
+  shutil.rmtree(trash, ignore_errors=True)
+
+
 def remove_leftovers(folder):
   """Removes what a killed writer left: hidden temporary entries of this module."""
   for path in pathlib.Path(folder).glob(".*.*"):

@@ -10,7 +10,6 @@ import hashlib
 import json
 import pathlib
 import re
-import shutil
 
 import tensorflow as tf
 
@@ -19,7 +18,9 @@ from tla_tf.persistence import atomic
 from tla_tf.persistence.run_folder import read_json
 
 _PREFIX = "state"
-BEST_BY = "val_robust_accuracy"
+# What "best" means, in order; the later of equally good checkpoints.
+ROBUST_FIRST = ("val_robust_accuracy", "val_accuracy")
+CLEAN_FIRST = ("val_accuracy", "val_robust_accuracy")
 
 
 class CheckpointStore:
@@ -28,15 +29,17 @@ class CheckpointStore:
   Args:
     folder: `checkpoints/` of a run.
     keep: how many of the last checkpoints stay; the best one stays besides.
+    best_by: names of the metrics that decide which is best, in order.
   """
 
-  def __init__(self, folder, keep=2):
+  def __init__(self, folder, keep=2, best_by=ROBUST_FIRST):
     self._folder = pathlib.Path(folder)
     self._keep = keep
+    self._best_by = best_by
 
   def steps(self):
     """Steps of the whole checkpoints, in increasing order."""
-    names = [re.fullmatch(r"step_(\d+)", path.name) for path in self._folder.glob("step_*")]
+    names = [re.fullmatch(r"step_(\d+)", path.name) for path in self._folder.glob("step_*") if path.is_dir()]
     return sorted(int(match[1]) for match in names if match)
 
   def last(self):
@@ -44,12 +47,11 @@ class CheckpointStore:
     return max(self.steps(), default=None)
 
   def best(self):
-    """Step of the best checkpoint by held-out robust accuracy, or None.
+    """Step of the best checkpoint on held-out images, or None.
 
-    The earliest of equally good ones.
+    Best as it was when they were saved; the latest of equally good ones.
     """
-    scored = [(-self._meta(step)["metrics"].get(BEST_BY, -1.0), step) for step in self.steps()]
-    return min(scored)[1] if scored else None
+    return max(((self._meta(step)["score"], step) for step in self.steps()), default=(None, None))[1]
 
   def resolve(self, which):
     """A step from "best", "last" or a step's number.
@@ -73,16 +75,23 @@ class CheckpointStore:
       step: steps done.
       network: `keras.Model`.
       optimizer: its optimiser.
-      metrics: dict of numbers; `val_robust_accuracy` decides which is best.
+      metrics: dict of numbers; those named by `best_by` decide which is best.
+
+    Raises:
+      InputError: if it cannot be written.
     """
-    self._folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(self._folder)
     atomic.remove_leftovers(self._folder)
     if self._path(step).exists():
-      shutil.rmtree(self._path(step))
+      atomic.remove_folder(self._path(step))
     with atomic.new_folder(self._path(step)) as temporary:
-      tf.train.Checkpoint(network=network, optimizer=optimizer).write(str(temporary / _PREFIX))
+      try:
+        tf.train.Checkpoint(network=network, optimizer=optimizer).write(str(temporary / _PREFIX))
+      except tf.errors.OpError as error:
+        raise InputError(f"{self._path(step)}: cannot be written ({error.message[:120]}).") from error
+      score = [metrics.get(name, -1.0) for name in self._best_by]
       meta = {
-        "step": step, "metrics": metrics, "shapes": _shapes(network),
+        "step": step, "metrics": metrics, "score": score, "shapes": _shapes(network),
         "files": {path.name: _digest(path) for path in sorted(temporary.iterdir())},
       }
       (temporary / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
@@ -119,7 +128,7 @@ class CheckpointStore:
   def _meta(self, step):
     path = self._path(step) / "meta.json"
     meta = read_json(path)
-    if not {"metrics", "shapes", "files"} <= set(meta):
+    if not {"metrics", "score", "shapes", "files"} <= set(meta):
       raise InputError(f"{path}: damaged; remove its folder to go back to an earlier checkpoint.")
     return meta
 
@@ -128,7 +137,7 @@ class CheckpointStore:
     stay = {*steps[-self._keep:], self.best()}
     for step in steps:
       if step not in stay:
-        shutil.rmtree(self._path(step), ignore_errors=True)
+        atomic.remove_folder(self._path(step))
 
 
 def _shapes(network):

@@ -42,4 +42,7 @@ def export_saved_model(network, image_shape, output):
   archive.add_endpoint("serve", serve, input_signature=signature)
   archive.add_endpoint("embed", embed, input_signature=signature)
   with atomic.new_folder(output) as temporary:
-    archive.write_out(str(temporary), verbose=False)
+    try:
+      archive.write_out(str(temporary), verbose=False)
+    except tf.errors.OpError as error:
+      raise InputError(f"{output}: cannot be written ({error.message[:120]}).") from error

@@ -1,5 +1,7 @@
 """A run's folder: settings, checkpoints, logs and results under fixed names."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -50,13 +52,29 @@ class RunFolder:
     if folder.path.exists() and not folder.path.is_dir():
       raise InputError(f"{path}: is a file, not a folder; choose another --output_dir.")
     if folder._config.exists():
-      folder._require_writable()
+      folder.require_writable()
       return folder, True
     if folder.path.exists() and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
       raise InputError(f"{path}: holds files but no config.json, so it is no run folder; "
                        "choose an empty or new --output_dir.")
-    folder._require_writable()
+    folder.require_writable()
     return folder, False
+
+  @contextlib.contextmanager
+  def lock(self):
+    """Keeps other trainings out of the folder while the body runs.
+
+    Raises:
+      InputError: if another process trains in it.
+    """
+    atomic.make_folder(self.path)
+    with open(self.path / ".lock", "w") as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except OSError:
+        raise InputError(f"{self.path}: another process trains in this folder; wait for it, or choose another "
+                         "--output_dir.") from None
+      yield
 
   @classmethod
   def open(cls, path):
@@ -72,7 +90,7 @@ class RunFolder:
       raise InputError(f"{path}: not a run folder (no config.json); give the --output_dir of a training run.")
     return folder
 
-  def _require_writable(self):
+  def require_writable(self):
     """Checks the folder, or the one that it would be made in."""
     existing = self.path.absolute()
     while not existing.exists():
@@ -93,11 +111,7 @@ class RunFolder:
     Raises:
       InputError: if it cannot be written.
     """
-    try:
-      self.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise InputError(f"{self.path}: cannot be made ({error.strerror or error}); "
-                       "choose another --output_dir.") from error
+    atomic.make_folder(self.path)
     content = {"format": _FORMAT, "settings": config.to_dict(), "data": data_facts, "versions": versions}
     atomic.write_text(self._config, json.dumps(content, indent=1) + "\n")
 
@@ -122,11 +136,14 @@ class RunFolder:
     if not self._metrics.exists():
       return []
     rows = []
-    for line in self._metrics.read_text(encoding="utf-8").splitlines():
+    for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
       try:
-        rows.append(json.loads(line))
+        row = json.loads(line)
       except json.JSONDecodeError:
-        raise InputError(f"{self._metrics}: damaged line {len(rows) + 1}; remove it.") from None
+        row = None
+      if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        raise InputError(f"{self._metrics}: damaged line {len(rows) + 1}; remove it.")
+      rows.append(row)
     return [row for row in rows if up_to is None or row["step"] <= up_to]
 
   def write_metrics(self, rows):

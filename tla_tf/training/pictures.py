@@ -34,6 +34,10 @@ class Pictures(keras.callbacks.Callback):
         tf.summary.image(f"pictures/{name}", grid(images)[None])
     self._writer.flush()
 
+  def close(self):
+    """Closes the TensorBoard file."""
+    self._writer.close()
+
   def _make(self, step):
     batch = {name: value[:_COUNT] if not name.startswith("pool") else value
              for name, value in self._stream.batch(step).items()}

@@ -47,6 +47,10 @@ class Progress(keras.callbacks.Callback):
               f"{logs['val_robust_accuracy']:.1%} robust  {speed:.1f} steps/s  {_clock(left)} left")
 
   def on_train_end(self, logs=None):
+    self.close()
+
+  def close(self):
+    """Takes the bar off the terminal."""
     if self._bar:
       self._bar.stop()
       self._bar = None

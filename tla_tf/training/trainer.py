@@ -1,5 +1,6 @@
 """Running a configured training, from the first step or from a checkpoint."""
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ from tla_tf.errors import InputError
 from tla_tf.models.factory import needs
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.persistence.checkpoints import CLEAN_FIRST, ROBUST_FIRST
 from tla_tf.persistence.loading import versions
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.guard import NonFiniteGuard
@@ -17,6 +19,7 @@ from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
 from tla_tf.training.progress import Progress
+from tla_tf.types import Method
 
 _VALIDATION_BATCH = 100
 
@@ -49,31 +52,38 @@ def train(config, output_dir, data_dir=None, say=print):
   model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
   if config.deterministic:
     _make_deterministic(model.jit_compile)
-  store = CheckpointStore(folder.checkpoints, config.keep_checkpoints)
+  # Of an undefended model the robust accuracy is noise near 0.
+  best_by = CLEAN_FIRST if config.method is Method.UM else ROBUST_FIRST
+  store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, best_by)
   start = store.last() or 0
   if start:
     store.restore(start, network, model.optimizer)
   if start >= config.train_steps:
     say(f"{output_dir}: already trained for {start} steps.")
     return folder
-  folder.write_config(config, facts, versions())
+  with folder.lock():
+    folder.write_config(config, facts, versions())
+    _run(config, folder, splits, model, network, store, start, say)
+  return folder
+
+
+def _run(config, folder, splits, model, network, store, start, say):
+  """Trains from step `start` to the end."""
   say(f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
       f"{len(splits.train):,} training images; " + (f"going on at step {start}." if start else "starting."))
 
   classmates, pool = needs(config)
   stream = data.BatchStream(splits.train, config.batch_size, config.seed, classmates=classmates,
                             pool_size=config.negative_pool_size if pool else 0)
-  metrics = MetricsLog(folder, start)
-  callbacks = [
-    NonFiniteGuard(store), metrics, Pictures(folder, stream),
-    Checkpointing(store, metrics), Progress(start, config.train_steps, say),
-  ]
   heldout = _validation_batches(splits.heldout, config.validation_examples)
-  for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):
-    model.fit(stream.dataset(begin, end), steps_per_epoch=length, epochs=(end - begin) // length,
-              validation_data=heldout, verbose=0, shuffle=False, callbacks=callbacks)
-  metrics.close()
-  return folder
+  with contextlib.ExitStack() as stack:
+    # Closed on Ctrl-C and divergence, too: the bar gives the cursor back, the logs are complete.
+    metrics, pictures, progress = (stack.enter_context(contextlib.closing(callback)) for callback in (
+      MetricsLog(folder, start), Pictures(folder, stream), Progress(start, config.train_steps, say)))
+    callbacks = [NonFiniteGuard(store), metrics, pictures, Checkpointing(store, metrics), progress]
+    for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):
+      model.fit(stream.dataset(begin, end), steps_per_epoch=length, epochs=(end - begin) // length,
+                validation_data=heldout, verbose=0, shuffle=False, callbacks=callbacks)
 
 
 def phases(start, stop, every):

@@ -79,7 +79,7 @@ def main():
   parser.add_argument("--repeats", type=int, default=15)
   repeats = parser.parse_args().repeats
   good = compare("mlp", repeats)
-  good &= compare("lenet", max(3, repeats // 5))
+  good &= compare("lenet", max(5, repeats // 3))
   sys.exit(0 if good else 1)
 
 

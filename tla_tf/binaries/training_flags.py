@@ -78,6 +78,7 @@ def define(dataset):
   define_choice("pairing", None, types.PairingTarget, "What pairs each attacked image with its clean one: logits "
                 "(paper's ALP) or embedding (code's match_l2). Published: logits for ALP, embedding for the TLA "
                 "methods.")
+  flags.DEFINE_float("pairing_weight", None, "Weight of the pairing. Published: 0.5 for ALP, else 0.")
   flags.DEFINE_float("clean_weight", None, "Weight of the clean images' mean cross-entropy; the authors train on "
                      "adversarial images only." + is_(base.clean_weight))
   flags.DEFINE_integer("batch_size", None, "Anchors a step." + is_(base.batch_size))

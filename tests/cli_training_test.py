@@ -121,6 +121,15 @@ def test_tensorboard_has_every_loss_part_and_the_pictures(uninterrupted):
                   "heldout/accuracy", "heldout/loss", "heldout/robust_accuracy", "heldout/robust_loss"}
 
 
+def test_every_setting_has_its_flag():
+  from tla_tf.binaries import training_flags
+
+  shown = cli.run("tla-train-mnist", "--help").stdout
+  assert len(training_flags._FIELDS) > 30  # noqa: SLF001
+  for flag in training_flags._FIELDS:  # noqa: SLF001
+    assert f"  --{flag}:" in shown or f"  --[no]{flag}:" in shown, flag
+
+
 def test_flag_files_train(tmp_path):
   cli.run_well("tla-train-digits", "--flagfile=flags/digits.flags", *cli.SMALL, f"--output_dir={tmp_path / 'run'}",
                "--train_steps=10", "--epsilon=8/255")

@@ -293,6 +293,18 @@ def test_tla_has_other_gradients_than_at(digits_like):
   assert np.linalg.norm(tla[0] - at[0]) > 1e-3 * np.linalg.norm(at[0])
 
 
+def test_tensors_out_of_range_are_refused(digits_like):
+  model = _model(METHODS["um"])
+  with pytest.raises(InputError, match="divide by 255"):
+    model.fit(tf.constant(255 * digits_like.images), digits_like.labels)
+
+
+def test_train_on_batch_takes_a_dict(digits_like):
+  model = _model(METHODS["um"])
+  model.train_on_batch({"image": digits_like.images[:8], "label": digits_like.labels[:8]})
+  assert int(model.optimizer.iterations) == 1
+
+
 def test_a_pool_without_another_class_gives_no_triplet_loss(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
   labels[Role.NEGATIVE] = labels[Role.ADVERSARIAL]

@@ -295,17 +295,19 @@ class RobustModel(keras.Model):
 
 def _as_batch(data):
   """A dict of a batch, images float32, labels int32; raises InputError for weights."""
-  if not isinstance(data, dict):
-    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-    if weights is not None:
-      raise InputError("Sample and class weights are not supported: every image counts the same.")
-    data = {"image": tf.cast(images, tf.float32), "label": tf.reshape(tf.cast(labels, tf.int32), [-1])}
-  return data
+  if isinstance(data, dict):
+    return data
+  images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+  if weights is not None:
+    raise InputError("Sample and class weights are not supported: every image counts the same.")
+  if isinstance(images, dict):
+    return images  # `train_on_batch` wraps a dict.
+  return {"image": tf.cast(images, tf.float32), "label": tf.reshape(tf.cast(labels, tf.int32), [-1])}
 
 
 def _check_pixels(images):
   """Raises InputError for an array that leaves [0, 1]."""
-  if isinstance(images, np.ndarray) and images.size:
+  if isinstance(images, (np.ndarray, tf.Tensor)) and np.size(images):
     low, high = float(np.min(images)), float(np.max(images))
     if not (low >= 0.0 and high <= 1.0):
       raise InputError(f"Images must lie in [0, 1], but reach from {low:g} to {high:g}: scale them (divide by 255?).")

@@ -165,8 +165,9 @@ class TestRunFolder:
     refused = pytest.raises(InputError, match="another process trains")
     with RunFolder(tmp_path).lock(), refused, RunFolder(tmp_path).lock():
       pass
+    (tmp_path / ".metrics.jsonl.half").write_text("left by a kill")
     with RunFolder(tmp_path).lock():
-      pass
+      assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
   def test_another_format_is_refused(self, tmp_path):
     folder = RunFolder(tmp_path)

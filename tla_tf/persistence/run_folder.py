@@ -64,6 +64,8 @@ class RunFolder:
   def lock(self):
     """Keeps other trainings out of the folder while the body runs.
 
+    Removes the half-written files that a killed training left.
+
     Raises:
       InputError: if another process trains in it.
     """
@@ -74,6 +76,7 @@ class RunFolder:
       except OSError:
         raise InputError(f"{self.path}: another process trains in this folder; wait for it, or choose another "
                          "--output_dir.") from None
+      atomic.remove_leftovers(self.path)
       yield
 
   @classmethod

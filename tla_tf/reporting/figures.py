@@ -83,9 +83,10 @@ def robust_accuracy(results, path, title=""):
     axes.bar(positions, heights, width, label=model, color=colors[i % len(colors)])
     for x, height in zip(positions, heights):
       if np.isfinite(height):
-        axes.text(x, height + 0.01, f"{100 * height:.0f}", ha="center", va="bottom", fontsize=7)
+        axes.text(x, height + 0.01, f"{100 * height:.0f}%", ha="center", va="bottom", fontsize=7)
   axes.set_xticks(np.arange(len(names)), names)
-  axes.set(ylabel="accuracy (bars: %)", ylim=(0, 1.12), title=title)
+  axes.set(ylabel="accuracy", ylim=(0, 1.12))
+  axes.set_title(title, fontsize=10)
   axes.legend(frameon=False, ncols=len(results), loc="upper right")
   axes.spines[["top", "right"]].set_visible(False)
   return _save(figure, path)

@@ -7,6 +7,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import golden_support
 import hypothesis
+import pytest
 
 # One set of examples for everybody: a failure here is a failure everywhere.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
@@ -28,17 +29,11 @@ def pytest_sessionfinish(session):
     session.config.workeroutput["deviations"] = {k: float(v) for k, v in golden_support.SEEN.items()}
 
 
-class _Gather:
-  """Collects the workers' deviations; only where tests run in parallel."""
-
-  def pytest_testnodedown(self, node, error):
-    for what, value in getattr(node, "workeroutput", {}).get("deviations", {}).items():
-      golden_support.SEEN[what] = max(golden_support.SEEN.get(what, 0.0), value)
-
-
-def pytest_configure(config):
-  if config.pluginmanager.hasplugin("dsession"):
-    config.pluginmanager.register(_Gather())
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+  """Collects the parallel workers' deviations in the main process."""
+  for what, value in getattr(node, "workeroutput", {}).get("deviations", {}).items():
+    golden_support.SEEN[what] = max(golden_support.SEEN.get(what, 0.0), value)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -22,7 +22,7 @@ flags.DEFINE_enum("suite", "quick", ["quick", "table1"], "quick: FGSM, PGD, 20-r
                   "attacks of the paper's Table 1 with its steps (digits: ours, scaled down).")
 flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
 entry.define_fraction("epsilon", None, "Replaces the suite's epsilon; step sizes scale with it.")
-flags.DEFINE_string("checkpoint", "best", "best (by held-out robust accuracy), last, or a step.")
+flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
 flags.DEFINE_string("data_dir", None, "Folder of the data set's files; by default that of the training.")
 flags.DEFINE_integer("seed", 0, "Seed of random starts.", lower_bound=0)
 flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)

@@ -12,7 +12,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run_dir", None, "Run folder.")
 flags.DEFINE_string("output", None, "Folder to make; run_dir/saved_model by default.")
-flags.DEFINE_string("checkpoint", "best", "best (by held-out robust accuracy), last, or a step.")
+flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
 flags.mark_flag_as_required("run_dir")
 
 

@@ -66,7 +66,8 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
 
   def timed(name, done, total):
     start = began.setdefault(name, time.monotonic())
-    progress(name, done, total, (time.monotonic() - start) / done * (total - done))
+    # The clock starts when the first batch, and its compilation, is done.
+    progress(name, done, total, (time.monotonic() - start) / max(done - 1, 1) * (total - done))
 
   results, adversarial = judge.evaluate(network, test, attacks, seed=seed, jit=config.jit.value, batch_size=batch_size,
                                         progress=timed if progress else None)

@@ -23,6 +23,7 @@ setuptools.setup(
     "keras>=3.10,<4",
     "matplotlib>=3.8",
     "numpy>=1.26",
+    "pillow>=10.1",
     "rich>=13",
     "scikit-learn>=1.4",
     "tensorboard>=2.18",
@@ -45,6 +46,10 @@ setuptools.setup(
     "console_scripts": [
       "tla-train-digits = tla_tf.binaries.train_digits:run",
       "tla-train-mnist = tla_tf.binaries.train_mnist:run",
+      "tla-train-cifar10 = tla_tf.binaries.train_cifar10:run",
+      "tla-train-tiny-imagenet = tla_tf.binaries.train_tiny_imagenet:run",
+      "tla-train-images = tla_tf.binaries.train_images:run",
+      "tla-import-tf1 = tla_tf.binaries.import_tf1:run",
       "tla-evaluate = tla_tf.binaries.evaluate:run",
       "tla-export = tla_tf.binaries.export:run",
     ],

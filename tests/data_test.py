@@ -302,7 +302,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_a_folder_of_neither_kind_starts_no_download(tmp_path):
-  with pytest.raises(InputError, match="neither MNIST's IDX files nor data that TFDS prepared"):
+  with pytest.raises(InputError, match="neither MNIST's files nor data that TFDS prepared"):
     load_mnist(tmp_path, "auto")
 
 

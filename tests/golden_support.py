@@ -7,12 +7,16 @@ import zlib
 import numpy as np
 
 from tla_tf import networks
+from tla_tf.persistence.tf1_names import tf1_names
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
-# Our network -> the file names of its reference outputs.
+# Our network -> the file names of its reference outputs: those of all kinds, and those of forward passes.
 MODELS = {"mlp": "mlp", "lenet": "lenet_bn"}
-# Order of the variables of a layer in the authors' graph.
-_VARIABLE_ORDER = ("kernel", "bias", "beta", "gamma", "moving_mean", "moving_variance")
+FORWARD_MODELS = {**MODELS, "wrn_32_10": "wrn32_10", "resnet_50": "resnet50"}
+# Network -> (file of its inputs, image shape, classes); MNIST for the others.
+_COLOUR = {"wrn_32_10": ("cifar10_inputs", (32, 32, 3), 10), "resnet_50": ("imagenet_inputs", (64, 64, 3), 200)}
+# Kernels that are scaled down (the rules that came with the reference outputs).
+_GAINS = {"wrn32_10": {"/sub2/conv2/DW": 0.3}, "resnet50": {"/sub3/conv3/DW": 0.3, "/sub_add/conv1s/DW": 0.7}}
 
 
 def arrays(name):
@@ -24,16 +28,24 @@ def numbers(name):
   return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def inputs():
-  """The MNIST inputs; images float32 [8, 28, 28, 1]."""
+def inputs(name="mlp"):
+  """The inputs of a network; images float32 [n, height, width, channels] in [0, 1]."""
+  if name in _COLOUR:
+    return {k: v if k.startswith("y_") else v / np.float32(255) for k, v in arrays(_COLOUR[name][0]).items()}
   return {k: v if k.startswith("y_") else v[..., None] for k, v in arrays("mnist_inputs").items()}
 
 
-def reference_weight(salt, name, shape):
+def build(name):
+  """A network of the size that the reference outputs were made with."""
+  _, shape, classes = _COLOUR.get(name, ("", (28, 28, 1), 10))
+  return networks.build(name, shape, classes)
+
+
+def reference_weight(salt, name, shape, gain=1.0):
   rng = np.random.Generator(np.random.PCG64(zlib.crc32((salt + name).encode())))
   last = name.rsplit("/", 1)[-1]
   if last == "DW":
-    value = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
+    value = rng.standard_normal(shape) * gain * np.sqrt(2 / np.prod(shape[:-1]))
   elif last == "biases":
     value = 0.05 * rng.standard_normal(shape)
   elif last == "gamma":
@@ -45,26 +57,29 @@ def reference_weight(salt, name, shape):
   return value.astype(np.float32)
 
 
-def named_variables(network, model):
+def reference_weights(name):
+  """The authors' variable name -> its value, checked against the rule's samples."""
+  info = numbers(f"{FORWARD_MODELS[name]}_names")
+  weights = {}
+  for entry in info["variables"]:
+    gains = [gain for end, gain in _GAINS.get(info["model"], {}).items() if entry["name"].endswith(end)]
+    value = reference_weight(info["salt"], entry["name"], entry["shape"], *gains)
+    np.testing.assert_allclose(value.ravel()[:3], entry["first3"], rtol=1e-6)
+    weights[entry["name"]] = value
+  return weights
+
+
+def named_variables(network):
   """The authors' variable name -> our variable."""
-  ours = []
-  for layer in network.layers:
-    weights = {v.name: v for v in layer.weights}
-    ours += [weights[name] for name in _VARIABLE_ORDER if name in weights]
-  entries = numbers(f"{model}_names")["variables"]
-  assert [tuple(v.shape) for v in ours] == [tuple(e["shape"]) for e in entries]
-  return {entry["name"]: variable for entry, variable in zip(entries, ours, strict=True)}
+  return {f"main_encoder/{name}": variable for name, variable in tf1_names(network).items()}
 
 
 def golden_network(name):
   """A network of ours with the reference weights, and its variables by the authors' names."""
-  network = networks.build(name, (28, 28, 1), 10)
-  variables = named_variables(network, MODELS[name])
-  info = numbers(f"{MODELS[name]}_names")
-  for entry in info["variables"]:
-    value = reference_weight(info["salt"], entry["name"], entry["shape"])
-    np.testing.assert_allclose(value.ravel()[:3], entry["first3"], rtol=1e-6)
-    variables[entry["name"]].assign(value)
+  network = build(name)
+  variables = named_variables(network)
+  for key, value in reference_weights(name).items():
+    variables[key].assign(value)
   return network, variables
 
 

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from tla_tf import networks
+from tla_tf import files, networks
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import InputError
-from tla_tf.persistence import CheckpointStore, RunFolder, atomic
+from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.checkpoints import CLEAN_FIRST
 
 FACTS = {"digest": "d", "image_shape": [8, 8, 1], "num_classes": 10, "class_names": list("0123456789"),
@@ -30,31 +30,31 @@ def _killed(*args, **kwargs):
 class TestAtomic:
   def test_text_is_replaced_whole(self, tmp_path):
     path = tmp_path / "file"
-    atomic.write_text(path, "first")
-    atomic.write_text(path, "second")
+    files.write_text(path, "first")
+    files.write_text(path, "second")
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
 
   def test_a_failing_writer_leaves_the_old_text_and_nothing_else(self, tmp_path):
     path = tmp_path / "file"
-    atomic.write_text(path, "old")
+    files.write_text(path, "old")
     with pytest.raises(TypeError):
-      atomic.write_text(path, 7)
+      files.write_text(path, 7)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
   def test_a_folder_appears_only_when_complete(self, tmp_path):
-    with atomic.new_folder(tmp_path / "new") as folder:
+    with files.new_folder(tmp_path / "new") as folder:
       (folder / "file").write_text("x")
       assert not (tmp_path / "new").exists()
     assert (tmp_path / "new" / "file").read_text() == "x"
-    with pytest.raises(ZeroDivisionError), atomic.new_folder(tmp_path / "failed") as folder:
+    with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "failed") as folder:
       (folder / "file").write_text(str(1 / 0))
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
   def test_an_unwritable_place_is_named(self):
     with pytest.raises(InputError, match="/proc/nowhere/file"):
-      atomic.write_text("/proc/nowhere/file", "x")
+      files.write_text("/proc/nowhere/file", "x")
 
 
 class TestCheckpoints:
@@ -93,7 +93,7 @@ class TestCheckpoints:
     store = CheckpointStore(tmp_path, keep=1)
     store.save(10, network, optimizer, {"val_robust_accuracy": 0.1})
     with monkeypatch.context() as patch:
-      patch.setattr(atomic.shutil, "rmtree", _killed)
+      patch.setattr(files.shutil, "rmtree", _killed)
       with pytest.raises(KeyboardInterrupt):
         store.save(20, network, optimizer, {"val_robust_accuracy": 0.2})
     assert (store.steps(), store.best()) == ([20], 20)

@@ -52,7 +52,8 @@ class _Config:
           object.__setattr__(self, name, kind.from_dict(value))
         _require(isinstance(getattr(self, name), kind), name, f"a {kind.__name__}", value)
       elif kind is str:
-        _require(isinstance(value, str) and value != "", name, "a name", value)
+        may_be_empty = getattr(type(self), name) == ""
+        _require(isinstance(value, str) and (value != "" or may_be_empty), name, "a name", value)
       elif kind is bool:
         _require(isinstance(value, bool), name, "True or False", value)
     self.validate()
@@ -159,6 +160,60 @@ class TripletConfig(_Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class ReadingConfig(_Config):
+  """How images are read, where a data set leaves a choice.
+
+  Attributes:
+    heldout: training images held out to choose the best checkpoint; 0 takes
+      the data set's own number.
+    classes: names of the classes to read, in their order of labels; empty for
+      all. Tiny ImageNet and image folders.
+    image_size: (height, width); empty for the size of the first image. Image
+      folders.
+    resize: what is done with images of another size. Image folders.
+    channels: 3 for colour, 1 for grey. Image folders.
+  """
+
+  heldout: int = 0
+  classes: tuple = ()
+  image_size: tuple = ()
+  resize: types.Resize = types.Resize.REFUSE
+  channels: int = 3
+
+  def validate(self):
+    _whole(self, "heldout")
+    _require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
+    for name, kind in (("classes", str), ("image_size", int)):
+      value = getattr(self, name)
+      _require(isinstance(value, (tuple, list)) and all(isinstance(v, kind) for v in value), name,
+               f"a tuple of {kind.__name__}", value)
+      object.__setattr__(self, name, tuple(value))
+    twice = [name for name in self.classes if self.classes.count(name) > 1]
+    _require(not twice, "classes", "every class once", ",".join(self.classes))
+    size = self.image_size
+    _require(size == () or (len(size) == 2 and all(0 < n <= 4096 for n in size)), "image_size",
+             "(height, width) of at most 4096", size)
+
+
+@dataclasses.dataclass(frozen=True)
+class InitConfig(_Config):
+  """The checkpoint that a run starts from instead of fresh weights.
+
+  Attributes:
+    run_dir: the run folder; empty for none.
+    checkpoint: the step of its checkpoint.
+    digest: SHA-256 of its weights, as hex.
+  """
+
+  run_dir: str = ""
+  checkpoint: int = 0
+  digest: str = ""
+
+  def validate(self):
+    _whole(self, "checkpoint")
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig(_Config):
   """Everything that determines the bits of a training run.
 
@@ -168,6 +223,10 @@ class TrainingConfig(_Config):
 
   dataset: str = "digits"
   data_source: types.DataSource = types.DataSource.AUTO
+  reading: ReadingConfig = ReadingConfig()
+  augment_pad: int = 0
+  augment_flip: bool = False
+  init: InitConfig = InitConfig()
   method: types.Method = types.Method.TLA
   network: str = "mlp"
   attack: AttackConfig = AttackConfig()
@@ -184,6 +243,9 @@ class TrainingConfig(_Config):
   optimizer: str = "adam"
   learning_rate: float = 1e-4
   learning_rate_drops: tuple = ()
+  learning_rate_schedule: types.Schedule = types.Schedule.PIECEWISE
+  warmup_steps: int = 0
+  cosine_steps: int = 0
   weight_decay: float = 2e-4
   label_smoothing: float = 0.0
   seed: int = 221760322
@@ -194,7 +256,7 @@ class TrainingConfig(_Config):
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(
-    {"train_steps", "keep_checkpoints"}
+    {"train_steps", "keep_checkpoints", "init.run_dir", "init.checkpoint"}
   )
 
   def validate(self):
@@ -204,7 +266,8 @@ class TrainingConfig(_Config):
     _whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
            "validation_examples", low=1)
     _whole(self, "negative_pool_size", low=1)
-    _whole(self, "seed")
+    _whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps")
+    self._resolve_schedule()
     _number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
     _number(self, "label_smoothing", high=1.0)
 
@@ -214,6 +277,18 @@ class TrainingConfig(_Config):
       object.__setattr__(self, "triplet", self.triplet.replace(switch_anchor=True))
     if self.method is types.Method.TLA_RN and self.triplet.negatives is types.Negatives.NEAREST:
       object.__setattr__(self, "triplet", self.triplet.replace(negatives=types.Negatives.RANDOM))
+
+  def _resolve_schedule(self):
+    """A cosine ends where the run was to end when it was begun."""
+    if self.learning_rate_schedule is types.Schedule.PIECEWISE:
+      _require(self.cosine_steps == 0, "cosine_steps", "0 for a piecewise constant rate", self.cosine_steps)
+      return
+    _require(not self.learning_rate_drops, "learning_rate_drops", "none with a cosine schedule",
+             self.learning_rate_drops)
+    if not self.cosine_steps:
+      object.__setattr__(self, "cosine_steps", self.train_steps)
+    _require(self.warmup_steps < self.cosine_steps, "warmup_steps", f"fewer than the {self.cosine_steps} steps of the "
+             "cosine schedule", self.warmup_steps)
 
   def _validate_drops(self):
     name, given = "learning_rate_drops", self.learning_rate_drops
@@ -238,7 +313,7 @@ class TrainingConfig(_Config):
 
     def compare(left, right, prefix):
       for name in left:
-        if prefix == "" and name in self.MAY_CHANGE:
+        if f"{prefix}{name}" in self.MAY_CHANGE:
           continue
         if isinstance(left[name], dict):
           found = compare(left[name], right[name], f"{prefix}{name}.")

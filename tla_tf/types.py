@@ -92,6 +92,21 @@ class DataSource(_Choice):
   TFDS = "tfds"
 
 
+class Resize(_Choice):
+  """What is done with an image of another size than the one asked for."""
+
+  REFUSE = "refuse"
+  STRETCH = "stretch"
+  CROP = "crop"
+
+
+class Schedule(_Choice):
+  """How the learning rate changes after its warm-up."""
+
+  PIECEWISE = "piecewise"
+  COSINE = "cosine"
+
+
 class Jit(_Choice):
   """Whether XLA compiles the training step and the attacks."""
 

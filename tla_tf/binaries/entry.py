@@ -104,9 +104,38 @@ def define_fraction(name, default, help_):
   return flags.DEFINE(_FractionParser(), name, default, help_, serializer=flags.ArgumentSerializer())
 
 
+class _SizeParser(flags.ArgumentParser):
+  """Image sizes: 64 or 64x48, height first."""
+
+  syntactic_help = "a size such as 64 or 64x48 (height x width)"
+
+  def parse(self, argument):
+    if isinstance(argument, tuple):
+      return argument
+    height, cross, width = argument.partition("x")
+    try:
+      return (int(height), int(width) if cross else int(height))
+    except ValueError:
+      raise ValueError(f"expected {self.syntactic_help}, got {argument!r}") from None
+
+
+def define_size(name, default, help_):
+  """Defines a flag that takes an image size, 64 or 64x48."""
+  return flags.DEFINE(_SizeParser(), name, default, help_, serializer=flags.ArgumentSerializer())
+
+
 def define_choice(name, default, choice, help_):
   """Defines a flag whose values are those of a `types` choice."""
   return flags.DEFINE_enum(name, default, [member.value for member in choice], help_)
+
+
+def reading_progress(done, total):
+  """Says on standard error how many image files have been decoded."""
+  if sys.stderr.isatty():
+    print(f"\r\x1b[Kdecoding images: {done:,}/{total:,}", end="" if done < total else "\r\x1b[K", file=sys.stderr,
+          flush=True)
+  elif done == total:
+    print(f"decoded {total:,} images", file=sys.stderr)
 
 
 def refuse_arguments(argv):

@@ -26,8 +26,19 @@ _FIELDS = {
   "seed": "seed", "deterministic": "deterministic", "jit": "jit", "checkpoint_every": "checkpoint_every",
   "keep_checkpoints": "keep_checkpoints", "validation_examples": "validation_examples",
   "validation_attack_steps": "validation_attack.steps", "data_source": "data_source",
+  "heldout_examples": "reading.heldout", "classes": "reading.classes", "image_size": "reading.image_size",
+  "resize": "reading.resize", "channels": "reading.channels", "augment_pad": "augment_pad",
+  "augment_flip": "augment_flip", "learning_rate_schedule": "learning_rate_schedule", "warmup_steps": "warmup_steps",
+  "cosine_steps": "cosine_steps",
 }  # fmt: skip
 
+
+_HELDOUT = {
+  "digits": "Default: 200.", "mnist": "Published: the first 5,000.",
+  "cifar10": "Default: the first 1,000, at most a tenth. The authors hold out none and choose on test images.",
+  "tiny_imagenet": "Default: 1,000, at most a tenth, of all classes alike. The authors choose on test images.",
+  "images": "Default: 500, at most a tenth, of all classes in proportion.",
+}
 
 _ONLY_TRIPLET = ("triplet_weight", "margin", "distance", "feature_norm", "feature_norm_weight", "positives",
                  "twin_margin", "twin_noise", "negatives", "negative_pool_size")  # fmt: skip
@@ -39,17 +50,21 @@ def define(dataset):
   triplet = base.triplet
 
   def is_(value):
-    return f" Published setting of {dataset}: {value}."
+    return f" {'Default' if dataset in ('digits', 'images') else f'Published setting of {dataset}'}: {value}."
 
   flags.DEFINE_string("output_dir", None, "Run folder: new, empty, or of the same run to go on with.")
-  if dataset != "digits":
-    flags.DEFINE_string("data_dir", None, "Folder of the data set's files, or TFDS's data folder.")
-    define_choice("data_source", None, types.DataSource, "auto: files or prepared TFDS data, whichever data_dir "
-                  "holds; tfds: through TFDS, downloading what is missing.")
+  _define_reading(dataset)
+  flags.DEFINE_integer("augment_pad", None, "Zeros around each training image before it is cropped back at random."
+                       + is_(base.augment_pad))
+  flags.DEFINE_bool("augment_flip", None, "Mirror training images left to right at random." + is_(base.augment_flip))
+  flags.DEFINE_string("init_from", None, "Run folder whose network to begin with (fine-tuning)."
+                      + _fine_tuning_rate(dataset))
+  flags.DEFINE_string("init_checkpoint", "best", "Which checkpoint of --init_from: best, last, or a step.")
   define_choice("method", "tla", types.Method, "um: undefended; at: adversarial training; alp: adversarial logit "
                 "pairing; tla: triplet loss adversarial training; tla_rn: with random negatives; tla_sa: anchor and "
                 "positive switched.")
-  flags.DEFINE_string("network", None, "mlp or lenet, optionally with a width: mlp_256, lenet_8." + is_(base.network))
+  flags.DEFINE_string("network", None, "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), "
+                      "or wrn_DEPTH_WIDTH." + is_(base.network))
   define_fraction("epsilon", None, "Radius of the L-infinity ball, pixels in [0, 1]; 8/255 works."
                   + is_(base.attack.epsilon))
   flags.DEFINE_integer("attack_steps", None, "PGD steps of the training attack." + is_(base.attack.steps))
@@ -85,8 +100,14 @@ def define(dataset):
   flags.DEFINE_integer("train_steps", None, "Steps in all; may grow when a run goes on." + is_(base.train_steps))
   flags.DEFINE_enum("optimizer", None, OPTIMIZERS, "adam, or momentum SGD (0.9)." + is_(base.optimizer))
   flags.DEFINE_float("learning_rate", None, "Learning rate of the first step." + is_(base.learning_rate))
+  drops = ",".join(f"{step}:{rate:g}" for step, rate in base.learning_rate_drops) or "none"
   flags.DEFINE_list("learning_rate_drops", None, "step:rate pairs, e.g. 50000:0.01,60000:0.001; a rate holds from the "
-                    "step after its boundary.")
+                    "step after its boundary." + is_(drops))
+  define_choice("learning_rate_schedule", None, types.Schedule, "piecewise: constant between the drops; cosine: from "
+                "the first rate to 0 within --cosine_steps, without drops." + is_(base.learning_rate_schedule))
+  flags.DEFINE_integer("warmup_steps", None, "Steps within which the rate rises linearly from 0 to the schedule's."
+                       + is_(base.warmup_steps))
+  flags.DEFINE_integer("cosine_steps", None, "Length of the cosine schedule; --train_steps by default.")
   flags.DEFINE_float("weight_decay", None, "Of kernels: half the squared L2 norm." + is_(base.weight_decay))
   flags.DEFINE_float("label_smoothing", None, "Published: 0.1 for LeNet under the TLA methods and ALP, else 0.")
   flags.DEFINE_integer("seed", None, "Seed of weights, batches and attacks." + is_(base.seed))
@@ -99,6 +120,38 @@ def define(dataset):
   flags.mark_flag_as_required("output_dir")
 
 
+def _define_reading(dataset):
+  """The flags of where images come from and how they are read."""
+  flags.DEFINE_integer("heldout_examples", None, "Training images held out to choose the best checkpoint. "
+                       + _HELDOUT[dataset])
+  if dataset == "digits":
+    return
+  flags.DEFINE_string("data_dir", None, "Folder that holds train/<class>/* and test/<class>/*, JPEG or PNG."
+                      if dataset == "images" else "Folder of the data set's files, or TFDS's data folder.")
+  if dataset != "images":
+    define_choice("data_source", None, types.DataSource, "auto: files or prepared TFDS data, whichever data_dir "
+                  "holds; tfds: through TFDS, downloading what is missing.")
+  if dataset in ("tiny_imagenet", "images"):
+    flags.DEFINE_string("cache_dir", None, "Folder of decoded images; $XDG_CACHE_HOME/tla_tf or ~/.cache/tla_tf by "
+                        "default.")
+    flags.DEFINE_list("classes", None, "Classes to read, in their order of labels; all by default.")
+  if dataset == "images":
+    entry.define_size("image_size", None, "Height and width to train on, 64 or 64x48; by default the size of the "
+                      "first image, which all must then have.")
+    define_choice("resize", None, types.Resize, "What is done with an image of another size. refuse: stop; stretch: "
+                  "scale, whatever its proportions; crop: scale until it covers the size, keep the middle.")
+    flags.DEFINE_integer("channels", None, "3 for colour, 1 for grey.")
+
+
+def _fine_tuning_rate(dataset):
+  """What the help of --init_from says of the learning rate."""
+  plain, tuned = published.setting(dataset), published.setting(dataset, fine_tuning=True)
+  if plain == tuned:
+    return ""
+  drops = ", ".join(f"{rate:g} from {step:,}" for step, rate in tuned.learning_rate_drops)
+  return f" The learning rate is then {tuned.learning_rate:g}, {drops}, unless given."
+
+
 def config(dataset):
   """The TrainingConfig of the parsed flags.
 
@@ -108,7 +161,7 @@ def config(dataset):
   if FLAGS.method == "tla_rn" and FLAGS.negatives == "nearest":
     raise InputError("--method=tla_rn has random negatives: give --negatives=random or authors_random, "
                      "or --method=tla.")
-  base = published.setting(dataset, FLAGS.method, FLAGS.network)
+  base = published.setting(dataset, FLAGS.method, FLAGS.network, fine_tuning=FLAGS.init_from is not None)
   changes, nested = {}, {}
   for flag, field in _FIELDS.items():
     value = getattr(FLAGS, flag, None)
@@ -121,6 +174,8 @@ def config(dataset):
       changes[field] = value
   if FLAGS.epsilon is not None:
     nested.setdefault("validation_attack", {})["epsilon"] = FLAGS.epsilon
+  if changes.get("learning_rate_schedule") == "cosine" and FLAGS.learning_rate_drops is None:
+    changes["learning_rate_drops"] = ()
   for outer, values in nested.items():
     changes[outer] = _replace(getattr(base, outer), values)
   if FLAGS.learning_rate_drops is not None:
@@ -180,7 +235,10 @@ def train(dataset):
   entry.load_tensorflow()
   from tla_tf import reporting, training
 
-  folder = training.train(settings, FLAGS.output_dir, getattr(FLAGS, "data_dir", None))
+  if FLAGS.init_from is not None:
+    settings = settings.replace(init=training.find_init(FLAGS.init_from, FLAGS.init_checkpoint, FLAGS.output_dir))
+  folder = training.train(settings, FLAGS.output_dir, getattr(FLAGS, "data_dir", None),
+                          getattr(FLAGS, "cache_dir", None), reading_progress=entry.reading_progress)
   figure = reporting.training_curves(folder.read_metrics(), folder.figures / "training.png",
                                      f"{settings.method} on {dataset}, {settings.network}")
   print(f"run folder   {folder.path}\nfigure       {figure}\nTensorBoard  tensorboard --logdir {folder.tensorboard}\n"

@@ -8,11 +8,14 @@ HELDOUT = 200
 TEST = 360
 
 
-def load_digits():
+def load_digits(heldout=0):
   """Returns `Splits` of 1,237 / 200 / 360 images [n, 8, 8, 1], uint8.
 
   The test images are the last 360 in scikit-learn's order, from other writers
   than most of the training images.
+
+  Args:
+    heldout: number of training images held out; 0 takes 200.
   """
   from sklearn import datasets
 
@@ -21,4 +24,4 @@ def load_digits():
   images = np.rint(bunch.images * (255.0 / 16.0)).astype(np.uint8)[..., None]
   names = tuple(str(name) for name in bunch.target_names)
   data = ImageData(images, bunch.target, names, source="scikit-learn's digits")
-  return split(data.take(slice(-TEST)), data.take(slice(-TEST, None)), HELDOUT)
+  return split(data.take(slice(-TEST)), data.take(slice(-TEST, None)), heldout or HELDOUT)

@@ -106,3 +106,17 @@ def split(train, test, heldout):
   if len(train) <= heldout:
     raise InputError(f"{train.source}: {len(train)} training images are too few to hold out {heldout} of them.")
   return Splits(train=train.take(slice(heldout, None)), heldout=train.take(slice(heldout)), test=test)
+
+
+def heldout_count(wanted, own, available):
+  """How many training images to hold out.
+
+  Args:
+    wanted: the number asked for; 0 for none asked for.
+    own: the data set's own number.
+    available: number of training images.
+
+  Returns:
+    `wanted`, or else `own`, but no more than a tenth of the images.
+  """
+  return wanted or max(1, min(own, available // 10))

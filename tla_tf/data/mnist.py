@@ -2,7 +2,7 @@
 
 import pathlib
 
-from tla_tf.data import tfds_reader
+from tla_tf.data import source, tfds_reader
 from tla_tf.data.idx import read_idx
 from tla_tf.data.image_data import ImageData, split
 from tla_tf.errors import InputError
@@ -16,7 +16,7 @@ _FILES = {
 }
 
 
-def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=HELDOUT):
+def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=0):
   """Returns `Splits` of 55,000 / 5,000 / 10,000 images [n, 28, 28, 1].
 
   Args:
@@ -24,40 +24,25 @@ def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=HELDOUT):
       folder or None for its default.
     data_source: `files`, `tfds`, or `auto`: files or TFDS's prepared data,
       whichever `data_dir` holds; TFDS where no folder is given.
-    heldout: number of training images held out, the first ones.
+    heldout: number of training images held out, the first ones; 0 takes
+      5,000, as the authors do.
 
   Raises:
     InputError: for missing, damaged or mismatched files.
   """
-  source = DataSource(data_source)
-  if source is DataSource.AUTO:
-    source = _detect(data_dir)
-  if source is DataSource.TFDS:
+  if source.resolve("MNIST", "mnist", data_dir, data_source, _any_file(data_dir)) is DataSource.TFDS:
     train, test = tfds_reader.read("mnist", data_dir)
   else:
-    if data_dir is None:
-      raise InputError("MNIST from files needs the folder of the four IDX files: give --data_dir.")
     train, test = (_read(pathlib.Path(data_dir), part) for part in ("train", "test"))
   if train.image_shape != test.image_shape:
     raise InputError(f"{data_dir}: training images are {train.image_shape}, test images {test.image_shape}; "
                      "the files do not belong together.")
-  return split(train, test, heldout)
-
-
-def _detect(data_dir):
-  if data_dir is None:
-    return DataSource.TFDS
-  if _any_file(data_dir):
-    return DataSource.FILES
-  if tfds_reader.prepared("mnist", data_dir):
-    return DataSource.TFDS
-  # Not a download: it is more likely a slip than a wish.
-  raise InputError(f"{data_dir}: holds neither MNIST's IDX files nor data that TFDS prepared; correct --data_dir, or "
-                   "give --data_source=tfds to download into it.")
+  return split(train, test, heldout or HELDOUT)
 
 
 def _any_file(folder):
-  return any(_find(pathlib.Path(folder), name).exists() for names in _FILES.values() for name in names)
+  return folder is not None and any(
+    _find(pathlib.Path(folder), name).exists() for names in _FILES.values() for name in names)
 
 
 def _find(folder, name):

@@ -8,6 +8,7 @@ iterator has a state: to resume at step t is to start at step t.
 import numpy as np
 import tensorflow as tf
 
+from tla_tf.data.augmentation import crop_and_flip
 from tla_tf.ops import seeds
 
 
@@ -25,10 +26,12 @@ class BatchStream:
     seed: the run's seed.
     classmates: whether each anchor gets another image of its class.
     pool_size: number of further images to pick negatives from; 0 for none.
+    augment_pad: zeros around an image before it is cropped back at random.
+    augment_flip: whether images are mirrored at random.
   """
 
-  def __init__(self, data, batch_size, seed, classmates=True, pool_size=0):
-    self._images = tf.constant(data.images)
+  def __init__(self, data, batch_size, seed, classmates=True, pool_size=0, augment_pad=0, augment_flip=False):
+    self._images = data.images
     self._labels = tf.constant(data.labels)
     self._size = len(data)
     self._batch_size = batch_size
@@ -37,6 +40,8 @@ class BatchStream:
     self._anchor_key = seeds.key(seed, "stream", "anchors")
     self._pool_key = seeds.key(seed, "stream", "pool")
     self._classmate_key = seeds.key(seed, "stream", "classmates")
+    self._augment_key = seeds.key(seed, "stream", "augmentation")
+    self._pad, self._flip = augment_pad, augment_flip
     # Members of a class stand next to each other in `order`.
     order = np.argsort(data.labels, kind="stable")
     counts = np.bincount(data.labels, minlength=data.num_classes)
@@ -76,11 +81,15 @@ class BatchStream:
       "pool_label" int32 [m].
     """
     indices = self.indices(step)
-    result = {"image": self._gather(indices["anchor"]), "label": tf.gather(self._labels, indices["anchor"])}
-    if "positive" in indices:
-      result["positive"] = self._gather(indices["positive"])
-    if "pool" in indices:
-      result["pool"] = self._gather(indices["pool"])
+    # One gather for all: what is read stays where it is, in memory or on disk.
+    images = self._augmented(self._gather(tf.concat(list(indices.values()), 0)), step)
+    sizes = {"anchor": self._batch_size, "positive": self._batch_size, "pool": self._pool_size}
+    parts = dict(zip(indices, tf.split(images, [sizes[name] for name in indices])))
+    result = {"image": parts["anchor"], "label": tf.gather(self._labels, indices["anchor"])}
+    if "positive" in parts:
+      result["positive"] = parts["positive"]
+    if "pool" in parts:
+      result["pool"] = parts["pool"]
       result["pool_label"] = tf.gather(self._labels, indices["pool"])
     return result
 
@@ -100,4 +109,9 @@ class BatchStream:
     return tf.gather(self._order, tf.gather(self._starts, label) + rank)
 
   def _gather(self, indices):
-    return to_float(tf.gather(self._images, indices))
+    """The images as they are stored, from an array that may be a map of a file."""
+    images = tf.numpy_function(lambda i: self._images[i], [indices], self._images.dtype, stateful=False)
+    return tf.ensure_shape(images, [None, *self._images.shape[1:]])
+
+  def _augmented(self, images, step):
+    return to_float(crop_and_flip(images, seeds.fold(self._augment_key, step), self._pad, self._flip))

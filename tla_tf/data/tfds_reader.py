@@ -8,13 +8,14 @@ from tla_tf.data.image_data import ImageData
 from tla_tf.errors import InputError
 
 
-def read(name, data_dir=None):
-  """Reads the train and test parts of an image classification data set.
+def read(name, data_dir=None, parts=("train", "test")):
+  """Reads the training and test parts of an image classification data set.
 
   Args:
     name: its TFDS name.
     data_dir: TFDS's data folder; None for its default. A data set that is
       not prepared there is downloaded.
+    parts: TFDS's names of the two parts.
 
   Returns:
     Two `ImageData`, train and test.
@@ -32,18 +33,29 @@ def read(name, data_dir=None):
     raise InputError(f"TFDS could not prepare {name!r} ({_first_line(error)}); "
                      "check the network, or give --data_dir with the data set's files.") from error
   names = tuple(builder.info.features["label"].names)
-  parts = []
-  for part in ("train", "test"):
+  result = []
+  for part in parts:
     try:
       records = builder.as_data_source(split=part) if _random_access(builder) else tfds.as_numpy(
         builder.as_dataset(split=part))
-      pairs = [(record["image"], record["label"]) for record in records]
+      images, labels = _collect(records, builder.info.splits[part].num_examples)
     except Exception as error:
       raise InputError(f"TFDS could not read {name!r} from {builder.data_dir} ({_first_line(error)}); "
                        "remove that folder to have it prepared anew.") from error
-    images, labels = (np.stack(column) for column in zip(*pairs))
-    parts.append(ImageData(images, labels, names, source=f"{name} ({part}, TFDS)"))
-  return parts
+    result.append(ImageData(images, labels, names, source=f"{name} ({part}, TFDS)"))
+  return result
+
+
+def _collect(records, count):
+  """Images and labels of all records, each stored once."""
+  images, labels = None, np.empty(count, np.int64)
+  for i, record in enumerate(records):
+    if images is None:
+      images = np.empty((count, *record["image"].shape), np.uint8)
+    images[i], labels[i] = record["image"], record["label"]
+  if images is None or i + 1 != count:
+    raise ValueError(f"{0 if images is None else i + 1} records, expected {count}")
+  return images, labels
 
 
 def prepared(name, data_dir):

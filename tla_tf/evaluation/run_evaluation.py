@@ -9,7 +9,8 @@ from tla_tf import data, networks
 from tla_tf.errors import InputError
 from tla_tf.evaluation import judge, suites
 from tla_tf.persistence import CheckpointStore
-from tla_tf.persistence.loading import load_network, versions
+from tla_tf.persistence.loading import load_network
+from tla_tf.persistence.versions import versions
 
 
 class Broken(typing.NamedTuple):
@@ -31,7 +32,7 @@ class Outcome(typing.NamedTuple):
 
 
 def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, checkpoint="best", data_dir=None, seed=0,
-                 batch_size=100, progress=None):
+                 batch_size=100, progress=None, cache_dir=None, reading_progress=None):
   """Judges a checkpoint of a run on its test images.
 
   Args:
@@ -44,6 +45,9 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
     seed: of random starts.
     batch_size: images a batch.
     progress: called with (attack, batches done, batches to do, seconds left).
+    cache_dir: folder of decoded images, see `data.cache`.
+    reading_progress: called with the number of image files decoded and to
+      decode, or None.
 
   Returns:
     Outcome.
@@ -55,10 +59,9 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
   attacks = suites.suite(suite_name, config.dataset, epsilon)
   step = CheckpointStore(folder.checkpoints).resolve(checkpoint)
   network = load_network(folder, step)
-  splits = data.load(config.dataset, data_dir or facts["data_dir"], config.data_source)
-  if splits.digest() != facts["digest"]:
-    raise InputError(f"{folder.path}: was trained on other data than these (their digests differ); "
-                     "give the right --data_dir.")
+  splits = data.load(config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir,
+                     reading_progress)
+  digest = _require_fitting_data(folder, facts, splits)
   if num_examples is not None and num_examples > len(splits.test):
     raise InputError(f"--num_examples={num_examples}: {config.dataset} has only {len(splits.test)} test images.")
   test = splits.test.take(slice(num_examples))
@@ -72,11 +75,25 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
   results, adversarial = judge.evaluate(network, test, attacks, seed=seed, jit=config.jit.value, batch_size=batch_size,
                                         progress=timed if progress else None)
   results.update({
-    "suite": suite_name, "checkpoint": step, "config": config.to_dict(), "data_digest": facts["digest"], "seed": seed,
+    "suite": suite_name, "checkpoint": step, "config": config.to_dict(), "data_digest": digest, "seed": seed,
     "versions": versions(),
   })
   strongest = min(results["attacks"], key=lambda row: row["accuracy"])["name"]
   return Outcome(results, strongest, _broken(network, test, adversarial[strongest]))
+
+
+def _require_fitting_data(folder, facts, splits):
+  """Raises InputError for other data than the run's; returns their digest."""
+  digest = splits.digest()
+  # An imported network comes without the data that it was trained on: shapes must do.
+  if facts["digest"] is not None and digest != facts["digest"]:
+    raise InputError(f"{folder.path}: was trained on other data than these (their digests differ); "
+                     "give the right --data_dir.")
+  found, expected = (splits.test.image_shape, splits.test.num_classes), (facts["image_shape"], facts["num_classes"])
+  if found != (tuple(expected[0]), expected[1]):
+    raise InputError(f"{folder.path}: its network takes images {tuple(expected[0])} of {expected[1]} classes, the data "
+                     f"have {found[0]} of {found[1]}; give the right --data_dir.")
+  return digest
 
 
 def _broken(network, test, adversarial, count=8):

@@ -24,7 +24,8 @@ def suite(name, dataset, epsilon=None):
 
   Args:
     name: "quick" or "table1".
-    dataset: "mnist" (paper's settings) or "digits" (ours, scaled down).
+    dataset: "mnist", "cifar10", "tiny_imagenet" (paper's settings), "images" or
+      "digits" (ours).
     epsilon: replaces the data set's epsilon; step sizes scale with it.
 
   Returns:
@@ -49,13 +50,23 @@ class _Scale(typing.NamedTuple):
 
   epsilon: float
   step_size: float
-  few: int  # of BIM, C&W, PGD
+  bim: int
+  margin: int  # of C&W
+  few: int  # of PGD
   many: int  # of the longer PGD and of 20 x PGD
   momentum: int  # of MIM
+  long_step_size: float  # of C&W, the longer PGD and MIM
 
 
-# MNIST: the paper's Table 1. Digits: ours, scaled down.
-_SCALES = {"digits": _Scale(0.2, 0.025, 20, 50, 100), "mnist": _Scale(0.3, 0.01, 40, 100, 200)}
+# The paper's Table 1, with the step sizes that the authors train with and, for longer attacks,
+# watch training with. Digits and image folders: ours.
+_SCALES = {
+  "digits": _Scale(0.2, 0.025, 20, 20, 20, 50, 100, 0.025),
+  "mnist": _Scale(0.3, 0.01, 40, 40, 40, 100, 200, 0.01),
+  "cifar10": _Scale(8 / 255, 2 / 255, 7, 30, 7, 20, 40, 1 / 255),
+  "tiny_imagenet": _Scale(8 / 255, 2 / 255, 10, 10, 10, 20, 40, 2 / 255),
+  "images": _Scale(8 / 255, 2 / 255, 10, 10, 10, 20, 40, 2 / 255),
+}
 
 
 def _quick(scale):
@@ -68,15 +79,15 @@ def _quick(scale):
 
 
 def _table1(scale):
-  few, many = (scale.epsilon, scale.step_size, scale.few), (scale.epsilon, scale.step_size, scale.many)
+  short, long = (scale.epsilon, scale.step_size), (scale.epsilon, scale.long_step_size)
   return (
     NamedAttack("FGSM", presets.fgsm(scale.epsilon)),
-    NamedAttack(f"BIM-{scale.few}", presets.bim(*few)),
-    NamedAttack(f"C&W-{scale.few}", presets.cw_pgd(*few)),
-    NamedAttack(f"PGD-{scale.few}", presets.pgd(*few)),
-    NamedAttack(f"PGD-{scale.many}", presets.pgd(*many)),
-    NamedAttack(f"20xPGD-{scale.many}", presets.pgd(*many, restarts=20)),
-    NamedAttack(f"MIM-{scale.momentum}", presets.mim(scale.epsilon, scale.step_size, scale.momentum)),
+    NamedAttack(f"BIM-{scale.bim}", presets.bim(*short, scale.bim)),
+    NamedAttack(f"C&W-{scale.margin}", presets.cw_pgd(*long, scale.margin)),
+    NamedAttack(f"PGD-{scale.few}", presets.pgd(*short, scale.few)),
+    NamedAttack(f"PGD-{scale.many}", presets.pgd(*long, scale.many)),
+    NamedAttack(f"20xPGD-{scale.many}", presets.pgd(*long, scale.many, restarts=20)),
+    NamedAttack(f"MIM-{scale.momentum}", presets.mim(*long, scale.momentum)),
   )
 
 

@@ -1,7 +1,8 @@
 """Networks: images in [0, 1] -> {"embedding", "logits"}, one architecture a file.
 
 Names: `mlp` (1,024 units; `mlp_256` for other widths), `lenet` (32 filters;
-`lenet_8` for other widths).
+`lenet_8`), `convnet` (32 filters; `convnet_8`), `resnet_50` (64 filters;
+`resnet_50_8`), `wrn_D_W` (depth, width; the paper's is `wrn_32_10`).
 """
 
 import re
@@ -9,23 +10,36 @@ import re
 from tla_tf.errors import InputError
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
+from tla_tf.networks.convnet import convnet
 from tla_tf.networks.forward import forward_branches, has_foreign_statistics, logits_function
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
+from tla_tf.networks.resnet import resnet_50
+from tla_tf.networks.wide_resnet import wide_resnet
 from tla_tf.networks.wrapping import from_keras
 
-__all__ = ["NAMES", "BranchBatchNormalization", "branches", "build", "forward_branches", "from_keras",
-           "has_foreign_statistics", "lenet", "logits_function", "mlp", "prefers_xla", "resolve_jit"]
+__all__ = ["NAMES", "BranchBatchNormalization", "branches", "build", "convnet", "forward_branches", "from_keras",
+           "has_foreign_statistics", "lenet", "logits_function", "mlp", "prefers_xla", "resnet_50", "resolve_jit",
+           "wide_resnet"]
 
-_BUILDERS = {"mlp": mlp, "lenet": lenet}
-NAMES = tuple(_BUILDERS)
+_NUMBER = "[1-9][0-9]{0,4}"
+# Pattern of a name -> builder; named groups are the builder's arguments.
+_BUILDERS = {
+  rf"mlp(?:_(?P<width>{_NUMBER}))?": mlp,
+  rf"lenet(?:_(?P<width>{_NUMBER}))?": lenet,
+  rf"convnet(?:_(?P<width>{_NUMBER}))?": convnet,
+  rf"resnet_50(?:_(?P<width>{_NUMBER}))?": resnet_50,
+  rf"wrn_(?P<depth>{_NUMBER})_(?P<width>{_NUMBER})": wide_resnet,
+}
+NAMES = ("mlp", "lenet", "convnet", "resnet_50", "wrn_32_10")
 
 
 def build(name, input_shape, num_classes, seed=0):
   """Builds a network by its name.
 
   Args:
-    name: "mlp", "lenet", or either with a width: "mlp_256", "lenet_8".
+    name: one of `NAMES`, or another size: "mlp_256", "lenet_8", "convnet_8",
+      "resnet_50_8", "wrn_28_10".
     input_shape: (height, width, channels).
     num_classes: number of classes.
     seed: seed of the initial weights.
@@ -37,9 +51,9 @@ def build(name, input_shape, num_classes, seed=0):
   Raises:
     InputError: for an unknown name.
   """
-  match = re.fullmatch(r"([a-z]+)(?:_([1-9][0-9]*))?", name)
-  if not match or match[1] not in _BUILDERS:
-    raise InputError(f"Unknown network {name!r}: expected one of {list(NAMES)}, optionally with a width as in "
-                     "'mlp_256'.")
-  width = {"width": int(match[2])} if match[2] else {}
-  return _BUILDERS[match[1]](tuple(input_shape), num_classes, seed=seed, **width)
+  for pattern, builder in _BUILDERS.items():
+    if match := re.fullmatch(pattern, name):
+      sizes = {size: int(value) for size, value in match.groupdict().items() if value}
+      return builder(tuple(input_shape), num_classes, seed=seed, **sizes)
+  raise InputError(f"Unknown network {name!r}: expected one of {list(NAMES)}, or another size as in 'mlp_256', "
+                   "'resnet_50_16', 'wrn_28_10'.")

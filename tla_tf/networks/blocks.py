@@ -1,4 +1,4 @@
-"""Blocks that the authors' MNIST networks share."""
+"""Blocks that the authors' networks share, with their initialisers."""
 
 import keras
 
@@ -6,8 +6,8 @@ from tla_tf.networks.batch_norm import BranchBatchNormalization
 from tla_tf.ops import seeds
 
 
-class AuthorsBlocks:
-  """Adds layers with the authors' initialisers: truncated normal 0.1, bias 0.1.
+class MnistBlocks:
+  """Layers of the MNIST networks: truncated normal 0.1, bias 0.1, ReLU.
 
   Args:
     seed: seed of the network; every layer derives its own.
@@ -39,3 +39,38 @@ class AuthorsBlocks:
   def _normalised(self, x, name, activation_name):
     x = BranchBatchNormalization(name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=activation_name or f"{name}_relu")(x)
+
+
+class ColourBlocks:
+  """Layers of the networks for colour images: no biases, normal sqrt(2 / (k k out)).
+
+  A layer is named by its scope in the authors' graph, with dots for slashes.
+
+  Args:
+    seed: seed of the network; every layer derives its own.
+    slope: of the leaky ReLU for negative inputs; 0 is the plain ReLU.
+  """
+
+  def __init__(self, seed, slope=0.0):
+    self._seed = seed
+    self._slope = slope
+
+  def conv(self, x, filters, size, name, stride=1, padding="same"):
+    """A convolution without bias."""
+    deviation = (2.0 / (size * size * filters)) ** 0.5
+    kernel = keras.initializers.RandomNormal(stddev=deviation, seed=seeds.derive(self._seed, name))
+    return keras.layers.Conv2D(filters, size, stride, padding, use_bias=False, kernel_initializer=kernel, name=name)(x)
+
+  def activated(self, x, scope):
+    """Batch normalisation -> (leaky) ReLU."""
+    x = BranchBatchNormalization(name=f"{scope}.BatchNorm")(x)
+    return keras.layers.ReLU(negative_slope=self._slope, name=f"{scope}.relu")(x)
+
+  def average(self, x, name):
+    """Mean over all positions."""
+    return keras.layers.GlobalAveragePooling2D(name=name)(x)
+
+  def logits(self, x, num_classes):
+    """The last layer: uniform unit scaling, bias 0."""
+    kernel = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform", seed=seeds.derive(self._seed, "logit"))
+    return keras.layers.Dense(num_classes, kernel_initializer=kernel, name="logit")(x)

@@ -2,7 +2,7 @@
 
 import keras
 
-from tla_tf.networks.blocks import AuthorsBlocks
+from tla_tf.networks.blocks import MnistBlocks
 
 
 def lenet(input_shape, num_classes, seed=0, width=32):
@@ -18,7 +18,7 @@ def lenet(input_shape, num_classes, seed=0, width=32):
   Returns:
     See `networks.build`. The embedding is taken after ReLU.
   """
-  blocks = AuthorsBlocks(seed)
+  blocks = MnistBlocks(seed)
   images = keras.Input(input_shape, name="images")
   x = blocks.conv_unit(images, width, "conv1")
   x = blocks.conv_unit(x, 2 * width, "conv2")

@@ -2,7 +2,7 @@
 
 import keras
 
-from tla_tf.networks.blocks import AuthorsBlocks
+from tla_tf.networks.blocks import MnistBlocks
 
 
 def mlp(input_shape, num_classes, seed=0, width=1024):
@@ -17,7 +17,7 @@ def mlp(input_shape, num_classes, seed=0, width=1024):
   Returns:
     See `networks.build`. The embedding has `width` entries, after ReLU.
   """
-  blocks = AuthorsBlocks(seed)
+  blocks = MnistBlocks(seed)
   images = keras.Input(input_shape, name="images")
   x = keras.layers.Flatten(name="flatten")(images)
   x = blocks.dense_unit(x, width, "fc1")

@@ -13,8 +13,8 @@ import re
 
 import tensorflow as tf
 
+from tla_tf import files
 from tla_tf.errors import InputError
-from tla_tf.persistence import atomic
 from tla_tf.persistence.run_folder import read_json
 
 _PREFIX = "state"
@@ -74,25 +74,26 @@ class CheckpointStore:
     Args:
       step: steps done.
       network: `keras.Model`.
-      optimizer: its optimiser.
+      optimizer: its optimiser, or None.
       metrics: dict of numbers; those named by `best_by` decide which is best.
 
     Raises:
       InputError: if it cannot be written.
     """
-    atomic.make_folder(self._folder)
-    atomic.remove_leftovers(self._folder)
+    files.make_folder(self._folder)
+    files.remove_leftovers(self._folder)
     if self._path(step).exists():
-      atomic.remove_folder(self._path(step))
-    with atomic.new_folder(self._path(step)) as temporary:
+      files.remove_folder(self._path(step))
+    with files.new_folder(self._path(step)) as temporary:
       try:
-        tf.train.Checkpoint(network=network, optimizer=optimizer).write(str(temporary / _PREFIX))
+        parts = {"network": network} if optimizer is None else {"network": network, "optimizer": optimizer}
+        tf.train.Checkpoint(**parts).write(str(temporary / _PREFIX))
       except tf.errors.OpError as error:
         raise InputError(f"{self._path(step)}: cannot be written ({error.message[:120]}).") from error
       score = [metrics.get(name, -1.0) for name in self._best_by]
       meta = {
         "step": step, "metrics": metrics, "score": score, "shapes": _shapes(network),
-        "files": {path.name: _digest(path) for path in sorted(temporary.iterdir())},
+        "files": {path.name: files.digest(path) for path in sorted(temporary.iterdir())},
       }
       (temporary / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     self._prune()
@@ -107,7 +108,7 @@ class CheckpointStore:
     if meta["shapes"] != _shapes(network):
       raise InputError(f"{path}: is a checkpoint of another network (its variables have other shapes).")
     for name, digest in meta["files"].items():
-      if not (path / name).is_file() or _digest(path / name) != digest:
+      if not (path / name).is_file() or files.digest(path / name) != digest:
         raise InputError(f"{path}: file {name} is missing or damaged; remove this folder to go back to an "
                          "earlier checkpoint.")
     parts = {"network": network} if optimizer is None else {"network": network, "optimizer": optimizer}
@@ -121,6 +122,10 @@ class CheckpointStore:
   def metrics(self, step):
     """The metrics that a checkpoint was saved with."""
     return self._meta(step)["metrics"]
+
+  def digest(self, step):
+    """SHA-256 over the files of a checkpoint, as hex."""
+    return hashlib.sha256(json.dumps(self._meta(step)["files"], sort_keys=True).encode()).hexdigest()
 
   def _path(self, step):
     return self._folder / f"step_{step:09d}"
@@ -137,17 +142,9 @@ class CheckpointStore:
     stay = {*steps[-self._keep:], self.best()}
     for step in steps:
       if step not in stay:
-        atomic.remove_folder(self._path(step))
+        files.remove_folder(self._path(step))
 
 
 def _shapes(network):
   """Layer and variable names with shapes: what must agree to restore."""
   return [[v.path, list(v.shape)] for v in network.variables]
-
-
-def _digest(path):
-  result = hashlib.sha256()
-  with open(path, "rb") as file:
-    while block := file.read(1 << 20):
-      result.update(block)
-  return result.hexdigest()

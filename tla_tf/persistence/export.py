@@ -5,8 +5,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from tla_tf import files
 from tla_tf.errors import InputError
-from tla_tf.persistence import atomic
 
 
 def export_saved_model(network, image_shape, output):
@@ -41,7 +41,7 @@ def export_saved_model(network, image_shape, output):
   archive.track(network)
   archive.add_endpoint("serve", serve, input_signature=signature)
   archive.add_endpoint("embed", embed, input_signature=signature)
-  with atomic.new_folder(output) as temporary:
+  with files.new_folder(output) as temporary:
     try:
       archive.write_out(str(temporary), verbose=False)
     except tf.errors.OpError as error:

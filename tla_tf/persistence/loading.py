@@ -1,7 +1,5 @@
 """Getting a trained network back from a run folder."""
 
-import importlib.metadata
-
 from tla_tf import networks
 from tla_tf.persistence.checkpoints import CheckpointStore
 
@@ -23,8 +21,3 @@ def load_network(folder, step):
   network = networks.build(config.network, facts["image_shape"], facts["num_classes"], seed=config.seed)
   CheckpointStore(folder.checkpoints).restore(step, network)
   return network
-
-
-def versions():
-  """Versions of what a result depends on."""
-  return {name: importlib.metadata.version(name) for name in ("tla_tf", "tensorflow", "keras", "numpy")}

@@ -6,9 +6,9 @@ import json
 import os
 import pathlib
 
+from tla_tf import files
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
-from tla_tf.persistence import atomic
 
 _FORMAT = 1
 _DATA_FACTS = ("digest", "image_shape", "num_classes", "class_names", "data_dir")
@@ -52,6 +52,9 @@ class RunFolder:
     if folder.path.exists() and not folder.path.is_dir():
       raise InputError(f"{path}: is a file, not a folder; choose another --output_dir.")
     if folder._config.exists():
+      if "imported" in read_json(folder._config):
+        raise InputError(f"{path}: holds an imported network, whose training cannot go on; give it as --init_from, and "
+                         "another --output_dir.")
       folder.require_writable()
       return folder, True
     if folder.path.exists() and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
@@ -69,14 +72,14 @@ class RunFolder:
     Raises:
       InputError: if another process trains in it.
     """
-    atomic.make_folder(self.path)
+    files.make_folder(self.path)
     with open(self.path / ".lock", "w") as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except OSError:
         raise InputError(f"{self.path}: another process trains in this folder; wait for it, or choose another "
                          "--output_dir.") from None
-      atomic.remove_leftovers(self.path)
+      files.remove_leftovers(self.path)
       yield
 
   @classmethod
@@ -102,7 +105,7 @@ class RunFolder:
       raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); "
                        "choose another --output_dir.")
 
-  def write_config(self, config, data_facts, versions):
+  def write_config(self, config, data_facts, versions, imported=None):
     """Makes the folder and writes `config.json`.
 
     Args:
@@ -110,13 +113,17 @@ class RunFolder:
       data_facts: dict of "digest", "image_shape", "num_classes",
         "class_names" and "data_dir".
       versions: dict from package to version.
+      imported: dict of where the network comes from, if it was not trained
+        here.
 
     Raises:
       InputError: if it cannot be written.
     """
-    atomic.make_folder(self.path)
+    files.make_folder(self.path)
     content = {"format": _FORMAT, "settings": config.to_dict(), "data": data_facts, "versions": versions}
-    atomic.write_text(self._config, json.dumps(content, indent=1) + "\n")
+    if imported:
+      content["imported"] = imported
+    files.write_text(self._config, json.dumps(content, indent=1) + "\n")
 
   def read_config(self):
     """Returns (TrainingConfig, data facts).
@@ -151,7 +158,7 @@ class RunFolder:
 
   def write_metrics(self, rows):
     """Replaces `metrics.jsonl`."""
-    atomic.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+    files.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read_json(path):

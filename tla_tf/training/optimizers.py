@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tla_tf.errors import InputError
+from tla_tf.types import Schedule
 
 
 @keras.saving.register_keras_serializable(package="tla_tf")
@@ -37,32 +37,65 @@ class Momentum(keras.optimizers.Optimizer):
     return {**super().get_config(), "momentum": self.momentum}
 
 
-def make_learning_rate(rate, drops=()):
-  """A constant or piecewise constant learning rate.
+@keras.saving.register_keras_serializable(package="tla_tf")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+  """A linear warm-up before a constant rate or another schedule.
+
+  Step t of the warm-up has (t + 1) / (steps + 1) of the rate that the schedule
+  has there.
 
   Args:
-    rate: the rate of the first step.
-    drops: pairs (step, rate); a new rate holds from the step *after* the
-      boundary (`golden/schedule.json`).
+    schedule: a number or a Keras schedule, of the step of the whole run.
+    steps: length of the warm-up.
+  """
+
+  def __init__(self, schedule, steps):
+    self.schedule = schedule
+    self.steps = steps
+
+  def __call__(self, step):
+    rate = self.schedule(step) if callable(self.schedule) else self.schedule
+    done = (tf.cast(step, tf.float32) + 1.0) / (self.steps + 1.0)
+    return rate * tf.minimum(done, 1.0)
+
+  def get_config(self):
+    return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
+
+  @classmethod
+  def from_config(cls, config):
+    return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
+
+
+def make_learning_rate(config):
+  """The learning rate of a run: piecewise constant or cosine, after a warm-up.
+
+  A rate of `learning_rate_drops` holds from the step *after* its boundary
+  (`golden/schedule.json`). The cosine falls from the first rate to 0 within
+  `cosine_steps`, counted from step 0, and stays there.
+
+  Args:
+    config: TrainingConfig.
 
   Returns:
     A number or a Keras schedule of the step, counted from 0.
   """
-  if not drops:
-    return rate
-  steps, rates = zip(*drops)
-  return keras.optimizers.schedules.PiecewiseConstantDecay(list(steps), [rate, *rates])
+  schedules = keras.optimizers.schedules
+  rate = config.learning_rate
+  if config.learning_rate_schedule is Schedule.COSINE:
+    rate = schedules.CosineDecay(rate, config.cosine_steps)
+  elif config.learning_rate_drops:
+    steps, rates = zip(*config.learning_rate_drops)
+    rate = schedules.PiecewiseConstantDecay(list(steps), [rate, *rates])
+  return WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
 
 
-def make_optimizer(name, rate, drops=()):
+def make_optimizer(config):
   """The optimiser of a run: "adam" (TF1's epsilon 1e-8) or "momentum" (0.9).
 
-  Raises:
-    InputError: for another name.
+  Args:
+    config: TrainingConfig.
   """
-  learning_rate = make_learning_rate(rate, drops)
-  if name == "adam":
+  learning_rate = make_learning_rate(config)
+  if config.optimizer == "adam":
     return keras.optimizers.Adam(learning_rate, epsilon=1e-8)
-  if name == "momentum":
-    return Momentum(learning_rate)
-  raise InputError(f"Unknown optimizer {name!r}: expected 'adam' or 'momentum'.")
+  return Momentum(learning_rate)

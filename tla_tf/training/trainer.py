@@ -12,9 +12,10 @@ from tla_tf.models.factory import needs
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.checkpoints import CLEAN_FIRST, ROBUST_FIRST
-from tla_tf.persistence.loading import versions
+from tla_tf.persistence.versions import versions
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.guard import NonFiniteGuard
+from tla_tf.training.initialisation import initialise
 from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
@@ -24,7 +25,7 @@ from tla_tf.types import Method
 _VALIDATION_BATCH = 100
 
 
-def train(config, output_dir, data_dir=None, say=print):
+def train(config, output_dir, data_dir=None, cache_dir=None, say=print, reading_progress=None):
   """Trains, or goes on training, in a run folder.
 
   Killed at any moment and called again with the same arguments, it ends in
@@ -34,7 +35,10 @@ def train(config, output_dir, data_dir=None, say=print):
     config: TrainingConfig.
     output_dir: the run folder; new, empty, or of the same run.
     data_dir: folder of the data set's files.
+    cache_dir: folder of decoded images, see `data.cache`.
     say: receives lines for people.
+    reading_progress: called with the number of image files decoded and to
+      decode, or None.
 
   Returns:
     RunFolder.
@@ -45,7 +49,7 @@ def train(config, output_dir, data_dir=None, say=print):
     DivergedError: if the loss or the weights are no longer finite.
   """
   folder, resumed = RunFolder.create(output_dir)
-  splits = data.load(config.dataset, data_dir, config.data_source)
+  splits = data.load(config.dataset, data_dir, config.data_source, config.reading, cache_dir, reading_progress)
   facts = _data_facts(splits, data_dir)
   if resumed:
     _require_same_run(folder, config, facts)
@@ -58,6 +62,8 @@ def train(config, output_dir, data_dir=None, say=print):
   start = store.last() or 0
   if start:
     store.restore(start, network, model.optimizer)
+  elif config.init.run_dir:
+    initialise(network, config.init)
   if start >= config.train_steps:
     say(f"{output_dir}: already trained for {start} steps.")
     return folder
@@ -74,7 +80,8 @@ def _run(config, folder, splits, model, network, store, start, say):
 
   classmates, pool = needs(config)
   stream = data.BatchStream(splits.train, config.batch_size, config.seed, classmates=classmates,
-                            pool_size=config.negative_pool_size if pool else 0)
+                            pool_size=config.negative_pool_size if pool else 0, augment_pad=config.augment_pad,
+                            augment_flip=config.augment_flip)
   heldout = _validation_batches(splits.heldout, config.validation_examples)
   with contextlib.ExitStack() as stack:
     # Closed on Ctrl-C and divergence, too: the bar gives the cursor back, the logs are complete.
@@ -110,7 +117,7 @@ def build_model(config, image_shape, num_classes):
   """The compiled model of a configuration, and its network, with fresh weights."""
   network = networks.build(config.network, image_shape, num_classes, seed=config.seed)
   model = models.make_model(config, network)
-  optimizer = make_optimizer(config.optimizer, config.learning_rate, config.learning_rate_drops)
+  optimizer = make_optimizer(config)
   model.compile(optimizer, jit_compile=resolve_jit(config.jit, network))
   return model, network
 

@@ -1,6 +1,7 @@
-"""Writing files and folders whole or not at all."""
+"""Writing files and folders whole or not at all, and their digests."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -84,3 +85,12 @@ def remove_leftovers(folder):
       shutil.rmtree(path, ignore_errors=True)
     else:
       path.unlink(missing_ok=True)
+
+
+def digest(path):
+  """SHA-256 of a file's content, as hex."""
+  result = hashlib.sha256()
+  with open(path, "rb") as file:
+    while block := file.read(1 << 20):
+      result.update(block)
+  return result.hexdigest()

@@ -1,0 +1,54 @@
+"""tla-import-tf1: makes a run folder from a TF1 checkpoint of the authors.
+
+Example:
+  tla-import-tf1 --checkpoint=models/checkpoint-70000 --network=wrn_32_10 --output_dir=runs/authors_cifar10
+  tla-evaluate --run_dir=runs/authors_cifar10 --data_dir=DIR --suite=table1
+"""
+
+from absl import flags
+
+from tla_tf import types
+from tla_tf.binaries import entry
+from tla_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+_DATASETS = {"mlp": "mnist", "lenet": "mnist", "wrn": "cifar10", "resnet": "tiny_imagenet"}
+
+flags.DEFINE_string("checkpoint", None, "Prefix of the checkpoint's files, or the folder of a TF1 Saver. Names may "
+                    "stand under main_encoder/ (authors) or under no scope (Madry's cifar10_challenge).")
+flags.DEFINE_string("network", None, "mlp, lenet, resnet_50 or wrn_32_10, or another size of these.")
+flags.DEFINE_string("output_dir", None, "Run folder to make.")
+flags.DEFINE_enum("dataset", None, sorted(set(_DATASETS.values())), "What it was trained on; by default that of the "
+                  "network in the paper.")
+entry.define_choice("method", "tla", types.Method, "How it was trained, for the records.")
+entry.define_size("image_size", None, "Height and width of the images, if not those of the data set.")
+flags.DEFINE_string("data_dir", None, "Folder of the data, for later evaluations.")
+flags.DEFINE_bool("allow_partial", False, "Import although some variables match nothing.")
+for _name in ("checkpoint", "network", "output_dir"):
+  flags.mark_flag_as_required(_name)
+
+
+def main(argv):
+  """Imports one checkpoint."""
+  entry.refuse_arguments(argv)
+  dataset = FLAGS.dataset or _DATASETS.get(FLAGS.network.partition("_")[0])
+  if dataset is None:
+    raise InputError(f"--network={FLAGS.network}: expected mlp, lenet, resnet_50 or wrn_32_10.")
+  entry.load_tensorflow()
+  from tla_tf.persistence.tf1_import import import_checkpoint
+
+  folder = import_checkpoint(
+    FLAGS.checkpoint, FLAGS.network, FLAGS.output_dir, dataset, method=FLAGS.method, image_size=FLAGS.image_size,
+    data_dir=FLAGS.data_dir, allow_partial=FLAGS.allow_partial)
+  print(f"run folder   {folder.path}\nnext         tla-evaluate --run_dir={folder.path}"
+        + ("" if FLAGS.data_dir else " --data_dir=DIR"))
+
+
+def run():
+  """Entry point of the console script."""
+  entry.run(main)
+
+
+if __name__ == "__main__":
+  run()

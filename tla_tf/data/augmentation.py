@@ -1,0 +1,38 @@
+"""Random crops and flips: pure functions of a key."""
+
+import tensorflow as tf
+
+from tla_tf.ops import seeds
+
+
+def crop_and_flip(images, key, pad=0, flip=False):
+  """Pads by zeros, crops back at random, and flips left to right at random.
+
+  Every image has its own draws. Source: the authors' input pipeline (CIFAR-10
+  pads by 2, Tiny ImageNet by 4).
+
+  Args:
+    images: [n, height, width, channels] of any type.
+    key: int32 [2], see `ops.seeds`.
+    pad: zeros on every side before the crop; 0 leaves the place as it is.
+    flip: whether every second image, on average, is mirrored.
+
+  Returns:
+    Images of the same shape and type.
+  """
+  if not pad and not flip:
+    return images
+  count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+  rows = tf.tile(tf.range(height)[None], [count, 1])
+  columns = tf.tile(tf.range(width)[None], [count, 1])
+  if flip:
+    mirrored = seeds.uniform([count, 1], seeds.fold(key, 0)) < 0.5
+    columns = tf.where(mirrored, width - 1 - columns, columns)
+  if pad:
+    images = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+    # 2 pad + 1 places in either direction, equally likely.
+    places = tf.cast(seeds.uniform([2, count, 1], seeds.fold(key, 1)) * (2.0 * pad + 1.0), tf.int32)
+    places = tf.minimum(places, 2 * pad)
+    rows, columns = rows + places[0], columns + places[1]
+  images = tf.gather(images, rows, axis=1, batch_dims=1)
+  return tf.gather(images, columns, axis=2, batch_dims=1)

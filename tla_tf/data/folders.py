@@ -1,0 +1,51 @@
+"""Listing folders of images in a fixed order."""
+
+import pathlib
+
+from tla_tf.errors import InputError
+
+# What file managers leave behind.
+_IGNORED = {"Thumbs.db", "desktop.ini"}
+
+
+def entries(folder, files):
+  """The files, or the folders, of a folder in the order of their names.
+
+  Hidden entries are left out.
+
+  Args:
+    folder: pathlib.Path.
+    files: True for a folder that must hold files only and at least one;
+      False for its folders, whatever else it holds.
+
+  Returns:
+    List of paths.
+
+  Raises:
+    InputError: if the folder cannot be read, is empty, or holds folders where
+      files are expected.
+  """
+  try:
+    found = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in _IGNORED)
+  except OSError as error:
+    raise InputError(f"{folder}: cannot be read ({error.strerror or error}).") from None
+  folders = [path for path in found if path.is_dir()]
+  if not files:
+    return folders
+  if folders:
+    raise InputError(f"{folders[0]}: is a folder among image files; move its images one level up, or elsewhere.")
+  if not found:
+    raise InputError(f"{folder}: holds no images.")
+  return found
+
+
+def sub_folder(folder, name, layout):
+  """A folder that must be there.
+
+  Raises:
+    InputError: if it is not, naming the layout that was expected.
+  """
+  path = pathlib.Path(folder) / name
+  if not path.is_dir():
+    raise InputError(f"{path}: no such folder; {layout}.")
+  return path

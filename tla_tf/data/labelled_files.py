@@ -1,0 +1,95 @@
+"""From labelled image files to checked splits, decoded once and cached."""
+
+import typing
+
+import numpy as np
+
+from tla_tf.data import cache, decoding
+from tla_tf.data.image_data import ImageData, heldout_count, split
+from tla_tf.errors import InputError
+
+
+class LabelledFiles(typing.NamedTuple):
+  """Image files of one part of a data set, with their labels."""
+
+  paths: tuple
+  labels: tuple
+
+
+def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=1000, progress=None):
+  """Decodes both parts, or maps them from the cache.
+
+  Training images are put into an order in which every part of the sequence
+  has all classes in proportion, so that the first ones can be held out.
+
+  Args:
+    folder: the data set's folder, for messages.
+    train: LabelledFiles.
+    test: LabelledFiles.
+    class_names: names in the order of labels.
+    reading: ReadingConfig.
+    cache_dir: see `cache.load`.
+    own_heldout: see `image_data.heldout_count`.
+    progress: called with the number of files done and to do, or None.
+
+  Returns:
+    `Splits` whose images are read-only memory maps.
+
+  Raises:
+    InputError: for files that cannot be decoded as asked for, and a cache that
+      cannot be written.
+  """
+  train = in_proportion(train)
+  size = reading.image_size or decoding.read_image(train.paths[0]).shape[:2]
+  parts = {"train": train, "test": test}
+  key = decoding.content_digest([*train.paths, *test.paths], train.labels, test.labels, tuple(size),
+                                reading.resize.value, reading.channels)
+
+  def make(temporary):
+    done = 0
+    for name, part in parts.items():
+      shape = (len(part.paths), *size, reading.channels)
+      images = np.lib.format.open_memmap(temporary / f"{name}_images.npy", "w+", np.uint8, shape)
+      begun = done
+      decoding.decode(part.paths, size, images, reading.resize, reading.channels, progress and (
+        lambda count, _, begun=begun: progress(begun + count, len(train.paths) + len(test.paths))))
+      images.flush()
+      np.save(temporary / f"{name}_labels.npy", np.array(part.labels, np.int32))
+      done += len(part.paths)
+
+  arrays = cache.load(cache_dir, key, make)
+  data = {name: ImageData(arrays[f"{name}_images"], arrays[f"{name}_labels"], class_names, source=f"{folder} ({name})")
+          for name in parts}
+  return split(data["train"], data["test"], heldout_count(reading.heldout, own_heldout, len(train.paths)))
+
+
+def in_proportion(files):
+  """Files in an order that spreads every class evenly over the whole."""
+  labels = np.array(files.labels)
+  counts = np.bincount(labels)
+  order = np.argsort(labels, kind="stable")
+  rank = np.empty(len(labels))
+  rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+  places = np.lexsort((labels, (rank + 0.5) / counts[labels]))
+  return LabelledFiles(tuple(files.paths[i] for i in places), tuple(int(labels[i]) for i in places))
+
+
+def chosen_classes(found, wanted, where):
+  """The classes to read, in the order of labels.
+
+  Args:
+    found: names that the data set has, in its own order.
+    wanted: names asked for; empty for all.
+    where: the data set, for messages.
+
+  Raises:
+    InputError: for a name that the data set has not, and fewer than two.
+  """
+  unknown = [name for name in wanted if name not in found]
+  if unknown:
+    raise InputError(f"{where}: has no class {unknown[0]!r}; its {len(found)} classes begin with "
+                     f"{', '.join(found[:5])}.")
+  names = tuple(wanted or found)
+  if len(names) < 2:
+    raise InputError(f"{where}: {len(names)} classes are too few to tell apart; at least two are needed.")
+  return names

@@ -1,0 +1,39 @@
+"""The authors' ConvNet for CIFAR-10 (paper, Table 4)."""
+
+import keras
+
+from tla_tf.networks.blocks import ColourBlocks
+from tla_tf.networks.standardisation import PerImageStandardisation
+
+
+def convnet(input_shape, num_classes, seed=0, width=32):
+  """Three 5x5 convolutions, each pooled by 2; conv 4x4 without padding; FC.
+
+  Each convolution -> batch normalisation -> ReLU. On 32x32 images one position
+  is left after the last convolution; on larger ones the mean is taken over
+  those that are left, on smaller ones its kernel is as small as they are.
+
+  Args:
+    input_shape: (height, width, channels).
+    num_classes: number of classes.
+    seed: seed of the initial weights.
+    width: filters of the first two convolutions; the third has twice, the last
+      four times as many.
+
+  Returns:
+    See `networks.build`. The embedding has 4 `width` entries, after ReLU.
+  """
+  blocks = ColourBlocks(seed)
+  images = keras.Input(input_shape, name="images")
+  x = PerImageStandardisation(name="standardise")(images)
+  x = blocks.activated(blocks.conv(x, width, 5, "input.init_conv"), "input")
+  x = keras.layers.MaxPooling2D(2, padding="same", name="pool1")(x)
+  x = blocks.activated(blocks.conv(x, width, 5, "conv1"), "conv1")
+  x = keras.layers.AveragePooling2D(2, padding="same", name="pool2")(x)
+  x = blocks.activated(blocks.conv(x, 2 * width, 5, "conv2"), "conv2")
+  x = keras.layers.AveragePooling2D(2, padding="same", name="pool3")(x)
+  size = min(4, x.shape[1], x.shape[2])
+  x = blocks.activated(blocks.conv(x, 4 * width, size, "conv3", padding="valid"), "conv3")
+  embedding = blocks.average(x, "embedding")
+  logits = blocks.logits(embedding, num_classes)
+  return keras.Model(images, {"embedding": embedding, "logits": logits}, name="convnet")

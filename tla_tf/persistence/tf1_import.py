@@ -1,0 +1,223 @@
+"""Import of the authors' TF1 checkpoints, and of others with their names."""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from tla_tf import files, networks, published
+from tla_tf.data import cifar10, mnist
+from tla_tf.errors import InputError
+from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.persistence.run_folder import RunFolder
+from tla_tf.persistence.tf1_names import tf1_names
+from tla_tf.persistence.versions import versions
+from tla_tf.types import Method
+
+IMAGE_SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "tiny_imagenet": (64, 64, 3)}
+_CLASS_NAMES = {"mnist": mnist.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
+# Ends of names that belong to the optimiser or count steps.
+_SLOT = re.compile(r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad)$")
+_COUNTER = re.compile(r"(^|/)(global_step|beta1_power|beta2_power)(_\d+)?$")
+_SHOWN = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+  """How the variables of a checkpoint and of a network go together.
+
+  Attributes:
+    scope: what stands before the names in the checkpoint, "main_encoder/" or
+      nothing.
+    matched: names (without the scope) that both have, of the same shape.
+    missing: names of the network that the checkpoint has not.
+    surplus: names of the checkpoint that the network has not.
+    reshaped: names that both have, in other shapes, each with both shapes.
+    skipped: optimizer slots and counters of steps.
+  """
+
+  scope: str
+  matched: tuple
+  missing: tuple
+  surplus: tuple
+  reshaped: tuple
+  skipped: tuple
+
+  @property
+  def complete(self):
+    return not (self.missing or self.surplus or self.reshaped)
+
+  def describe(self):
+    """What matches and what does not, in lines."""
+    lines = [f"{len(self.matched)} variables match under the scope {self.scope or 'of no name'!r}, "
+             f"{len(self.skipped)} of the optimizer are skipped."]
+    kinds = {"in the network but not in the checkpoint": self.missing,
+             "in the checkpoint but not in the network": self.surplus, "of other shapes": self.reshaped}
+    for what, names in kinds.items():
+      if names:
+        more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        lines.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}.")
+    return "\n".join(lines)
+
+
+class Tf1Checkpoint:
+  """A name-based checkpoint of TF1, of either format.
+
+  Args:
+    path: its prefix (`checkpoint-70000`), one of its files, or the folder of
+      `tf.train.Saver`, whose latest checkpoint is taken.
+
+  Raises:
+    InputError: if there is none or it is damaged.
+  """
+
+  def __init__(self, path):
+    self.prefix = _prefix(path)
+    try:
+      self._reader = tf.train.load_checkpoint(self.prefix)
+      self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+      raise InputError(f"{path}: no TensorFlow checkpoint, or a damaged one ({str(error).splitlines()[0][:120]}); give "
+                       "its prefix, such as checkpoint-70000, with the .index and .data files beside it.") from None
+    if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
+      raise InputError(f"{path}: is an object-based checkpoint of TensorFlow 2, not a name-based one of TensorFlow 1; "
+                       "run folders of this library need no import.")
+
+  def read(self, name):
+    """The value of a variable, float32.
+
+    Raises:
+      InputError: if it is damaged, not numbers, or not finite.
+    """
+    try:
+      value = np.asarray(self._reader.get_tensor(name))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+      raise InputError(f"{self.prefix}: variable {name} cannot be read ({str(error).splitlines()[0][:120]}); "
+                       "copy the checkpoint again.") from None
+    if not np.issubdtype(value.dtype, np.number) or not np.all(np.isfinite(value)):
+      raise InputError(f"{self.prefix}: variable {name} holds values that are not finite numbers.")
+    return value.astype(np.float32)
+
+  def step(self):
+    """The value of `global_step`, or 0."""
+    for name, shape in self.shapes.items():
+      if name.rpartition("/")[2] == "global_step" and shape == ():
+        return max(0, int(self.read(name)))
+    return 0
+
+  def find(self, ending):
+    """Names that are `ending`, or end with it after a slash."""
+    return [name for name in self.shapes if name == ending or name.endswith(f"/{ending}")]
+
+  def match(self, names):
+    """Matches the checkpoint with a network.
+
+    Args:
+      names: dict from TF1 name without scope to variable, see `tf1_names`.
+
+    Returns:
+      Match, under the scope with most matches.
+    """
+    ends = {name.rpartition("/")[2] for name in names}
+    scopes = {""} | {found.removesuffix(name) for found in self.shapes if found.rpartition("/")[2] in ends
+                     for name in names if found.endswith(f"/{name}")}
+    return max((self._match_under(scope, names) for scope in sorted(scopes)), key=lambda match: len(match.matched))
+
+  def _match_under(self, scope, names):
+    matched, reshaped = [], []
+    missing = [name for name in names if scope + name not in self.shapes]
+    for name, variable in names.items():
+      found = self.shapes.get(scope + name)
+      if found == tuple(variable.shape):
+        matched.append(name)
+      elif found is not None:
+        reshaped.append(f"{name} ({found}, expected {tuple(variable.shape)})")
+    others = sorted(set(self.shapes) - {scope + name for name in names})
+    skipped = [name for name in others if self._of_optimizer(name)]
+    surplus = [name for name in others if name not in set(skipped)]
+    return Match(scope, *(tuple(part) for part in (matched, missing, surplus, reshaped, skipped)))
+
+  def _of_optimizer(self, name):
+    if _COUNTER.search(name):
+      return True
+    # A slot stands under its variable's name, perhaps behind the scope of the optimizer.
+    parts = _SLOT.sub("", name).split("/")
+    return bool(_SLOT.search(name)) and any("/".join(parts[i:]) in self.shapes for i in range(len(parts)))
+
+
+def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", image_size=None, data_dir=None,
+                      allow_partial=False, say=print):
+  """Writes a run folder from a TF1 checkpoint.
+
+  Args:
+    path: see `Tf1Checkpoint`.
+    network_name: see `networks.build`.
+    output_dir: the run folder to make; must not exist, or be empty.
+    dataset: what the network was trained on; its images and published setting
+      go into the folder.
+    method: how it was trained, for the records.
+    image_size: (height, width) where it is not the data set's.
+    data_dir: folder of the data, for later evaluations.
+    allow_partial: import although some variables match nothing; those of the
+      network keep fresh weights.
+    say: receives lines for people.
+
+  Returns:
+    RunFolder.
+
+  Raises:
+    InputError: for a bad checkpoint, one of another network, or a folder that
+      is in use.
+  """
+  output = pathlib.Path(output_dir)
+  if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    raise InputError(f"{output}: exists already and is not empty; choose another --output_dir.")
+  checkpoint = Tf1Checkpoint(path)
+  shape = (*(image_size or IMAGE_SHAPES[dataset][:2]), IMAGE_SHAPES[dataset][2])
+  classes = _num_classes(checkpoint, network_name, shape)
+  network = networks.build(network_name, shape, classes)
+  names = tf1_names(network)
+  match = checkpoint.match(names)
+  say(match.describe())
+  if not match.matched or not (match.complete or allow_partial):
+    raise InputError(f"{path}: does not match {network_name} completely (see above); give the right --network, or "
+                     "--allow_partial to import the variables that do.")
+  for name in match.matched:
+    names[name].assign(checkpoint.read(match.scope + name))
+  step = checkpoint.step()
+  class_names = _CLASS_NAMES.get(dataset, ())
+  facts = {
+    "digest": None, "image_shape": list(shape), "num_classes": classes, "data_dir": data_dir,
+    "class_names": list(class_names) if len(class_names) == classes else [f"class {i}" for i in range(classes)],
+  }
+  config = published.setting(dataset, Method(method), network_name)
+  with files.new_folder(output) as temporary:
+    folder = RunFolder(temporary)
+    folder.write_config(config, facts, versions(), imported={"checkpoint": str(checkpoint.prefix), "step": step,
+                                                             "missing": list(match.missing)})
+    CheckpointStore(folder.checkpoints).save(step, network, None, {})
+  return RunFolder(output)
+
+
+def _prefix(path):
+  path = str(path)
+  if pathlib.Path(path).is_dir():
+    latest = tf.train.latest_checkpoint(path)
+    if latest is None:
+      raise InputError(f"{path}: holds no file `checkpoint` that names the latest one; give its prefix, such as "
+                       f"{path.rstrip('/')}/checkpoint-70000.")
+    return latest
+  return re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
+
+
+def _num_classes(checkpoint, network_name, shape):
+  """The number of classes by the biases of the last layer."""
+  probe = networks.build(network_name, shape, 2)
+  last = [name for name, v in tf1_names(probe).items() if v is probe.get_layer(index=-1).bias]
+  found = {checkpoint.shapes[name][0] for name in checkpoint.find(last[0]) if len(checkpoint.shapes[name]) == 1}
+  if len(found) != 1:
+    raise InputError(f"{checkpoint.prefix}: has no variable {last[0]}, the last one of {network_name}; give the right "
+                     "--network.")
+  return found.pop()

@@ -50,9 +50,10 @@ test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 
-bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox and the bare passes
+bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox and the bare passes; reading
 	$(BIN)/python benchmarks/attacks.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/reading.py
 
 bazel-file: $(DEV_STAMP)  ## write BUILD anew after adding a module or a test
 	$(BIN)/python tests/build_file.py

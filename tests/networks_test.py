@@ -17,6 +17,7 @@ from tla_tf.types import Role
 
 FAST = hypothesis.settings(max_examples=12, deadline=None)
 SHAPES = {"2d": (6, 3), "4d": (6, 2, 2, 3)}
+each_network = pytest.mark.parametrize("name", ["mlp_8", "lenet_1", "convnet_2", "resnet_50_2", "wrn_8_1"])
 each_rank = pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 
 
@@ -53,7 +54,12 @@ def layer_for(shape, **kwargs):
 
 
 def test_networks_have_these_names():
-  assert networks.NAMES == ("mlp", "lenet")
+  assert networks.NAMES == ("mlp", "lenet", "convnet", "resnet_50", "wrn_32_10")
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_every_name_is_built(name):
+  assert output_shapes(networks.build(name, (8, 8, 1), 3))["logits"] == (None, 3)
 
 
 def test_the_mlp_has_the_papers_layers():
@@ -83,7 +89,9 @@ def test_every_hidden_layer_is_normalised_and_rectified(name, units):
   assert len(weighted) == units
 
 
-@pytest.mark.parametrize("name, embedding, first", [("mlp_12", 12, (64, 12)), ("lenet_2", 64, (3, 3, 1, 2))])
+@pytest.mark.parametrize("name, embedding, first", [
+  ("mlp_12", 12, (64, 12)), ("lenet_2", 64, (3, 3, 1, 2)), ("convnet_3", 12, (5, 5, 1, 3)),
+  ("resnet_50_2", 64, (7, 7, 1, 2)), ("wrn_8_2", 128, (3, 3, 1, 16))])
 def test_a_width_is_part_of_the_name(name, embedding, first):
   network = networks.build(name, (8, 8, 1), 3)
   assert output_shapes(network) == {"embedding": (None, embedding), "logits": (None, 3)}
@@ -95,19 +103,23 @@ def test_lenet_takes_odd_sizes_and_channels():
   assert {name: tuple(value.shape) for name, value in outputs.items()} == {"embedding": (2, 32), "logits": (2, 4)}
 
 
-@pytest.mark.parametrize("name", ["resnet", "mlp_", "mlp_0", "mlp_x", "mlp_-4", "mlp_2_3", "lenet8", "MLP", "", " mlp"])
+@pytest.mark.parametrize("name", [
+  "resnet", "mlp_", "mlp_0", "mlp_x", "mlp_-4", "mlp_2_3", "lenet8", "MLP", "", " mlp", "wrn", "wrn_32", "wrn_32_0",
+  "wrn_8_1_1", "resnet_50_", "resnet_18", "convnet_x", "mlp_100000"])
 def test_an_unknown_name_is_refused(name):
-  with pytest.raises(InputError, match=r"expected one of \['mlp', 'lenet'\]"):
+  with pytest.raises(InputError, match=r"expected one of \['mlp', 'lenet', 'convnet', 'resnet_50', 'wrn_32_10'\]"):
     networks.build(name, (8, 8, 1), 3)
 
 
-@pytest.mark.parametrize("name", ["mlp_8", "lenet_1"])
+@each_network
 def test_the_embedding_is_what_the_logits_are_made_of(name):
   network = networks.build(name, (8, 8, 1), 3)
   outputs = network(images())
-  logits = network.get_layer("logits")
-  np.testing.assert_allclose(outputs["logits"], outputs["embedding"] @ logits.kernel + logits.bias, rtol=1e-5)
-  assert np.all(outputs["embedding"] >= 0)
+  logits = network.get_layer(index=-1)
+  expected = outputs["embedding"] @ logits.kernel + logits.bias
+  np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5, atol=1e-6)
+  # The wide networks' rectifier leaks.
+  assert np.all(outputs["embedding"] >= 0) != name.startswith("wrn")
 
 
 # ------------------------------------------------------------------- initial weights
@@ -131,14 +143,14 @@ def test_biases_start_at_a_tenth_and_normalisation_as_identity(name):
       np.testing.assert_array_equal(variable, np.full(variable.shape, starts[variable.name], np.float32))
 
 
-@pytest.mark.parametrize("name", ["mlp_8", "lenet_1"])
+@each_network
 def test_a_seed_gives_the_same_weights_again(name):
   first, again = (networks.build(name, (8, 8, 1), 3, seed=5) for _ in range(2))
   for left, right in zip(first.weights, again.weights, strict=True):
     np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("name", ["mlp_8", "lenet_1"])
+@each_network
 def test_another_seed_gives_other_kernels(name):
   first, other = (networks.build(name, (8, 8, 1), 3, seed=seed) for seed in (5, 6))
   for left, right in zip(first.weights, other.weights, strict=True):
@@ -302,7 +314,7 @@ def test_the_config_of_the_layer_round_trips():
   assert rebuilt.get_config() == layer.get_config()
 
 
-@pytest.mark.parametrize("name", ["lenet_8", "mlp_8"])
+@each_network
 def test_a_saved_network_is_loaded_without_custom_objects(tmp_path, name):
   network = networks.build(name, (8, 8, 1), 3)
   network(images(), training=True)  # moves the statistics from their start

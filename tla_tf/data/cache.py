@@ -34,9 +34,8 @@ def load(cache_dir, key, make):
   folder = pathlib.Path(cache_dir or default_folder()) / key[:32]
   arrays = _open(folder)
   if arrays is None:
-    if folder.exists():
-      files.remove_folder(folder)
     try:
+      _remove(folder)
       with files.new_folder(folder) as temporary:
         make(temporary)
         digests = {path.stem: files.digest(path) for path in sorted(temporary.glob("*.npy"))}
@@ -48,6 +47,18 @@ def load(cache_dir, key, make):
                          if str(folder) in str(error) else str(error)) from error
     arrays = _open(folder)
   return arrays
+
+
+def _remove(folder):
+  try:
+    if folder.is_dir():
+      files.remove_folder(folder)
+    else:
+      folder.unlink(missing_ok=True)
+  except NotADirectoryError:
+    pass  # What stands in the way above is for `new_folder` to name.
+  except OSError as error:
+    raise InputError(f"{folder}: cannot be replaced ({error.strerror or error}).") from None
 
 
 def _open(folder):

@@ -103,9 +103,12 @@ def _decode(path, content, size, resize, channels):
     if image.width * image.height > _MOST_PIXELS:
       raise InputError(f"{path}: {image.width}x{image.height} pixels are too many for a training image.")
     # A decoder may forgive a missing end.
-    if _ENDINGS[image.format] not in content:
+    # MPO is what Pillow calls a JPEG file with a second image, as cameras make them.
+    if _ENDINGS[{"MPO": "JPEG"}.get(image.format, image.format)] not in content:
       raise InputError(f"{path}: the image file is truncated; copy it again.")
     image = ImageOps.exif_transpose(image) if image.getexif() else image
+    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip.
+      image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGB" if channels == 3 else "L")
   except InputError:
     raise

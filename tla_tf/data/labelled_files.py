@@ -19,8 +19,9 @@ class LabelledFiles(typing.NamedTuple):
 def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=1000, progress=None):
   """Decodes both parts, or maps them from the cache.
 
-  Training images are put into an order in which every part of the sequence
-  has all classes in proportion, so that the first ones can be held out.
+  Images are put into an order in which every part of the sequence has all
+  classes in proportion: the first training images can be held out, and the
+  first test images are a fair sample.
 
   Args:
     folder: the data set's folder, for messages.
@@ -39,7 +40,7 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
     InputError: for files that cannot be decoded as asked for, and a cache that
       cannot be written.
   """
-  train = in_proportion(train)
+  train, test = in_proportion(train), in_proportion(test)
   size = reading.image_size or decoding.read_image(train.paths[0]).shape[:2]
   parts = {"train": train, "test": test}
   key = decoding.content_digest([*train.paths, *test.paths], train.labels, test.labels, tuple(size),

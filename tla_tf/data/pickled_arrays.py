@@ -66,13 +66,16 @@ def read(path, content):
     raise InputError(f"{path}: not a whole pickle file ({type(error).__name__}); download it again.") from None
   if not isinstance(result, dict):
     raise InputError(f"{path}: holds a pickled {type(result).__name__}, expected a dict; download it again.")
-  plain = {}
+  plain, size = {}, 0
   for key, value in result.items():
     key = key.decode("latin-1") if isinstance(key, bytes) else key
     if not isinstance(key, str):
       raise InputError(f"{path}: has a key {str(key)[:40]!r} that is no string; download it again.")
     try:
       plain[key] = _array(value) if isinstance(value, _Made) else value
+      size += plain[key].nbytes if isinstance(value, _Made) else 0
+      if size > len(content):  # One array under many names.
+        raise InputError("the file is smaller than its arrays")
     except (InputError, TypeError, ValueError, UnicodeEncodeError) as error:
       raise InputError(f"{path}: entry {key!r} is no array of bytes ({error}); download it again.") from None
   return plain
@@ -159,8 +162,10 @@ def _set_items(target, items):
 
 
 def _known(module, name):
+  # Strings alone: to hash or print nested tuples can take forever, or the stack.
+  _of(module, str), _of(name, str)
   if (module, name) not in _ARRAY | _ARRAY_TYPE | _DTYPE | _BYTES:
-    raise InputError(f"refers to {str(module)[:60]}.{str(name)[:60]}, which no file of arrays and lists does; "
+    raise InputError(f"refers to {module[:60] + '.' + name[:60]!r}, which no file of arrays and lists does; "
                      "refused, download the data set again.")
   return _Named(module, name)
 
@@ -171,7 +176,7 @@ def _array(made):
     raise InputError(f"it is made by {made.function.name}")
   _, shape, dtype, column_major, content = _of(made.state, tuple)
   dtype = _of(dtype, _Made)
-  if dtype.function not in _DTYPE or dtype.arguments[0] not in ("u1", "|u1"):
+  if dtype.function not in _DTYPE or dtype.arguments[:1] not in (("u1",), ("|u1",)):
     raise InputError("its type is not uint8")
   if isinstance(content, _Made) and content.function in _BYTES and content.arguments[1:] == ("latin1",):
     content = content.arguments[0]

@@ -22,6 +22,8 @@ _CLASS_NAMES = {"mnist": mnist.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
 _SLOT = re.compile(r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad)$")
 _COUNTER = re.compile(r"(^|/)(global_step|beta1_power|beta2_power)(_\d+)?$")
 _SHOWN = 12
+# What TensorFlow's reader raises on damaged files; IndexError where one ends too early.
+_READER_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Tf1Checkpoint:
     try:
       self._reader = tf.train.load_checkpoint(self.prefix)
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _READER_ERRORS as error:
       raise InputError(f"{path}: no TensorFlow checkpoint, or a damaged one ({str(error).splitlines()[0][:120]}); give "
                        "its prefix, such as checkpoint-70000, with the .index and .data files beside it.") from None
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
@@ -93,7 +95,7 @@ class Tf1Checkpoint:
     """
     try:
       value = np.asarray(self._reader.get_tensor(name))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _READER_ERRORS as error:
       raise InputError(f"{self.prefix}: variable {name} cannot be read ({str(error).splitlines()[0][:120]}); "
                        "copy the checkpoint again.") from None
     if not np.issubdtype(value.dtype, np.number) or not np.all(np.isfinite(value)):
@@ -195,8 +197,9 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
   config = published.setting(dataset, Method(method), network_name)
   with files.new_folder(output) as temporary:
     folder = RunFolder(temporary)
+    missing = [name for name in names if name not in match.matched]
     folder.write_config(config, facts, versions(), imported={"checkpoint": str(checkpoint.prefix), "step": step,
-                                                             "missing": list(match.missing)})
+                                                             "missing": missing})
     CheckpointStore(folder.checkpoints).save(step, network, None, {})
   return RunFolder(output)
 

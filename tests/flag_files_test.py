@@ -1,0 +1,78 @@
+"""Flag files: each says what it reproduces and holds the published setting."""
+
+import enum
+import pathlib
+import re
+
+import pytest
+
+from tla_tf import published
+from tla_tf.binaries import training_flags
+
+FOLDER = pathlib.Path(__file__).parent.parent / "flags"
+FILES = sorted(FOLDER.glob("*.flags"))
+# What a file is there to change against its data set's setting.
+CHANGES = {"negative_pool_size", "checkpoint_every"}
+each_file = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+
+
+def dataset_of(path):
+  return max((name for name in ("digits", "mnist", "cifar10", "tiny_imagenet") if path.stem.startswith(name)), key=len)
+
+
+def given(path):
+  """Flag -> text of a flag file."""
+  lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+  flags = dict(re.fullmatch(r"--(\w+)=(\S+)", line).groups() for line in lines)
+  assert len(flags) == len(lines)
+  return flags
+
+
+def as_text_of(value, text):
+  """The value that a flag's text stands for, in the type of a setting."""
+  if isinstance(value, tuple):
+    return tuple((int(s), float(r)) for s, r in (pair.split(":") for pair in text.split(",")))
+  if isinstance(value, bool):
+    return {"true": True, "false": False}[text]
+  if isinstance(value, enum.Enum) or isinstance(value, str):
+    return type(value)(text)
+  numerator, _, denominator = text.partition("/")
+  return float(numerator) / float(denominator or 1)
+
+
+def test_every_published_setting_has_a_file():
+  names = {path.stem for path in FILES}
+  for dataset in ("cifar10", "tiny_imagenet"):
+    assert {f"{dataset}_{method}" for method in ("um", "at", "alp", "tla", "tla_rn", "tla_sa")} <= names
+  assert {f"cifar10_pool_{size}" for size in (1, 250, 500, 1000, 2000)} <= names
+  assert {f"cifar10_convnet_{method}" for method in ("um", "at", "alp", "tla")} <= names
+  assert {"mnist_lenet", "mnist_mlp"} <= names
+
+
+@each_file
+def test_the_header_says_what_how_where_and_what_to_expect(path):
+  header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+  for word in ("Reproduces:", "Command:", "Hardware:", "Expected"):
+    assert any(line.startswith(f"# {word}") for line in header), word
+  assert f"--flagfile=flags/{path.name}" in "\n".join(header)
+  for used in re.findall(r"flags/(\w+\.flags)", "\n".join(header)):
+    assert (FOLDER / used).is_file(), used
+
+
+@each_file
+def test_the_values_are_the_published_ones(path):
+  flags = given(path)
+  tuned = "--init_from" in path.read_text()
+  config = published.setting(dataset_of(path), flags.get("method", "tla"), flags["network"], fine_tuning=tuned)
+  for flag, text in flags.items():
+    if flag in CHANGES | {"method", "network"}:
+      continue
+    value = config
+    for part in training_flags._FIELDS.get(flag, flag).split("."):  # noqa: SLF001
+      value = getattr(value, part)
+    assert as_text_of(value, text) == value, flag
+
+
+def test_the_pools_of_table_2_have_their_sizes():
+  for size in (1, 250, 500, 1000, 2000):
+    assert given(FOLDER / f"cifar10_pool_{size}.flags")["negative_pool_size"] == str(size)

@@ -1,9 +1,12 @@
 """Runs the installed console scripts as a user would."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
+
+import numpy as np
 
 SCRIPTS = pathlib.Path(sys.executable).parent
 # A run small enough for a test: 16 units, short attacks.
@@ -48,3 +51,27 @@ def contents(folder):
   """Every file below a folder with its bytes: what must not change."""
   return {path.relative_to(folder): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*"))
           if path.is_file()}
+
+
+def values(run_dir, step):
+  """Every variable of a checkpoint by name: weights, statistics, optimiser."""
+  import tensorflow as tf
+
+  reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step_{step:09d}" / "state"))
+  names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
+  return {name: reader.get_tensor(name) for name in names}
+
+
+def assert_same_run(left, right, step):
+  """Asserts that two runs have the same bits at a step, and the same metrics up to their ends."""
+  first, second = values(left, step), values(right, step)
+  assert len(first) > 20
+  assert first.keys() == second.keys()
+  for name, value in first.items():
+    np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+  def rows(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+  assert rows(left) == rows(right)

@@ -8,28 +8,6 @@ import subprocess
 import cli_support as cli
 import numpy as np
 import pytest
-import tensorflow as tf
-
-
-def _values(run_dir, step):
-  """Every variable of a checkpoint by name: weights, statistics, optimiser."""
-  reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step_{step:09d}" / "state"))
-  names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
-  return {name: reader.get_tensor(name) for name in names}
-
-
-def _assert_same_run(left, right, step):
-  first, second = _values(left, step), _values(right, step)
-  assert len(first) > 20
-  assert first.keys() == second.keys()
-  for name, value in first.items():
-    np.testing.assert_array_equal(value, second[name], err_msg=name)
-
-  def rows(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-  assert rows(left) == rows(right)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +44,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(uninterrupted, tmp_pat
   process.stdout.close()
   assert process.returncode == -signal.SIGKILL
   assert "going on at step" in cli.train_small(folder, "--method=tla")
-  _assert_same_run(uninterrupted, folder, 30)
+  cli.assert_same_run(uninterrupted, folder, 30)
 
 
 def test_a_shorter_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
@@ -74,7 +52,7 @@ def test_a_shorter_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
   folder = tmp_path / "grown"
   cli.train_small(folder, "--method=tla", "--train_steps=15")
   cli.train_small(folder, "--method=tla")
-  first, second = _values(uninterrupted, 30), _values(folder, 30)
+  first, second = cli.values(uninterrupted, 30), cli.values(folder, 30)
   for name, value in first.items():
     np.testing.assert_array_equal(value, second[name], err_msg=name)
 
@@ -91,7 +69,7 @@ def test_other_methods_without_jit_resume_too(tmp_path):
   cli.train_small(tmp_path / "whole", *flags)
   cli.train_small(tmp_path / "parts", *flags, "--train_steps=10")
   cli.train_small(tmp_path / "parts", *flags)
-  _assert_same_run(tmp_path / "whole", tmp_path / "parts", 20)
+  cli.assert_same_run(tmp_path / "whole", tmp_path / "parts", 20)
 
 
 @pytest.mark.parametrize("method", ["um", "alp", "tla_rn", "tla_sa"])
@@ -124,7 +102,8 @@ def test_tensorboard_has_every_loss_part_and_the_pictures(uninterrupted):
 def test_every_setting_has_its_flag():
   from tla_tf.binaries import training_flags
 
-  shown = cli.run("tla-train-mnist", "--help").stdout
+  # No tool has them all: only image folders may be resized, only they come from one source.
+  shown = "".join(cli.run(tool, "--help").stdout for tool in ("tla-train-mnist", "tla-train-images"))
   assert len(training_flags._FIELDS) > 30  # noqa: SLF001
   for flag in training_flags._FIELDS:  # noqa: SLF001
     assert f"  --{flag}:" in shown or f"  --[no]{flag}:" in shown, flag

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import math
+import re
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
 from tla_tf import published, types
-from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
+from tla_tf.config import AttackConfig, InitConfig, ReadingConfig, TrainingConfig, TripletConfig
 from tla_tf.errors import InputError, ToolError
 
 UNIT = st.floats(0, 1)
@@ -24,6 +25,11 @@ TRIPLETS = st.builds(
   feature_norm=st.sampled_from(types.FeatureNorm), feature_norm_weight=POSITIVE,
   positives=st.sampled_from(types.Positives), twin_margin=POSITIVE, twin_noise=UNIT,
   negatives=st.sampled_from(types.Negatives), switch_anchor=st.booleans())
+READINGS = st.builds(
+  ReadingConfig, heldout=st.integers(0, 10**6), classes=st.lists(st.text(), max_size=3, unique=True).map(tuple),
+  image_size=st.one_of(st.just(()), st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
+  resize=st.sampled_from(types.Resize), channels=st.sampled_from([1, 3]))
+INITS = st.builds(InitConfig, run_dir=st.text(), checkpoint=st.integers(0, 10**9), digest=st.text("0123456789abcdef"))
 DROPS = st.dictionaries(COUNT, POSITIVE, max_size=3).map(lambda drops: tuple(sorted(drops.items())))
 TRAININGS = st.builds(
   TrainingConfig, dataset=st.sampled_from(["digits", "mnist"]), method=st.sampled_from(types.Method),
@@ -33,14 +39,16 @@ TRAININGS = st.builds(
   clean_weight=POSITIVE, batch_size=COUNT, train_steps=COUNT, optimizer=st.sampled_from(["adam", "momentum"]),
   learning_rate=POSITIVE, learning_rate_drops=DROPS, weight_decay=POSITIVE, label_smoothing=UNIT,
   seed=st.integers(0, 2**63), deterministic=st.booleans(), jit=st.sampled_from(types.Jit), checkpoint_every=COUNT,
-  keep_checkpoints=COUNT, data_source=st.sampled_from(types.DataSource))
+  keep_checkpoints=COUNT, data_source=st.sampled_from(types.DataSource), reading=READINGS, init=INITS,
+  augment_pad=COUNT, augment_flip=st.booleans(), warmup_steps=st.integers(0, 10**6))
 CHOICES = [
   (AttackConfig, "objective", types.Objective), (AttackConfig, "momentum_rule", types.MomentumRule),
   (TripletConfig, "distance", types.Distance), (TripletConfig, "feature_norm", types.FeatureNorm),
   (TripletConfig, "positives", types.Positives), (TripletConfig, "negatives", types.Negatives),
   (TrainingConfig, "method", types.Method), (TrainingConfig, "attack_mode", types.PassMode),
   (TrainingConfig, "pairing", types.PairingTarget), (TrainingConfig, "jit", types.Jit),
-  (TrainingConfig, "data_source", types.DataSource),
+  (TrainingConfig, "data_source", types.DataSource), (TrainingConfig, "learning_rate_schedule", types.Schedule),
+  (ReadingConfig, "resize", types.Resize),
 ]
 UNIT_FIELDS = [(AttackConfig, "epsilon"), (AttackConfig, "step_size"), (TripletConfig, "twin_noise"),
                (TrainingConfig, "label_smoothing")]
@@ -49,10 +57,16 @@ NUMBER_FIELDS = UNIT_FIELDS + [(AttackConfig, "momentum")] + [
   (TrainingConfig, name) for name in ("learning_rate", "weight_decay", "pairing_weight", "clean_weight")]
 COUNT_FIELDS = [(AttackConfig, "restarts")] + [(TrainingConfig, name) for name in (
   "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", "negative_pool_size")]
-WHOLE_FIELDS = COUNT_FIELDS + [(AttackConfig, "steps"), (TrainingConfig, "seed")]
-BOOL_FIELDS = [(AttackConfig, "random_start"), (TripletConfig, "switch_anchor"), (TrainingConfig, "deterministic")]
+WHOLE_FIELDS = COUNT_FIELDS + [(AttackConfig, "steps"), (ReadingConfig, "heldout"), (ReadingConfig, "channels"),
+                               (InitConfig, "checkpoint")] + [
+  (TrainingConfig, name) for name in ("seed", "augment_pad", "warmup_steps", "cosine_steps")]
+BOOL_FIELDS = [(AttackConfig, "random_start"), (TripletConfig, "switch_anchor"), (TrainingConfig, "deterministic"),
+               (TrainingConfig, "augment_flip")]
 DROP_VALUES = [((0, 0.1),), ((-5, 0.1),), ((20, 0.1), (10, 0.01)), ((10, 0.1), (10, 0.01)), ((10, -0.1),),
                ((10, math.nan),), ((10, math.inf),), ((10.5, 0.1),), ((10,),), (10, 0.1), 10, "soon", ((10, "slow"),)]
+READING_VALUES = {
+  "classes": ["cat", ["cat", "cat"], (1, 2), None, 3], "channels": [0, 2, 4],
+  "image_size": [(5,), (5, 5, 5), (0, 5), (5, -1), (5, 5000), (5.0, 5), ("5", "5"), (True, 5), 64, "64", None]}
 INVALID = (
   [(cls, name, value) for cls, name in NUMBER_FIELDS for value in (-1e-9, math.nan, math.inf, True, "0.1", None)]
   + [(cls, name, 1.001) for cls, name in UNIT_FIELDS]
@@ -60,8 +74,11 @@ INVALID = (
   + [(cls, name, 0) for cls, name in COUNT_FIELDS]
   + [(cls, name, value) for cls, name, _ in CHOICES for value in ("no such", 3, None)]
   + [(cls, name, value) for cls, name in BOOL_FIELDS for value in (1, "true", None)]
-  + [(TrainingConfig, name, value) for name in ("attack", "validation_attack", "triplet") for value in (None, 3, "pgd")]
+  + [(TrainingConfig, name, value) for name in ("attack", "validation_attack", "triplet", "reading", "init")
+     for value in (None, 3, "pgd")]
   + [(TrainingConfig, name, value) for name in ("dataset", "network") for value in (None, 3)]
+  + [(InitConfig, name, value) for name in ("run_dir", "digest") for value in (None, 3)]
+  + [(ReadingConfig, name, value) for name, values in READING_VALUES.items() for value in values]
   + [(TrainingConfig, "attack", TripletConfig()), (TrainingConfig, "optimizer", "sgd")]
   + [(TrainingConfig, "learning_rate_drops", value) for value in DROP_VALUES]
 )
@@ -73,7 +90,7 @@ def _label(value):
   return value.__name__ if isinstance(value, type) else repr(value)
 
 
-@hypothesis.given(st.one_of(ATTACKS, TRIPLETS, TRAININGS))
+@hypothesis.given(st.one_of(ATTACKS, TRIPLETS, READINGS, INITS, TRAININGS))
 @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 def test_json_round_trip(config):
   text = json.dumps(config.to_dict())
@@ -90,6 +107,19 @@ def test_json_of_drops_is_a_list_of_pairs():
   config = TrainingConfig(learning_rate_drops=[[50000, 0.01], [60000, 0.001]])
   assert config.learning_rate_drops == ((50000, 0.01), (60000, 0.001))
   assert json.loads(json.dumps(config.to_dict()))["learning_rate_drops"] == [[50000, 0.01], [60000, 0.001]]
+
+
+def test_json_of_reading_is_plain():
+  reading = ReadingConfig(heldout=5, classes=["b", "a"], image_size=[64, 48], resize="crop", channels=1)
+  assert (reading.classes, reading.image_size, reading.resize) == (("b", "a"), (64, 48), types.Resize.CROP)
+  assert reading.to_dict() == {
+    "heldout": 5, "classes": ["b", "a"], "image_size": [64, 48], "resize": "crop", "channels": 1}
+
+
+def test_json_of_a_cosine_keeps_its_length():
+  config = TrainingConfig(learning_rate_schedule="cosine", train_steps=300, init=InitConfig("/runs/at", 7, "ab"))
+  again = TrainingConfig.from_dict(json.loads(json.dumps({**config.to_dict(), "train_steps": 900})))
+  assert (again.cosine_steps, again.init) == (300, config.init)
 
 
 @pytest.mark.parametrize("cls, name, choice", CHOICES, ids=_label)
@@ -125,7 +155,8 @@ def test_an_averaged_momentum_above_1_is_refused():
     AttackConfig(momentum=1.5, momentum_rule="averaged")
 
 
-@pytest.mark.parametrize("config", [AttackConfig(), TripletConfig(), TrainingConfig()], ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("config", [AttackConfig(), TripletConfig(), ReadingConfig(), InitConfig(), TrainingConfig()],
+                         ids=lambda c: type(c).__name__)
 def test_configs_are_frozen(config):
   name = dataclasses.fields(config)[0].name
   with pytest.raises(dataclasses.FrozenInstanceError):
@@ -143,7 +174,7 @@ def test_equal_settings_are_equal_and_hash_alike():
   assert TrainingConfig() == TrainingConfig() and hash(TrainingConfig()) == hash(TrainingConfig())
 
 
-@pytest.mark.parametrize("cls", [AttackConfig, TripletConfig, TrainingConfig])
+@pytest.mark.parametrize("cls", [AttackConfig, TripletConfig, ReadingConfig, InitConfig, TrainingConfig])
 def test_an_unknown_setting_is_refused(cls):
   with pytest.raises(InputError, match=f"Unknown setting `epsilonn` for {cls.__name__}"):
     cls.from_dict({"epsilonn": 0.1})
@@ -186,6 +217,25 @@ def test_how_long_to_run_and_what_to_keep_may_change(name):
   assert TrainingConfig().first_difference(TrainingConfig(**{name: 77})) is None
 
 
+def test_where_the_first_weights_lie_may_change_but_not_what_they_are():
+  base = TrainingConfig(init=InitConfig("/runs/at", 7, "ab"))
+  assert base.first_difference(base.replace(init=InitConfig("/moved/at", 8, "ab"))) is None
+  assert base.first_difference(base.replace(init=InitConfig("/runs/at", 7, "cd"))) == ("init.digest", "ab", "cd")
+
+
+def test_the_length_of_a_cosine_may_not_change():
+  base = TrainingConfig(learning_rate_schedule="cosine")
+  assert base.first_difference(base.replace(cosine_steps=77)) == ("cosine_steps", 1000, 77)
+
+
+@pytest.mark.parametrize("changes", [
+  dict(heldout=9), dict(classes=("a",)), dict(image_size=(9, 9)), dict(resize="crop"), dict(channels=1)], ids=str)
+def test_no_setting_of_reading_may_change(changes):
+  [name] = changes
+  found = TrainingConfig().first_difference(TrainingConfig(reading=changes))
+  assert found[0] == f"reading.{name}"
+
+
 def test_every_other_setting_may_not_change():
   base = TrainingConfig()
   other = {
@@ -194,16 +244,18 @@ def test_every_other_setting_may_not_change():
     "triplet": TripletConfig(weight=9), "negative_pool_size": 9, "pairing": "embedding", "pairing_weight": 9.0,
     "clean_weight": 9.0, "batch_size": 9, "optimizer": "momentum", "learning_rate": 9.0,
     "learning_rate_drops": ((9, 9.0),), "weight_decay": 9.0, "label_smoothing": 0.9, "seed": 9, "deterministic": False,
-    "jit": "off", "checkpoint_every": 9}
-  assert set(other) | {"train_steps", "keep_checkpoints"} == {field.name for field in dataclasses.fields(base)}
+    "jit": "off", "checkpoint_every": 9, "reading": ReadingConfig(heldout=9), "augment_pad": 9, "augment_flip": True,
+    "init": InitConfig(digest="9"), "learning_rate_schedule": "cosine", "warmup_steps": 9}
+  may_change = {"train_steps", "keep_checkpoints"}
+  only_of_a_cosine = {"cosine_steps"}
+  assert set(other) | may_change | only_of_a_cosine == {field.name for field in dataclasses.fields(base)}
   for name, value in other.items():
     assert base.first_difference(base.replace(**{name: value}))[0].split(".")[0] == name
 
 
 def test_the_docstring_says_which_settings_may_change():
-  told = TrainingConfig.__doc__.split("say how long to run")[0]
-  named = {field.name for field in dataclasses.fields(TrainingConfig) if f"`{field.name}`" in told}
-  assert named == TrainingConfig.MAY_CHANGE
+  told = TrainingConfig.__doc__.split("everything else")[0]
+  assert set(re.findall("`([a-z_.]+)`", told)) == TrainingConfig.MAY_CHANGE
 
 
 # ------------------------------------------------------------------- published settings

@@ -28,7 +28,8 @@ def test_the_example_of_own_networks_runs_on_image_folders(tmp_path, monkeypatch
 @pytest.mark.parametrize("page", PAGES)
 def test_named_tools_and_flags_exist(page):
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
-  assert set(re.findall(r"\b(tla-(?:train|import|evaluate|export)[a-z0-9-]+)\b", PAGES[page])) <= scripts | {"tla-train-"}
+  named = set(re.findall(r"\b(tla-(?:train|import|evaluate|export)[a-z0-9-]+)\b", PAGES[page]))
+  assert named <= scripts | {"tla-train-"}
   for flag in set(re.findall(r"--([a-z_0-9]{3,})", PAGES[page])) - {"logdir", "flagfile", "help", "repeats", "tiny"}:
     assert f'"{flag}"' in SOURCES, flag
   for path in re.findall(r"(?:^|[ `])((?:flags|benchmarks|docs)/[\w.]+\.\w+)", PAGES[page]):

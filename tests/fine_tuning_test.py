@@ -8,12 +8,12 @@ import golden_support as golden
 import keras
 import numpy as np
 import pytest
-from cli_training_test import _assert_same_run, _values
 
 from tla_tf import networks, published, training, types
 from tla_tf.config import InitConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.persistence.loading import load_network
 from tla_tf.training import WarmUp
 
 # ------------------------------------------------------------------- schedules
@@ -48,7 +48,7 @@ def test_the_rate_is_the_closed_form(settings, warmup_steps, optimizer):
   settings = {**settings, "warmup_steps": warmup_steps}
   made = training.make_optimizer(TrainingConfig(optimizer=optimizer, **settings))
   for step in STEPS:
-    assert rate_at(made, step) == pytest.approx(closed_form(step, **settings), rel=1e-5, abs=1e-9), step
+    assert rate_at(made, step) == pytest.approx(closed_form(step, **settings), rel=1e-5, abs=1e-7), step
 
 
 def test_landmarks_of_a_warm_up_before_a_cosine():
@@ -98,26 +98,28 @@ def test_a_cosine_ends_where_the_run_was_to_end_when_it_was_begun():
 def test_cifar10_is_the_authors_configuration():
   config = published.setting("cifar10")
   triplet = config.triplet
-  assert (config.network, config.batch_size, config.negative_pool_size, config.seed) == ("wrn_32_10", 50, 500, 441760342)
+  assert (config.network, config.batch_size, config.seed) == ("wrn_32_10", 50, 441760342)
   assert (triplet.weight, triplet.margin, triplet.twin_margin, triplet.feature_norm_weight) == (2.0, 0.03, 0.03, 1e-3)
   assert (config.attack.steps, config.validation_attack.steps, config.train_steps) == (7, 20, 80_000)
+  assert config.negative_pool_size == 500
   assert (config.augment_pad, config.augment_flip, config.pairing_weight) == (2, True, 0.0)
 
 
 def test_tiny_imagenet_is_the_authors_configuration():
   config = published.setting("tiny_imagenet")
   triplet = config.triplet
-  assert (config.network, config.batch_size, config.negative_pool_size, config.seed) == ("resnet_50", 20, 20, 221760322)
+  assert (config.network, config.batch_size, config.seed) == ("resnet_50", 20, 221760322)
   assert (triplet.weight, triplet.margin, triplet.twin_margin, triplet.feature_norm_weight) == (0.5, 0.02, 0.6, 1e-3)
-  assert (config.attack.steps, config.validation_attack.steps) == (7, 10)
+  assert (config.attack.steps, config.validation_attack.steps, config.negative_pool_size) == (7, 10, 20)
   assert (config.augment_pad, config.augment_flip) == (4, True)
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "tiny_imagenet", "images"])
 def test_colour_images_share_ball_optimizer_and_positives(dataset):
   config = published.setting(dataset)
-  assert (config.attack.epsilon, config.attack.step_size, config.validation_attack.epsilon) == (8 / 255, 2 / 255, 8 / 255)
-  assert (config.optimizer, config.weight_decay, config.triplet.twin_noise) == ("momentum", 2e-4, 8 / 255)
+  assert (config.attack.epsilon, config.attack.step_size) == (8 / 255, 2 / 255)
+  assert config.validation_attack.epsilon == config.triplet.twin_noise == 8 / 255
+  assert (config.optimizer, config.weight_decay) == ("momentum", 2e-4)
   assert config.triplet.positives is types.Positives.BOTH
 
 
@@ -174,6 +176,11 @@ def write_run(folder, network="mlp_16", shape=(8, 8, 1), scores=((10, 0.7), (20,
   return folder
 
 
+def assert_equal(ours, theirs):
+  for left, right in zip(ours, theirs, strict=True):
+    np.testing.assert_array_equal(left, right)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
   return write_run(tmp_path_factory.mktemp("source") / "run")
@@ -186,9 +193,7 @@ def test_a_checkpoint_is_found_by_name_or_step(source, which, step):
   assert init.digest == CheckpointStore(source / "checkpoints").digest(step)
   network = networks.build("mlp_16", (8, 8, 1), 10, seed=99)
   training.initialise(network, init)
-  stored = _values(source, step)
-  taken = sorted(np.array(v).tobytes() for v in network.variables)
-  assert taken == sorted(v.tobytes() for name, v in stored.items() if name.startswith("network/"))
+  assert_equal(network.variables, load_network(RunFolder.open(source), step).variables)
 
 
 def test_a_relative_folder_is_found_again_from_elsewhere(source, monkeypatch):
@@ -215,8 +220,7 @@ def test_weights_of_another_network_are_refused_whole(source, network, shape, cl
   before = [np.array(v) for v in ours.variables]
   with pytest.raises(InputError, match=f"{source}: its network "):
     training.initialise(ours, training.find_init(source))
-  for old, new in zip(before, ours.variables, strict=True):
-    np.testing.assert_array_equal(old, new)
+  assert_equal(ours.variables, before)
 
 
 @pytest.mark.parametrize("ours, theirs", [("wrn_14_1", "wrn_8_1"), ("wrn_8_1", "wrn_14_1")])
@@ -295,25 +299,23 @@ def tuned(source, tmp_path_factory):
 
 
 def test_the_first_weights_are_those_of_the_other_run(source, tuned):
-  first, last, begun = _values(tuned, 1), _values(tuned, 4), _values(source, 10)
-  trained = [name for name in begun if name.startswith("network/") and "/_non_trainable_variables/" not in name]
-  weights = [name for name in trained if not np.array_equal(first[name], last[name])]
-  assert len(weights) >= 8
-  for name in weights:
-    np.testing.assert_array_equal(first[name], begun[name], err_msg=name)
+  begun, first, last = (load_network(RunFolder.open(folder), step).trainable_variables
+                        for folder, step in ((source, 10), (tuned, 1), (tuned, 4)))
+  assert_equal(first, begun)
+  assert any(not np.array_equal(left, right) for left, right in zip(first, last))
 
 
 def test_it_resumes_to_the_same_bits_without_the_other_run(source, tuned, tmp_path):
   other = shutil.copytree(source, tmp_path / "other")
-  cli.train_small(tmp_path / "run", *TUNE, f"--init_from={other}", "--train_steps=2")
+  config = RunFolder.open(tuned).read_config()[0].replace(train_steps=2, init=training.find_init(other))
+  training.train(config, tmp_path / "run", say=lambda line: None)
   shutil.rmtree(other)
   assert "going on at step 2" in cli.train_small(tmp_path / "run", *TUNE, f"--init_from={other}")
-  _assert_same_run(tuned, tmp_path / "run", 4)
+  cli.assert_same_run(tuned, tmp_path / "run", 4)
 
 
 @pytest.mark.parametrize("flags, words", [
   (["--network=mlp_32"], ["its network mlp does not fit", "--network"]),
-  (["--init_checkpoint=15"], ["no checkpoint '15'"]),
   (["--init_from=/nowhere/run"], ["/nowhere/run", "no such folder"]),
 ])
 def test_a_run_that_cannot_be_begun_with_is_one_sentence(source, tmp_path, flags, words):
@@ -323,9 +325,8 @@ def test_a_run_that_cannot_be_begun_with_is_one_sentence(source, tmp_path, flags
   assert not output.exists()
 
 
-@pytest.mark.parametrize("flags", [["--init_checkpoint=20"], ["--init_from="]], ids=["another", "none"])
-def test_a_run_goes_on_only_with_what_it_began_with(source, tuned, flags):
+def test_a_run_goes_on_only_with_what_it_began_with(source, tuned):
   before = cli.contents(tuned)
-  done = cli.run("tla-train-digits", *cli.SMALL, *TUNE, f"--output_dir={tuned}", f"--init_from={source}", *flags)
-  cli.assert_refused(done, *(["init.digest"] if "20" in flags[0] else []))
+  cli.assert_refused(cli.run("tla-train-digits", *cli.SMALL, *TUNE, f"--output_dir={tuned}", f"--init_from={source}",
+                             "--init_checkpoint=20"), "began with other weights", "--init_from")
   assert cli.contents(tuned) == before

@@ -34,7 +34,7 @@ def as_text_of(value, text):
     return tuple((int(s), float(r)) for s, r in (pair.split(":") for pair in text.split(",")))
   if isinstance(value, bool):
     return {"true": True, "false": False}[text]
-  if isinstance(value, enum.Enum) or isinstance(value, str):
+  if isinstance(value, (enum.Enum, str)):
     return type(value)(text)
   numerator, _, denominator = text.partition("/")
   return float(numerator) / float(denominator or 1)

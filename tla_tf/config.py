@@ -181,11 +181,11 @@ class ReadingConfig(_Config):
   channels: int = 3
 
   def validate(self):
-    _whole(self, "heldout")
+    _whole(self, "heldout", "channels")
     _require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
     for name, kind in (("classes", str), ("image_size", int)):
       value = getattr(self, name)
-      _require(isinstance(value, (tuple, list)) and all(isinstance(v, kind) for v in value), name,
+      _require(isinstance(value, (tuple, list)) and all(type(v) is kind for v in value), name,
                f"a tuple of {kind.__name__}", value)
       object.__setattr__(self, name, tuple(value))
     twice = [name for name in self.classes if self.classes.count(name) > 1]
@@ -217,8 +217,9 @@ class InitConfig(_Config):
 class TrainingConfig(_Config):
   """Everything that determines the bits of a training run.
 
-  `train_steps` and `keep_checkpoints` say how long to run and what to keep;
-  everything else must stay the same when a run is resumed.
+  `train_steps` and `keep_checkpoints` say how long to run and what to keep,
+  `init.run_dir` and `init.checkpoint` where the first weights lie; everything
+  else must stay the same when a run is resumed.
   """
 
   dataset: str = "digits"

@@ -78,9 +78,14 @@ def remove_folder(path):
   shutil.rmtree(trash, ignore_errors=True)
 
 
-def remove_leftovers(folder):
-  """Removes what a killed writer left: hidden temporary entries of this module."""
-  for path in pathlib.Path(folder).glob(".*.*"):
+def remove_leftovers(folder, name="*"):
+  """Removes what a killed writer left: hidden temporary entries of this module.
+
+  Args:
+    folder: where to look.
+    name: of the file or folder that was being written; any by default.
+  """
+  for path in pathlib.Path(folder).glob(f".{name}.*"):
     if path.is_dir():
       shutil.rmtree(path, ignore_errors=True)
     else:

@@ -50,7 +50,11 @@ def define(dataset):
   triplet = base.triplet
 
   def is_(value):
-    return f" {'Default' if dataset in ('digits', 'images') else f'Published setting of {dataset}'}: {value}."
+    origin = "Default" if dataset in ("digits", "images") else f"Published setting of {dataset}"
+    grey_levels = value * 255 if isinstance(value, float) else 0
+    # 8/255 is how people know it.
+    exact = 0 < grey_levels == round(grey_levels) and value < 1
+    return f" {origin}: {f'{round(grey_levels)}/255' if exact else value}."
 
   flags.DEFINE_string("output_dir", None, "Run folder: new, empty, or of the same run to go on with.")
   _define_reading(dataset)
@@ -71,7 +75,7 @@ def define(dataset):
   define_fraction("attack_step_size", None, "Step size of the training attack." + is_(base.attack.step_size))
   define_choice("attack_mode", None, types.PassMode, "Batch statistics that the training attack sees: inference, or "
                 "training as the authors' AT script (statistics then do not move). Published: inference, but training "
-                "for AT on MNIST.")
+                "for AT.")
   flags.DEFINE_integer("validation_attack_steps", None, "PGD steps of the attack on held-out images."
                        + is_(base.validation_attack.steps))
   flags.DEFINE_integer("validation_examples", None, "Held-out images that are attacked at every checkpoint."

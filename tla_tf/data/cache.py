@@ -1,5 +1,7 @@
 """Decoded images on disk, by the content that they were made of, memory-mapped."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -34,31 +36,52 @@ def load(cache_dir, key, make):
   folder = pathlib.Path(cache_dir or default_folder()) / key[:32]
   arrays = _open(folder)
   if arrays is None:
-    try:
-      _remove(folder)
-      with files.new_folder(folder) as temporary:
-        make(temporary)
-        digests = {path.stem: files.digest(path) for path in sorted(temporary.glob("*.npy"))}
-        (temporary / "meta.json").write_text(json.dumps({"format": _FORMAT, "key": key, "files": digests}, indent=1))
-    except InputError as error:
-      # Another process may have made the same entry in the meantime.
-      if _open(folder) is None:
-        raise InputError(f"{error} (the cache of decoded images; --cache_dir chooses another place)"
-                         if str(folder) in str(error) else str(error)) from error
-    arrays = _open(folder)
+    with _lock(folder):
+      # Another process may have made it while this one waited.
+      arrays = _open(folder)
+      if arrays is None:
+        _make(folder, key, make)
+        arrays = _open(folder)
   return arrays
+
+
+@contextlib.contextmanager
+def _lock(folder):
+  """One process at a time makes an entry; a killed one gives the lock back."""
+  try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115  (closed below)
+  except OSError as error:
+    raise InputError(f"{folder.parent}: decoded images cannot be kept there ({error.strerror or error}); "
+                     "choose another folder by --cache_dir.") from error
+  with file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def _make(folder, key, make):
+  files.remove_leftovers(folder.parent, folder.name)
+  try:
+    _remove(folder)
+    with files.new_folder(folder) as temporary:
+      make(temporary)
+      digests = {path.stem: files.digest(path) for path in sorted(temporary.glob("*.npy"))}
+      meta = {"format": _FORMAT, "key": key, "files": digests}
+      (temporary / "meta.json").write_text(json.dumps(meta, indent=1))
+  except InputError as error:
+    if str(folder) not in str(error):
+      raise  # Not about the cache.
+    raise InputError(f"{error} (the cache of decoded images; --cache_dir chooses another place)") from error
 
 
 def _remove(folder):
   try:
-    if folder.is_dir():
+    if folder.is_dir() and not folder.is_symlink():
       files.remove_folder(folder)
     else:
       folder.unlink(missing_ok=True)
-  except NotADirectoryError:
-    pass  # What stands in the way above is for `new_folder` to name.
   except OSError as error:
-    raise InputError(f"{folder}: cannot be replaced ({error.strerror or error}).") from None
+    raise InputError(f"{folder}: cannot be replaced ({error.strerror or error}).") from error
 
 
 def _open(folder):

@@ -124,8 +124,8 @@ def _decode(path, content, size, resize, channels):
 def _resized(path, image, size, resize):
   height, width = size
   if resize is Resize.REFUSE:
-    raise InputError(f"{path}: is {image.height}x{image.width}, expected {height}x{width}; give --resize=stretch or "
-                     "crop, or an --image_size.")
+    raise InputError(f"{path}: is {image.height}x{image.width}, expected {height}x{width}; --resize=stretch or crop "
+                     "scales it, --image_size chooses the size.")
   if resize is Resize.CROP:
     return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
   return image.resize((width, height), Image.Resampling.BICUBIC)

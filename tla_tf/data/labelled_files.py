@@ -1,5 +1,6 @@
 """From labelled image files to checked splits, decoded once and cached."""
 
+import os
 import typing
 
 import numpy as np
@@ -50,7 +51,11 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
     done = 0
     for name, part in parts.items():
       shape = (len(part.paths), *size, reading.channels)
-      images = np.lib.format.open_memmap(temporary / f"{name}_images.npy", "w+", np.uint8, shape)
+      path = temporary / f"{name}_images.npy"
+      images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+      with open(path, "r+b") as file:
+        # A full disk is an error here, and the end of the process in a map of a file with holes.
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
       begun = done
       decoding.decode(part.paths, size, images, reading.resize, reading.channels, progress and (
         lambda count, _, begun=begun: progress(begun + count, len(train.paths) + len(test.paths))))
@@ -92,5 +97,6 @@ def chosen_classes(found, wanted, where):
                      f"{', '.join(found[:5])}.")
   names = tuple(wanted or found)
   if len(names) < 2:
-    raise InputError(f"{where}: {len(names)} classes are too few to tell apart; at least two are needed.")
+    what = "there is one class" if names else "there are no classes"
+    raise InputError(f"{where}: {what} to read, at least two are needed.")
   return names

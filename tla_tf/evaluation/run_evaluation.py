@@ -57,6 +57,9 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
   """
   config, facts = folder.read_config()
   attacks = suites.suite(suite_name, config.dataset, epsilon)
+  if facts["digest"] is None and not (data_dir or facts["data_dir"]):
+    raise InputError(f"{folder.path}: holds an imported network, which does not say where its data are; "
+                     "give --data_dir.")
   step = CheckpointStore(folder.checkpoints).resolve(checkpoint)
   network = load_network(folder, step)
   splits = data.load(config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir,

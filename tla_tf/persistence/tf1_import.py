@@ -12,7 +12,7 @@ from tla_tf.data import cifar10, mnist
 from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
-from tla_tf.persistence.tf1_names import tf1_names
+from tla_tf.persistence.tf1_names import last_biases, tf1_names
 from tla_tf.persistence.versions import versions
 from tla_tf.types import Method
 
@@ -98,9 +98,12 @@ class Tf1Checkpoint:
     except _READER_ERRORS as error:
       raise InputError(f"{self.prefix}: variable {name} cannot be read ({str(error).splitlines()[0][:120]}); "
                        "copy the checkpoint again.") from None
-    if not np.issubdtype(value.dtype, np.number) or not np.all(np.isfinite(value)):
+    number = np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)
+    with np.errstate(over="ignore"):
+      value = value.astype(np.float32) if number else None
+    if value is None or not np.all(np.isfinite(value)):
       raise InputError(f"{self.prefix}: variable {name} holds values that are not finite numbers.")
-    return value.astype(np.float32)
+    return value
 
   def step(self):
     """The value of `global_step`, or 0."""
@@ -178,7 +181,7 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
     raise InputError(f"{output}: exists already and is not empty; choose another --output_dir.")
   checkpoint = Tf1Checkpoint(path)
   shape = (*(image_size or IMAGE_SHAPES[dataset][:2]), IMAGE_SHAPES[dataset][2])
-  classes = _num_classes(checkpoint, network_name, shape)
+  classes = _num_classes(checkpoint, network_name)
   network = networks.build(network_name, shape, classes)
   names = tf1_names(network)
   match = checkpoint.match(names)
@@ -215,12 +218,11 @@ def _prefix(path):
   return re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
 
 
-def _num_classes(checkpoint, network_name, shape):
+def _num_classes(checkpoint, network_name):
   """The number of classes by the biases of the last layer."""
-  probe = networks.build(network_name, shape, 2)
-  last = [name for name, v in tf1_names(probe).items() if v is probe.get_layer(index=-1).bias]
-  found = {checkpoint.shapes[name][0] for name in checkpoint.find(last[0]) if len(checkpoint.shapes[name]) == 1}
+  last = last_biases(network_name)
+  found = {checkpoint.shapes[name][0] for name in checkpoint.find(last) if len(checkpoint.shapes[name]) == 1}
   if len(found) != 1:
-    raise InputError(f"{checkpoint.prefix}: has no variable {last[0]}, the last one of {network_name}; give the right "
+    raise InputError(f"{checkpoint.prefix}: has no variable {last}, the last one of {network_name}; give the right "
                      "--network.")
   return found.pop()

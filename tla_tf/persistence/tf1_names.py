@@ -6,6 +6,8 @@ from tla_tf.errors import InputError
 _MLP = {"fc1": ("w1", "b1"), "fc2": ("conv_w11", "b11"), "fc3": ("fcw1", "fcb1"), "logits": ("fcw2", "fcb2")}
 _LENET = {"conv1": ("conv_w1", "b1"), "conv2": ("conv_w11", "b11"), "conv3": ("conv_w2", "b2"),
           "conv4": ("conv_w21", "b21"), "fc1": ("fcw1", "fcb1"), "logits": ("fcw2", "fcb2")}  # fmt: skip
+# Family of networks -> the last biases, whose number is that of the classes.
+_LAST = {"mlp": "fcb2/biases", "lenet": "fcb2/biases", "wrn": "logit/biases", "resnet": "logit/biases"}
 _STATISTICS = ("beta", "gamma", "moving_mean", "moving_variance")
 
 
@@ -24,11 +26,27 @@ def tf1_names(network):
   if network.name in ("mlp", "lenet"):
     return _numbered(network, _MLP if network.name == "mlp" else _LENET)
   if network.name not in ("wide_resnet", "resnet_50"):
-    raise InputError(f"The authors' variable names of network {network.name!r} are not known: import mlp, lenet, "
-                     "resnet_50 or wrn_32_10.")
+    raise _unknown(network.name)
   kinds = {"kernel": "DW", "bias": "biases"}
   return {f"{layer.name.replace('.', '/')}/{kinds.get(v.name, v.name)}": v
           for layer in network.layers for v in layer.weights}
+
+
+def last_biases(network_name):
+  """The TF1 name of the last layer's biases, by a name of `networks.build`.
+
+  Raises:
+    InputError: for a network whose names in the authors' code are not known.
+  """
+  family = network_name.partition("_")[0]
+  if family not in _LAST:
+    raise _unknown(network_name)
+  return _LAST[family]
+
+
+def _unknown(name):
+  return InputError(f"The authors' variable names of network {name!r} are not known: import mlp, lenet, resnet_50 or "
+                    "wrn_32_10.")
 
 
 def _numbered(network, scopes):

@@ -146,6 +146,9 @@ def _require_same_run(folder, config, facts):
   difference = before.first_difference(config)
   if difference:
     name, was, now = difference
+    if name.startswith("init."):
+      raise InputError(f"{folder.path}: began with other weights; give the same --init_from, or another "
+                       "--output_dir to start anew.")
     raise InputError(f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
                      "or another --output_dir to start anew.")
   if facts_before["digest"] != facts["digest"]:

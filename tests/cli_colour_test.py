@@ -1,0 +1,92 @@
+"""The tools on colour images, as a user runs them, on small files made here."""
+
+import json
+
+import cli_support as cli
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+CLASSES = ("apple", "pear")
+SMALL = ("--network=convnet_2", "--attack_steps=1", "--validation_attack_steps=1", "--validation_examples=10",
+         "--batch_size=10", "--negative_pool_size=10", "--train_steps=4", "--checkpoint_every=2",
+         "--heldout_examples=10", "--optimizer=adam", "--learning_rate=1e-3")  # fmt: skip
+
+
+def noise(seed, size):
+  return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def save(folder, name, seed, size):
+  folder.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(noise(seed, size)).save(folder / name)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+  """A folder with small data in the layout of each tool."""
+  root = tmp_path_factory.mktemp("files")
+  rng = np.random.default_rng(0)
+  for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+    records = rng.integers(0, 256, (12, 3073), dtype=np.uint8)
+    records[:, 0] = np.arange(12) % 10
+    (root / f"{name}.bin").write_bytes(records.tobytes())
+  lines = []
+  for c, name in enumerate(CLASSES):
+    for i in range(15):
+      save(root / "images" / "train" / name, f"{i}.png", 20 * c + i, 20)
+      save(root / "tiny" / "train" / name / "images", f"{name}_{i}.JPEG", 20 * c + i, 64)
+    for i in range(5):
+      save(root / "images" / "test" / name, f"{i}.png", 60 + 20 * c + i, 24)
+      save(root / "tiny" / "val" / "images", f"val_{5 * c + i}.JPEG", 60 + 20 * c + i, 64)
+      lines.append(f"val_{5 * c + i}.JPEG\t{name}\t0\t0\t1\t1\n")
+  (root / "tiny" / "val" / "val_annotations.txt").write_text("".join(lines))
+  (root / "tiny" / "wnids.txt").write_text("pear\napple\n")
+  return root
+
+
+def config_of(run):
+  return json.loads((run / "config.json").read_text())
+
+
+def test_cifar10_stopped_and_continued_ends_in_the_same_bits(files, tmp_path):
+  def train(run, *flags):
+    cli.run_well("tla-train-cifar10", *SMALL, f"--data_dir={files}", f"--output_dir={tmp_path / run}", *flags)
+
+  train("whole")
+  train("parts", "--train_steps=2")
+  train("parts")
+  cli.assert_same_run(tmp_path / "whole", tmp_path / "parts", 4)
+  settings = config_of(tmp_path / "whole")["settings"]
+  assert (settings["augment_pad"], settings["augment_flip"]) == (2, True)
+  assert settings["triplet"]["positives"] == "both"
+
+
+def test_tiny_imagenet_is_trained_from_its_official_layout(files, tmp_path):
+  run = tmp_path / "run"
+  cli.run_well("tla-train-tiny-imagenet", *SMALL, f"--data_dir={files / 'tiny'}", f"--cache_dir={tmp_path / 'cache'}",
+               f"--output_dir={run}")
+  facts = config_of(run)["data"]
+  assert (facts["class_names"], facts["image_shape"]) == (["pear", "apple"], [64, 64, 3])
+  assert len(facts["digest"]) == 64
+  assert {"pairing", "triplet"} <= set(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
+
+
+def test_image_folders_are_trained_judged_and_exported(files, tmp_path):
+  run, cache = tmp_path / "run", f"--cache_dir={tmp_path / 'cache'}"
+  cli.run_well("tla-train-images", *SMALL, f"--data_dir={files / 'images'}", "--image_size=16x18", "--resize=crop",
+               "--channels=1", "--method=alp", cache, f"--output_dir={run}")
+  table = cli.run_well("tla-evaluate", f"--run_dir={run}", "--suite=table1", cache)
+  assert "10 test images of images" in table
+  cli.run_well("tla-export", f"--run_dir={run}")
+  serve = tf.saved_model.load(str(run / "saved_model")).signatures["serving_default"]
+  assert serve(images=tf.zeros([3, 16, 18, 1]))["logits"].shape == (3, 2)
+
+
+def test_images_of_another_size_are_refused_by_name(files, tmp_path):
+  done = cli.run("tla-train-images", *SMALL, f"--data_dir={files / 'images'}", f"--cache_dir={tmp_path / 'cache'}",
+                 f"--output_dir={tmp_path / 'run'}")
+  cli.assert_refused(done, "test/apple/0.png", "is 24x24, expected 20x20", "--resize")
+  assert not (tmp_path / "run").exists()
+  assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]

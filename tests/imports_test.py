@@ -13,7 +13,7 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "published"),
+  ("errors", "types", "config", "published", "files"),
   ("balls", "ops"),
   ("networks", "data"),
   ("attacks", "losses"),
@@ -26,6 +26,7 @@ FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in 
 # Arrows along a floor: the foundation's modules, in their order, and what balls draw from.
 SIDEWAYS = {
   ("config", "types"), ("config", "errors"), ("published", "config"), ("published", "types"), ("published", "errors"),
+  ("files", "errors"),
   ("balls", "ops"),
 }  # fmt: skip
 HEAVY = {"tensorflow", "keras"}

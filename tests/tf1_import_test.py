@@ -222,7 +222,7 @@ def test_a_partial_import_keeps_fresh_weights_and_lists_them(tmp_path, changes, 
   ("mlp_4", "wrn_8_1", "cifar10", (32, 32, 3), "no variable logit/biases, the last one of wrn_8_1"),
   ("wrn_8_1", "mlp_4", "cifar10", (32, 32, 3), "no variable fcb2/biases, the last one of mlp_4"),
   ("mlp_4", "mlp_4", "cifar10", (28, 28, 1), "does not match mlp_4"),
-  ("mlp_4", "convnet_1", "cifar10", (32, 32, 3), "names of network 'convnet' are not known"),
+  ("mlp_4", "convnet_1", "cifar10", (32, 32, 3), "names of network 'convnet_1' are not known"),
   ("mlp_4", "mpl", "mnist", (28, 28, 1), "names of network 'mpl' are not known"),
 ], ids=str)
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, written, asked, dataset, shape, match):

@@ -137,7 +137,7 @@ def feeding(network, method, repeats):
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--tiny", type=pathlib.Path, help="a tiny-imagenet-200 folder")
-  parser.add_argument("--repeats", type=int, default=9)
+  parser.add_argument("--repeats", type=int, default=7)
   arguments = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     good = reading(pathlib.Path(folder), arguments.tiny)

@@ -24,4 +24,4 @@ for method in um at alp tla tla_rn tla_sa; do
   runs+=("$output/$method")
 done
 tla-evaluate --run_dir="${runs[0]}" "${runs[@]:1}" --suite=quick --num_examples=500 --compare_dir="$output"
-tla-export --run_dir="$output/tla"
+test -d "$output/tla/saved_model" || tla-export --run_dir="$output/tla"

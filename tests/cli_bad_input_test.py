@@ -37,6 +37,12 @@ def _train(*arguments):
   ("--margin=nan", ["--margin"]),
   ("--label_smoothing=2", ["--label_smoothing"]),
   ("--learning_rate_drops=50", ["--learning_rate_drops", "50000:0.01"]),
+  ("--learning_rate_schedule=sine", ["learning_rate_schedule", "piecewise|cosine"]),
+  ("--cosine_steps=5", ["--cosine_steps"]),
+  ("--heldout_examples=0", ["heldout_examples"]),
+  ("--heldout_examples=9999", ["too few to hold out 9999"]),
+  ("--augment_pad=9999", ["--augment_pad", "at most 256"]),
+  ("--init_from=", ["--init_from"]),
   ("--no_such_flag=1", ["no_such_flag"]),
   ("--jit=perhaps", ["jit", "auto|on|off"]),
   ("stray", ["stray"]),
@@ -53,7 +59,8 @@ def test_no_output_dir():
 def test_help_needs_no_tensorflow(tmp_path):
   """A package named tensorflow that fails to import stands before the real one."""
   (tmp_path / "tensorflow.py").write_text("raise RuntimeError('imported')\n")
-  for tool in ("tla-train-digits", "tla-train-mnist", "tla-evaluate", "tla-export"):
+  for tool in ("tla-train-digits", "tla-train-mnist", "tla-train-cifar10", "tla-train-tiny-imagenet",
+               "tla-train-images", "tla-import-tf1", "tla-evaluate", "tla-export"):
     done = cli.run(tool, "--help", cwd=tmp_path)
     assert f"{tool}: " in done.stdout
     assert "--output" in done.stdout or "--suite" in done.stdout
@@ -69,6 +76,13 @@ def test_flags_without_effect_are_named(tmp_path):
   assert done.returncode == 0
   assert "--margin" in done.stderr
   assert "no effect on --method=at" in done.stderr
+
+
+@pytest.mark.parametrize("flags, noted", [((), False), (("--positives=classmate",), True)])
+def test_a_margin_has_an_effect_where_its_positive_is_used(flags, noted, tmp_path):
+  done = cli.run("tla-train-cifar10", "--data_dir=/nowhere", f"--output_dir={tmp_path / 'run'}", "--twin_margin=0.5",
+                 *flags)
+  assert ("--twin_margin has no effect" in done.stderr) is noted
 
 
 def test_random_negatives_that_are_nearest():

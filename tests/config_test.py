@@ -18,7 +18,8 @@ POSITIVE = st.floats(0, 1e6)
 COUNT = st.integers(1, 10**9)
 ATTACKS = st.builds(
   AttackConfig, epsilon=UNIT, step_size=UNIT, steps=st.integers(0, 10**6), random_start=st.booleans(),
-  objective=st.sampled_from(types.Objective), momentum=UNIT, momentum_rule=st.sampled_from(types.MomentumRule),
+  objective=st.sampled_from(types.Objective), momentum=st.floats(0, 0.99),
+  momentum_rule=st.sampled_from(types.MomentumRule),
   restarts=COUNT)
 TRIPLETS = st.builds(
   TripletConfig, weight=POSITIVE, margin=POSITIVE, distance=st.sampled_from(types.Distance),
@@ -40,7 +41,7 @@ TRAININGS = st.builds(
   learning_rate=POSITIVE, learning_rate_drops=DROPS, weight_decay=POSITIVE, label_smoothing=UNIT,
   seed=st.integers(0, 2**63), deterministic=st.booleans(), jit=st.sampled_from(types.Jit), checkpoint_every=COUNT,
   keep_checkpoints=COUNT, data_source=st.sampled_from(types.DataSource), reading=READINGS, init=INITS,
-  augment_pad=COUNT, augment_flip=st.booleans(), warmup_steps=st.integers(0, 10**6))
+  augment_pad=st.integers(0, 256), augment_flip=st.booleans(), warmup_steps=st.integers(0, 10**6))
 CHOICES = [
   (AttackConfig, "objective", types.Objective), (AttackConfig, "momentum_rule", types.MomentumRule),
   (TripletConfig, "distance", types.Distance), (TripletConfig, "feature_norm", types.FeatureNorm),

@@ -74,5 +74,9 @@ def test_the_values_are_the_published_ones(path):
 
 
 def test_the_pools_of_table_2_have_their_sizes():
-  for size in (1, 250, 500, 1000, 2000):
+  for size in (250, 500, 1000, 2000):
     assert given(FOLDER / f"cifar10_pool_{size}.flags")["negative_pool_size"] == str(size)
+
+
+def test_a_pool_of_1_is_a_random_negative_for_every_anchor():
+  assert given(FOLDER / "cifar10_pool_1.flags") == given(FOLDER / "cifar10_tla_rn.flags")

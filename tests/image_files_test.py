@@ -320,9 +320,23 @@ def test_chosen_folders_are_read_in_their_order(folders, read_folders):
 def test_hidden_and_left_behind_files_are_ignored(folders, read_folders):
   before = read_folders().digest()
   for name in (".DS_Store", "train/.hidden/x.png", "train/a/.DS_Store", "train/a/Thumbs.db", "test/b/desktop.ini",
-               "train/readme.txt", "readme.txt", "elsewhere/x.png"):
+               "readme.txt", "elsewhere/x.png"):
     write(folders / name, b"no image")
   assert read_folders().digest() == before
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_file_among_the_classes_is_refused(folders, read_folders, part):
+  write(folders / part / "stray.png", plain((1, 2, 3), 6, 5))
+  with pytest.raises(InputError, match=f"{part}/stray.png: is a file among the folders of classes"):
+    read_folders()
+
+
+def test_without_a_home_a_cache_must_be_named(folders, monkeypatch):
+  monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+  monkeypatch.setattr(cache.pathlib.Path, "home", classmethod(lambda cls: (_ for _ in ()).throw(RuntimeError())))
+  with pytest.raises(InputError, match="--cache_dir"):
+    load_image_folders(folders)
 
 
 def test_grey_images_have_one_channel_of_luma(folders, read_folders):

@@ -1,6 +1,7 @@
 """Import of TF1 checkpoints, each written here by TF1's own Saver."""
 
 import json
+import pathlib
 
 import cli_support as cli
 import golden_support as golden
@@ -141,10 +142,33 @@ def test_the_classes_are_those_of_the_checkpoint(tmp_path, dataset, classes, fir
 
 
 def test_images_of_another_size(tmp_path):
-  variables = small(shape=(9, 7, 1))
-  done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", variables), image_size=(9, 7))
-  assert done.network.input_shape == (None, 9, 7, 1)
+  variables = small(shape=(9, 7, 3))
+  done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", variables), dataset="images", image_size=(9, 7))
+  assert done.network.input_shape == (None, 9, 7, 3)
+  assert done.folder.read_config()[0].reading.image_size == (9, 7)
   done.assert_values(variables)
+
+
+@pytest.mark.parametrize("dataset, size, match", [
+  ("mnist", (9, 7), "images of mnist are 28x28"), ("images", None, "give --image_size"),
+  ("images", (-5, 7), "image_size"), ("images", (0, 0), "image_size")])
+def test_a_size_that_does_not_fit_is_refused(tmp_path, dataset, size, match):
+  refused(tmp_path, write_checkpoint(tmp_path / "tf1", small()), match, dataset=dataset, image_size=size)
+
+
+def test_a_folder_that_was_moved_is_read(tmp_path):
+  prefix = pathlib.Path(write_checkpoint(tmp_path / "tf1", small()))
+  (prefix.parent / "checkpoint").write_text(f'model_checkpoint_path: "/elsewhere/{prefix.name}"\n')
+  Import(tmp_path, prefix.parent).assert_values(small())
+
+
+@pytest.mark.parametrize("state, match", [
+  (b"\xff\xfe\x00", "holds no file `checkpoint`|damaged"), (b"model_checkpoint_path", "holds no file|damaged"),
+  (b'model_checkpoint_path: "other-7"\n', "other-7, which is not there")])
+def test_a_bad_state_file_is_refused(tmp_path, state, match):
+  folder = pathlib.Path(write_checkpoint(tmp_path / "tf1", small())).parent
+  (folder / "checkpoint").write_bytes(state)
+  refused(tmp_path, folder, match)
 
 
 @pytest.mark.parametrize("suffix", ["", ".index", ".data-00000-of-00001", ".meta"])
@@ -357,7 +381,7 @@ def test_import_and_export_on_the_command_line(tmp_path):
 
 
 @pytest.mark.parametrize("flag, words", [
-  ("--network=vgg", ["vgg", "mlp, lenet, resnet_50 or wrn_32_10"]), ("--dataset=svhn", ["dataset", "cifar10|mnist"]),
+  ("--network=vgg", ["vgg", "mlp, lenet, resnet_50 or wrn_32_10"]), ("--dataset=svhn", ["dataset", "mnist|cifar10"]),
   ("--image_size=large", ["image_size", "64x48"]),
 ])
 def test_wrong_flags(tmp_path, flag, words):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tla_tf import published, training
-from tla_tf.errors import DivergedError
+from tla_tf.errors import DivergedError, InputError
 from tla_tf.training.pictures import grid
 from tla_tf.training.trainer import phases
 
@@ -118,3 +118,12 @@ class TestTrain:
     config = _small("at", optimizer="momentum", learning_rate=1e-6, weight_decay=1e3, learning_rate_drops=((4, 1e38),))
     with pytest.raises(DivergedError, match="last good checkpoint is that of step 3"):
       training.train(config, tmp_path / "run", say=lambda line: None)
+
+
+def test_a_cosine_goes_on_only_with_the_length_it_began_with(tmp_path):
+  config = _small(learning_rate_schedule="cosine", train_steps=3)
+  training.train(config, tmp_path / "run", say=lambda line: None)
+  longer = config.replace(train_steps=6, cosine_steps=6)
+  with pytest.raises(InputError, match="give --cosine_steps=3 to go on"):
+    training.train(longer, tmp_path / "run", say=lambda line: None)
+  training.train(longer.replace(cosine_steps=3), tmp_path / "run", say=lambda line: None)

@@ -268,6 +268,7 @@ class TrainingConfig(_Config):
            "validation_examples", low=1)
     _whole(self, "negative_pool_size", low=1)
     _whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps")
+    _require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
     self._resolve_schedule()
     _number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
     _number(self, "label_smoothing", high=1.0)
@@ -280,12 +281,12 @@ class TrainingConfig(_Config):
       object.__setattr__(self, "triplet", self.triplet.replace(negatives=types.Negatives.RANDOM))
 
   def _resolve_schedule(self):
-    """A cosine ends where the run was to end when it was begun."""
+    """A cosine ends with the run, unless a length is given."""
     if self.learning_rate_schedule is types.Schedule.PIECEWISE:
       _require(self.cosine_steps == 0, "cosine_steps", "0 for a piecewise constant rate", self.cosine_steps)
       return
-    _require(not self.learning_rate_drops, "learning_rate_drops", "none with a cosine schedule",
-             self.learning_rate_drops)
+    _require(not self.learning_rate_drops, "learning_rate_drops", "none with a cosine schedule (an empty list "
+             "clears those of a flag file)", self.learning_rate_drops)
     if not self.cosine_steps:
       object.__setattr__(self, "cosine_steps", self.train_steps)
     _require(self.warmup_steps < self.cosine_steps, "warmup_steps", f"fewer than the {self.cosine_steps} steps of the "

@@ -41,7 +41,8 @@ _TINY_IMAGENET = _CIFAR10.replace(
                         twin_margin=0.6, twin_noise=8 / 255),
   negative_pool_size=20, batch_size=20, seed=221760322)  # fmt: skip
 
-# A user's own folders: ours, Tiny ImageNet's with a larger batch.
+# A user's own folders: ours. Tiny ImageNet's with a larger batch, and neither the matching of embeddings
+# nor AT's attack in training mode, which are the authors' choices for their data.
 _IMAGES = _TINY_IMAGENET.replace(dataset="images", batch_size=50, negative_pool_size=50)
 
 _SETTINGS = {"digits": _DIGITS, "mnist": _MNIST, "cifar10": _CIFAR10, "tiny_imagenet": _TINY_IMAGENET,

@@ -19,10 +19,10 @@ flags.DEFINE_string("checkpoint", None, "Prefix of the checkpoint's files, or th
                     "stand under main_encoder/ (authors) or under no scope (Madry's cifar10_challenge).")
 flags.DEFINE_string("network", None, "mlp, lenet, resnet_50 or wrn_32_10, or another size of these.")
 flags.DEFINE_string("output_dir", None, "Run folder to make.")
-flags.DEFINE_enum("dataset", None, sorted(set(_DATASETS.values())), "What it was trained on; by default that of the "
-                  "network in the paper.")
+flags.DEFINE_enum("dataset", None, [*dict.fromkeys(_DATASETS.values()), "images"], "What it was trained on; by "
+                  "default that of the network in the paper.")
 entry.define_choice("method", "tla", types.Method, "How it was trained, for the records.")
-entry.define_size("image_size", None, "Height and width of the images, if not those of the data set.")
+entry.define_size("image_size", None, "Height and width, of --dataset=images.")
 flags.DEFINE_string("data_dir", None, "Folder of the data, for later evaluations.")
 flags.DEFINE_bool("allow_partial", False, "Import although some variables match nothing.")
 for _name in ("checkpoint", "network", "output_dir"):

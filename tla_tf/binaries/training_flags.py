@@ -36,7 +36,8 @@ _FIELDS = {
 _HELDOUT = {
   "digits": "Default: 200.", "mnist": "Published: the first 5,000.",
   "cifar10": "Default: the first 1,000, at most a tenth. The authors hold out none and choose on test images.",
-  "tiny_imagenet": "Default: 1,000, at most a tenth, of all classes alike. The authors choose on test images.",
+  "tiny_imagenet": "Default: 1,000, at most a tenth; of files, of all classes alike. The authors choose on test "
+                   "images.",
   "images": "Default: 500, at most a tenth, of all classes in proportion.",
 }
 
@@ -49,12 +50,21 @@ def define(dataset):
   base = published.setting(dataset)
   triplet = base.triplet
 
+  origin = "Default" if dataset in ("digits", "images") else f"Published setting of {dataset}"
+
   def is_(value):
-    origin = "Default" if dataset in ("digits", "images") else f"Published setting of {dataset}"
-    grey_levels = value * 255 if isinstance(value, float) else 0
+    return f" {origin}: {value}."
+
+  def is_pixels(value):
+    grey_levels = value * 255
     # 8/255 is how people know it.
-    exact = 0 < grey_levels == round(grey_levels) and value < 1
-    return f" {origin}: {f'{round(grey_levels)}/255' if exact else value}."
+    return is_(f"{round(grey_levels)}/255" if value and grey_levels == round(grey_levels) else value)
+
+  def by_method(field):
+    """The setting's value, and the methods that have another."""
+    values = {m.value: getattr(published.setting(dataset, m), field) for m in types.Method}
+    others = "".join(f", for {name} {value}" for name, value in values.items() if value != values["um"])
+    return is_(f"{values['um']}{others}")
 
   flags.DEFINE_string("output_dir", None, "Run folder: new, empty, or of the same run to go on with.")
   _define_reading(dataset)
@@ -70,12 +80,11 @@ def define(dataset):
   flags.DEFINE_string("network", None, "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), "
                       "or wrn_DEPTH_WIDTH." + is_(base.network))
   define_fraction("epsilon", None, "Radius of the L-infinity ball, pixels in [0, 1]; 8/255 works."
-                  + is_(base.attack.epsilon))
+                  + is_pixels(base.attack.epsilon))
   flags.DEFINE_integer("attack_steps", None, "PGD steps of the training attack." + is_(base.attack.steps))
-  define_fraction("attack_step_size", None, "Step size of the training attack." + is_(base.attack.step_size))
+  define_fraction("attack_step_size", None, "Step size of the training attack." + is_pixels(base.attack.step_size))
   define_choice("attack_mode", None, types.PassMode, "Batch statistics that the training attack sees: inference, or "
-                "training as the authors' AT script (statistics then do not move). Published: inference, but training "
-                "for AT.")
+                "training as the authors' AT script (statistics then do not move)." + by_method("attack_mode"))
   flags.DEFINE_integer("validation_attack_steps", None, "PGD steps of the attack on held-out images."
                        + is_(base.validation_attack.steps))
   flags.DEFINE_integer("validation_examples", None, "Held-out images that are attacked at every checkpoint."
@@ -90,18 +99,19 @@ def define(dataset):
                 "image; both: one triplet term each." + is_(triplet.positives))
   flags.DEFINE_float("twin_margin", None, "alpha of the twin term." + is_(triplet.twin_margin))
   define_fraction("twin_noise", None, "Half-width of the noise on the twin; the authors' code has 8/255 on colour "
-                  "images, rounded to 8 bits." + is_(triplet.twin_noise))
+                  "images, rounded to 8 bits." + is_pixels(triplet.twin_noise))
   define_choice("negatives", None, types.Negatives, "nearest: of another class, in the pool; random: of another class "
                 "(what the paper says of TLA-RN); authors_random: of any class (what the code does for it).")
   flags.DEFINE_integer("negative_pool_size", None, "Images to pick negatives from." + is_(base.negative_pool_size))
   define_choice("pairing", None, types.PairingTarget, "What pairs each attacked image with its clean one: logits "
                 "(paper's ALP) or embedding (code's match_l2). Published: logits for ALP, embedding for the TLA "
-                "methods.")
-  flags.DEFINE_float("pairing_weight", None, "Weight of the pairing. Published: 0.5 for ALP, else 0.")
+                "methods, where it has a weight.")
+  flags.DEFINE_float("pairing_weight", None, "Weight of the pairing." + by_method("pairing_weight"))
   flags.DEFINE_float("clean_weight", None, "Weight of the clean images' mean cross-entropy; the authors train on "
                      "adversarial images only." + is_(base.clean_weight))
   flags.DEFINE_integer("batch_size", None, "Anchors a step." + is_(base.batch_size))
-  flags.DEFINE_integer("train_steps", None, "Steps in all; may grow when a run goes on." + is_(base.train_steps))
+  flags.DEFINE_integer("train_steps", None, "Steps in all; may grow when a run goes on (under a cosine schedule with "
+                       "--cosine_steps as it was)." + is_(base.train_steps))
   flags.DEFINE_enum("optimizer", None, OPTIMIZERS, "adam, or momentum SGD (0.9)." + is_(base.optimizer))
   flags.DEFINE_float("learning_rate", None, "Learning rate of the first step." + is_(base.learning_rate))
   drops = ",".join(f"{step}:{rate:g}" for step, rate in base.learning_rate_drops) or "none"
@@ -127,7 +137,7 @@ def define(dataset):
 def _define_reading(dataset):
   """The flags of where images come from and how they are read."""
   flags.DEFINE_integer("heldout_examples", None, "Training images held out to choose the best checkpoint. "
-                       + _HELDOUT[dataset])
+                       + _HELDOUT[dataset], lower_bound=1)
   if dataset == "digits":
     return
   flags.DEFINE_string("data_dir", None, "Folder that holds train/<class>/* and test/<class>/*, JPEG or PNG."
@@ -187,17 +197,18 @@ def config(dataset):
   return _replace(base, changes)
 
 
-def _note_unused_flags():
+def _note_unused_flags(settings):
   """Says which given flags the method has no use for; flag files serve every method."""
   triplet = FLAGS.method.startswith("tla")
+  positives = settings.triplet.positives
   unused = [] if triplet else list(_ONLY_TRIPLET)
   if FLAGS.method in ("um", "at"):
     unused += ["pairing", "pairing_weight"]
   if FLAGS.method == "um":
     unused += ["clean_weight", "attack_mode"]
-  if triplet and FLAGS.positives in (None, "classmate"):
-    unused.append("twin_margin")
-  if triplet and FLAGS.positives == "twin":
+  if triplet and positives is types.Positives.CLASSMATE:
+    unused += ["twin_margin"] + ["twin_noise"] * (not settings.pairing_weight and not settings.clean_weight)
+  if triplet and positives is types.Positives.TWIN:
     unused.append("margin")
   given = [f"--{flag}" for flag in unused if getattr(FLAGS, flag) is not None]
   if given:
@@ -235,7 +246,7 @@ def _drops(texts):
 def train(dataset):
   """Trains as the flags say; draws the training curves; says what to do next."""
   settings: TrainingConfig = config(dataset)
-  _note_unused_flags()
+  _note_unused_flags(settings)
   entry.load_tensorflow()
   from tla_tf import reporting, training
 

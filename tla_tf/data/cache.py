@@ -16,7 +16,10 @@ _FORMAT = 1
 
 def default_folder():
   """`$XDG_CACHE_HOME/tla_tf`, or `~/.cache/tla_tf`."""
-  return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tla_tf"
+  try:
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tla_tf"
+  except RuntimeError:
+    raise InputError("There is no home folder to keep decoded images in: choose a folder by --cache_dir.") from None
 
 
 def load(cache_dir, key, make):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import os
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -99,7 +100,10 @@ def _content(path):
 
 def _decode(path, content, size, resize, channels):
   try:
-    image = Image.open(io.BytesIO(content), formats=tuple(_ENDINGS))
+    with warnings.catch_warnings():
+      # Pillow warns of large images before we refuse them.
+      warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+      image = Image.open(io.BytesIO(content), formats=tuple(_ENDINGS))
     if image.width * image.height > _MOST_PIXELS:
       raise InputError(f"{path}: {image.width}x{image.height} pixels are too many for a training image.")
     # A decoder may forgive a missing end.

@@ -16,14 +16,14 @@ def entries(folder, files):
   Args:
     folder: pathlib.Path.
     files: True for a folder that must hold files only and at least one;
-      False for its folders, whatever else it holds.
+      False for one that must hold folders only.
 
   Returns:
     List of paths.
 
   Raises:
-    InputError: if the folder cannot be read, is empty, or holds folders where
-      files are expected.
+    InputError: if the folder cannot be read, holds no files where files are
+      expected, or holds entries of the other kind.
   """
   try:
     found = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in _IGNORED)
@@ -31,6 +31,9 @@ def entries(folder, files):
     raise InputError(f"{folder}: cannot be read ({error.strerror or error}).") from None
   folders = [path for path in found if path.is_dir()]
   if not files:
+    stray = [path for path in found if path not in folders]
+    if stray:
+      raise InputError(f"{stray[0]}: is a file among the folders of classes; move it into one of them, or elsewhere.")
     return folders
   if folders:
     raise InputError(f"{folders[0]}: is a folder among image files; move its images one level up, or elsewhere.")

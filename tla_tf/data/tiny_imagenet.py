@@ -5,6 +5,7 @@ with `val/val_annotations.txt`. The validation images are the test images: the
 official test images have no labels.
 """
 
+import collections
 import pathlib
 
 from tla_tf.config import ReadingConfig
@@ -113,7 +114,7 @@ def _lines(path):
   except UnicodeDecodeError:
     raise InputError(f"{path}: damaged, no text file; unpack the data set again.") from None
   lines = [line.strip() for line in lines if line.strip()]
-  twice = {line for line in lines if lines.count(line) > 1} if len(lines) < 10_000 else set()
+  twice = [line for line, count in collections.Counter(lines).items() if count > 1]
   if twice or not lines:
     raise InputError(f"{path}: {'names ' + min(twice) + ' twice' if twice else 'is empty'}; unpack the data set again.")
   return lines

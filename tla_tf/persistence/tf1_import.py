@@ -1,6 +1,7 @@
 """Import of the authors' TF1 checkpoints, and of others with their names."""
 
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tla_tf import files, networks, published
+from tla_tf.config import ReadingConfig
 from tla_tf.data import cifar10, mnist
 from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoints import CheckpointStore
@@ -17,6 +19,7 @@ from tla_tf.persistence.versions import versions
 from tla_tf.types import Method
 
 IMAGE_SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "tiny_imagenet": (64, 64, 3)}
+DATASETS = (*IMAGE_SHAPES, "images")
 _CLASS_NAMES = {"mnist": mnist.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
 # Ends of names that belong to the optimiser or count steps.
 _SLOT = re.compile(r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad)$")
@@ -160,10 +163,10 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
     path: see `Tf1Checkpoint`.
     network_name: see `networks.build`.
     output_dir: the run folder to make; must not exist, or be empty.
-    dataset: what the network was trained on; its images and published setting
-      go into the folder.
+    dataset: one of `DATASETS`, what the network was trained on; its image size
+      and published setting go into the folder.
     method: how it was trained, for the records.
-    image_size: (height, width) where it is not the data set's.
+    image_size: (height, width) of "images", which have none of their own.
     data_dir: folder of the data, for later evaluations.
     allow_partial: import although some variables match nothing; those of the
       network keep fresh weights.
@@ -180,7 +183,7 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
     raise InputError(f"{output}: exists already and is not empty; choose another --output_dir.")
   checkpoint = Tf1Checkpoint(path)
-  shape = (*(image_size or IMAGE_SHAPES[dataset][:2]), IMAGE_SHAPES[dataset][2])
+  reading, shape = _image_shape(dataset, image_size)
   classes = _num_classes(checkpoint, network_name)
   network = networks.build(network_name, shape, classes)
   names = tf1_names(network)
@@ -194,10 +197,11 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
   step = checkpoint.step()
   class_names = _CLASS_NAMES.get(dataset, ())
   facts = {
-    "digest": None, "image_shape": list(shape), "num_classes": classes, "data_dir": data_dir,
+    "digest": None, "image_shape": list(shape), "num_classes": classes,
+    "data_dir": os.path.abspath(data_dir) if data_dir else None,
     "class_names": list(class_names) if len(class_names) == classes else [f"class {i}" for i in range(classes)],
   }
-  config = published.setting(dataset, Method(method), network_name)
+  config = published.setting(dataset, Method(method), network_name).replace(reading=reading)
   with files.new_folder(output) as temporary:
     folder = RunFolder(temporary)
     missing = [name for name in names if name not in match.matched]
@@ -207,15 +211,39 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
   return RunFolder(output)
 
 
+def _image_shape(dataset, image_size):
+  """(ReadingConfig, (height, width, channels)) of a data set."""
+  if dataset != "images":
+    own = IMAGE_SHAPES[dataset]
+    if image_size and tuple(image_size) != own[:2]:
+      raise InputError(f"--image_size: images of {dataset} are {own[0]}x{own[1]}; give --dataset=images for others.")
+    return ReadingConfig(), own
+  if not image_size:
+    raise InputError("--dataset=images: give --image_size, which image folders do not have of their own.")
+  reading = ReadingConfig(image_size=tuple(image_size))
+  return reading, (*reading.image_size, reading.channels)
+
+
 def _prefix(path):
   path = str(path)
   if pathlib.Path(path).is_dir():
-    latest = tf.train.latest_checkpoint(path)
-    if latest is None:
-      raise InputError(f"{path}: holds no file `checkpoint` that names the latest one; give its prefix, such as "
-                       f"{path.rstrip('/')}/checkpoint-70000.")
-    return latest
+    return _latest(pathlib.Path(path))
   return re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
+
+
+def _latest(folder):
+  """The prefix that the file `checkpoint` of a folder names, wherever the folder lay when it was written."""
+  remedy = f"give the prefix of the files, such as {folder}/checkpoint-70000"
+  try:
+    state = tf.train.get_checkpoint_state(str(folder))
+  except (*_READER_ERRORS, UnicodeDecodeError):
+    raise InputError(f"{folder / 'checkpoint'}: damaged; {remedy}.") from None
+  if state is None or not state.model_checkpoint_path:
+    raise InputError(f"{folder}: holds no file `checkpoint` that names the latest one; {remedy}.")
+  prefix = folder / pathlib.Path(state.model_checkpoint_path).name
+  if not (prefix.exists() or prefix.with_name(f"{prefix.name}.index").exists()):
+    raise InputError(f"{folder}: its file `checkpoint` names {prefix.name}, which is not there; {remedy}.")
+  return str(prefix)
 
 
 def _num_classes(checkpoint, network_name):

@@ -27,7 +27,7 @@ def find_init(run_dir, checkpoint="best", output_dir=None):
     before = RunFolder.open(output_dir).read_config()[0].init
     if before.run_dir == os.path.abspath(run_dir) and checkpoint in ("best", "last", str(before.checkpoint)):
       return before
-  store = CheckpointStore(RunFolder.open(run_dir).checkpoints)
+  store = CheckpointStore(_open(run_dir).checkpoints)
   step = store.resolve(checkpoint)
   return InitConfig(run_dir=os.path.abspath(run_dir), checkpoint=step, digest=store.digest(step))
 
@@ -42,7 +42,7 @@ def initialise(network, init):
   Raises:
     InputError: if the networks differ, or the checkpoint has changed.
   """
-  folder = RunFolder.open(init.run_dir)
+  folder = _open(init.run_dir)
   store = CheckpointStore(folder.checkpoints)
   if store.digest(store.resolve(init.checkpoint)) != init.digest:
     raise InputError(f"{init.run_dir}: its checkpoint of step {init.checkpoint} is not the one that this run began "
@@ -59,3 +59,10 @@ def initialise(network, init):
                      "--network that it was trained with.")
   for variable, value in zip(network.variables, source.variables):
     variable.assign(value)
+
+
+def _open(run_dir):
+  try:
+    return RunFolder.open(run_dir)
+  except InputError as error:
+    raise InputError(f"--init_from: {error}") from None

@@ -149,6 +149,9 @@ def _require_same_run(folder, config, facts):
     if name.startswith("init."):
       raise InputError(f"{folder.path}: began with other weights; give the same --init_from, or another "
                        "--output_dir to start anew.")
+    if name == "cosine_steps":
+      raise InputError(f"{folder.path}: its learning rate is a cosine over {was} steps, not {now}; give "
+                       f"--cosine_steps={was} to go on, or another --output_dir to start anew.")
     raise InputError(f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
                      "or another --output_dir to start anew.")
   if facts_before["digest"] != facts["digest"]:

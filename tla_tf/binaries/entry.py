@@ -119,6 +119,13 @@ class _SizeParser(flags.ArgumentParser):
       raise ValueError(f"expected {self.syntactic_help}, got {argument!r}") from None
 
 
+def pixels(value):
+  """A length in pixels of [0, 1] as people know it: 8/255 or 0.3."""
+  grey_levels = round(value * 255)
+  few = 0 < grey_levels <= 32 and value == grey_levels / 255
+  return f"{grey_levels}/255" if few else f"{value:.4g}"
+
+
 def define_size(name, default, help_):
   """Defines a flag that takes an image size, 64 or 64x48."""
   return flags.DEFINE(_SizeParser(), name, default, help_, serializer=flags.ArgumentSerializer())

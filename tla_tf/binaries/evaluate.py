@@ -66,9 +66,9 @@ def main(argv):
 
 def _title(results):
   first = next(iter(results.values()))
-  epsilon = first["attacks"][0]["epsilon"]
+  epsilon = entry.pixels(first["attacks"][0]["epsilon"])
   return (f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
-          f"suite {first['suite']}, L-inf epsilon {epsilon:.4g}")
+          f"suite {first['suite']}, L-inf epsilon {epsilon}")
 
 
 def _evaluate(name, folder):

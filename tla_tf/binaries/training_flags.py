@@ -56,9 +56,7 @@ def define(dataset):
     return f" {origin}: {value}."
 
   def is_pixels(value):
-    grey_levels = value * 255
-    # 8/255 is how people know it.
-    return is_(f"{round(grey_levels)}/255" if value and grey_levels == round(grey_levels) else value)
+    return is_(entry.pixels(value))
 
   def by_method(field):
     """The setting's value, and the methods that have another."""

@@ -72,7 +72,7 @@ def robust_accuracy(results, path, title=""):
     The path.
   """
   names = ["Clean"] + [row["name"] for row in next(iter(results.values()))["attacks"]]
-  figure = _figure(figsize=(max(6, 1.3 * len(names)), 3.6))
+  figure = _figure(figsize=(max(6.0, max(1.3, 0.36 * len(results)) * len(names)), 3.6))
   axes = figure.subplots()
   width = 0.8 / len(results)
   colors = [_GREY, _BLUE, _ORANGE, "#2f855a", "#805ad5", "#b7791f"]

@@ -445,7 +445,7 @@ def test_mnist_is_loaded_by_name(tmp_path):
 
 
 def test_an_unknown_data_set_is_refused():
-  with pytest.raises(InputError, match=r"'imagenet': expected one of \['digits', 'mnist'\]"):
+  with pytest.raises(InputError, match=r"'imagenet': expected one of \['digits', 'mnist', 'cifar10',"):
     data.load("imagenet")
 
 

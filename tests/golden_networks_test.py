@@ -77,7 +77,7 @@ def test_losses_of_the_forward_pass(name, mode):
 @pytest.mark.parametrize("name", golden.FORWARD_MODELS)
 def test_branches_equal_separate_passes(name):
   data = golden.inputs(name)
-  roles = {"twin": data["A"], "adversarial": data["A1"], "negative": data["B"]}
+  roles = {"twin": data["A"], "adversarial": 1 - data["A"], "negative": data["A"][::-1] ** 2}
   together, ours = golden.golden_network(name)
   apart, theirs = golden.golden_network(name)
   outputs = networks.forward_branches(together, roles, training=True)

@@ -8,7 +8,7 @@ import os
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tla_tf.errors import InputError
 from tla_tf.types import Resize
@@ -118,7 +118,9 @@ def _decode(path, content, size, resize, channels):
     raise
   except Exception as error:
     # Pillow raises OSError, SyntaxError, ValueError and others on damaged files.
-    what = (str(error) or repr(error)).splitlines()[0].replace(str(path), "").strip()[:80]
+    what = (str(error) or repr(error)).splitlines()[0].strip()[:80]
+    if isinstance(error, UnidentifiedImageError):
+      what = "of another or no image format"
     raise InputError(f"{path}: no whole JPEG or PNG image ({what}); remove it or copy it again.") from None
   if size and (image.height, image.width) != tuple(size):
     image = _resized(path, image, size, resize)

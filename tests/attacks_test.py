@@ -214,7 +214,7 @@ def test_another_image_shape_is_another_trace():
 @pytest.mark.parametrize("config", [presets.cw_pgd(0.1, 0.02, 3),
                                     presets.mim(0.1, 0.02, 3, momentum_rule="averaged")])
 def test_a_shared_search_of_another_kind_is_refused(shared_search, config):
-  with pytest.raises(InputError, match="objective or momentum rule"):
+  with pytest.raises(InputError, match="objective, momentum rule or norm"):
     GradientAttack(shared_search, config)
 
 

@@ -101,7 +101,7 @@ def test_json_round_trip(config):
 def test_json_of_an_attack_is_plain():
   assert AttackConfig().to_dict() == {
     "epsilon": 0.3, "step_size": 0.01, "steps": 40, "random_start": True, "objective": "cross_entropy", "momentum": 0.0,
-    "momentum_rule": "normalized", "restarts": 1}
+    "momentum_rule": "normalized", "restarts": 1, "norm": "linf"}
 
 
 def test_json_of_drops_is_a_list_of_pairs():

@@ -105,11 +105,11 @@ def test_mim_equals_cleverhans(logits, right, search, decay):
 
 @pytest.fixture(scope="module")
 def fooled(logits):
-  """A function from (Foolbox attack, images, labels) to the images that it breaks, bool [n]."""
+  """A function from (Foolbox attack, images, labels, epsilon) to the images that it breaks, bool [n]."""
   model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
 
-  def run(attack, images, labels):
-    _, _, success = attack(model, tf.constant(images), tf.constant(labels, tf.int64), epsilons=EPSILON)
+  def run(attack, images, labels, epsilon=EPSILON):
+    _, _, success = attack(model, tf.constant(images), tf.constant(labels, tf.int64), epsilons=epsilon)
     return success.numpy()
 
   return run
@@ -123,16 +123,18 @@ def test_fgsm_breaks_what_foolbox_breaks(right, search, fooled):
   assert 0 < ours.sum() < len(images)
 
 
-def test_pgd_leaves_nothing_to_foolbox(right, search, fooled):
+@pytest.mark.parametrize("norm, epsilon, step_size, theirs", [
+  ("linf", EPSILON, STEP_SIZE, foolbox.attacks.LinfPGD), ("l2", 0.7, 0.1, foolbox.attacks.L2PGD)])
+def test_pgd_leaves_nothing_to_foolbox(right, network, fooled, norm, epsilon, step_size, theirs):
   images, labels = right
-  attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=LONG, random_start=True)
-  theirs = np.zeros(len(images), bool)
+  attack = theirs(abs_stepsize=step_size, steps=LONG, random_start=True)
+  broken = np.zeros(len(images), bool)
   for restart in range(RESTARTS):
     tf.random.set_seed(restart)
-    theirs |= fooled(attack, images, labels)
-  ours = attack_survivors(GradientAttack(search, presets.pgd(EPSILON, STEP_SIZE, LONG)), images, labels,
-                          restarts=RESTARTS, batch_size=100).success
-  missed, extra = np.sum(theirs & ~ours), np.sum(ours & ~theirs)
+    broken |= fooled(attack, images, labels, epsilon)
+  ours = attack_survivors(GradientAttack(network, presets.pgd(epsilon, step_size, LONG, norm=norm), jit="off"), images,
+                          labels, restarts=RESTARTS, batch_size=100).success
+  missed, extra = np.sum(broken & ~ours), np.sum(ours & ~broken)
   assert missed <= 0.01 * len(images), f"Foolbox alone breaks {missed} images, we alone {extra}, of {len(images)}"
   # A test that tells: some images are broken, some are not.
   assert 0.02 * len(images) < ours.sum() < 0.98 * len(images)

@@ -91,11 +91,11 @@ class _Config:
 
 @dataclasses.dataclass(frozen=True)
 class AttackConfig(_Config):
-  """An L-infinity gradient attack: FGSM, BIM, PGD, MIM and C&W-margin PGD.
+  """A gradient attack in a ball: FGSM, BIM, PGD, MIM and C&W-margin PGD.
 
   Attributes:
-    epsilon: radius of the ball, in pixels of [0, 1].
-    step_size: length of a step, in pixels of [0, 1].
+    epsilon: radius of the ball, in pixels of [0, 1]; at most 1 in L-infinity.
+    step_size: length of a step in the same norm.
     steps: number of gradient steps.
     random_start: start uniformly in the ball (PGD) or at the image (BIM).
     objective: what is increased.
@@ -103,6 +103,7 @@ class AttackConfig(_Config):
     momentum_rule: see `types.MomentumRule`.
     restarts: number of independent starts; an image counts as robust only
       if none of them breaks it.
+    norm: in which norm the ball is one.
   """
 
   epsilon: float = 0.3
@@ -113,9 +114,10 @@ class AttackConfig(_Config):
   momentum: float = 0.0
   momentum_rule: types.MomentumRule = types.MomentumRule.NORMALIZED
   restarts: int = 1
+  norm: types.Norm = types.Norm.LINF
 
   def validate(self):
-    _number(self, "epsilon", "step_size", high=1.0)
+    _number(self, "epsilon", "step_size", high=1.0 if self.norm is types.Norm.LINF else math.inf)
     _number(self, "momentum")
     _whole(self, "steps")
     _whole(self, "restarts", low=1)

@@ -21,6 +21,13 @@ class Method(_Choice):
   TLA_SA = "tla_sa"
 
 
+class Norm(_Choice):
+  """In which norm an attack is bounded."""
+
+  LINF = "linf"
+  L2 = "l2"
+
+
 class Objective(_Choice):
   """What a gradient attack increases."""
 

@@ -3,18 +3,18 @@
 import numpy as np
 import tensorflow as tf
 
+from tla_tf import balls
 from tla_tf.attacks.attack import Attack, AttackResult
 from tla_tf.attacks.gradient_loop import gradient_loop
-from tla_tf.balls import LinfBall
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
 from tla_tf.ops import objectives, seeds
-from tla_tf.types import MomentumRule, Objective
+from tla_tf.types import MomentumRule, Norm, Objective
 
 
 class GradientSearch:
-  """The compiled loop for one network, objective and momentum rule.
+  """The compiled loop for one network, objective, momentum rule and norm.
 
   Traced once per image shape, whatever epsilon, steps, momentum or smoothing.
 
@@ -24,10 +24,12 @@ class GradientSearch:
     objective: a `types.Objective`.
     momentum_rule: a `types.MomentumRule`.
     jit: "auto", "on", "off" or a bool: whether XLA compiles the loop.
+    norm: a `types.Norm`.
   """
 
-  def __init__(self, network, objective=Objective.CROSS_ENTROPY, momentum_rule=MomentumRule.NORMALIZED, jit="auto"):
-    self.ball = LinfBall()
+  def __init__(self, network, objective=Objective.CROSS_ENTROPY, momentum_rule=MomentumRule.NORMALIZED, jit="auto",
+               norm=Norm.LINF):
+    self.ball = balls.get(norm)
     self.objective = Objective(objective)
     self.momentum_rule = MomentumRule(momentum_rule)
     self.trace_count = 0
@@ -44,7 +46,7 @@ class GradientSearch:
       images: float32 [n, ...] in [0, 1].
       labels: int32 [n].
       key: int32 [2] or [n, 2], of the random start.
-      config: AttackConfig; its objective and rule must be those of the search.
+      config: AttackConfig; its objective, rule and norm must be those of the search.
       label_smoothing: of the cross-entropy.
       start: float32 [n, ...], replaces the configured start.
       record: as in `gradient_loop`.
@@ -101,14 +103,15 @@ class GradientAttack(Attack):
     jit: see `GradientSearch`.
 
   Raises:
-    InputError: if a shared search has another objective or momentum rule.
+    InputError: if a shared search has another objective, momentum rule or norm.
   """
 
   def __init__(self, network, config=AttackConfig(), label_smoothing=0.0, jit="auto"):
     if not isinstance(network, GradientSearch):
-      network = GradientSearch(network, config.objective, config.momentum_rule, jit)
-    if (network.objective, network.momentum_rule) != (config.objective, config.momentum_rule):
-      raise InputError("The shared search was compiled for another objective or momentum rule.")
+      network = GradientSearch(network, config.objective, config.momentum_rule, jit, config.norm)
+    shared = (network.objective, network.momentum_rule, network.ball.norm)
+    if shared != (config.objective, config.momentum_rule, config.norm):
+      raise InputError("The shared search was compiled for another objective, momentum rule or norm.")
     self.search = network
     self.config = config
     self.restarts = config.restarts

@@ -1,7 +1,7 @@
 """The field's attacks by name, as settings of the one loop."""
 
 from tla_tf.config import AttackConfig
-from tla_tf.types import MomentumRule, Objective
+from tla_tf.types import MomentumRule, Norm, Objective
 
 
 def fgsm(epsilon):
@@ -14,9 +14,9 @@ def bim(epsilon, step_size, steps):
   return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, random_start=False)
 
 
-def pgd(epsilon, step_size, steps, restarts=1):
+def pgd(epsilon, step_size, steps, restarts=1, norm=Norm.LINF):
   """Projected gradient descent from random starts (Madry et al. 2018)."""
-  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts)
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
 
 
 def cw_pgd(epsilon, step_size, steps, restarts=1):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tla_tf.ops import seeds
+from tla_tf.types import Norm
 
 
 def per_example(values, images):
@@ -13,7 +14,7 @@ def per_example(values, images):
 class LinfBall:
   """Random start, projection, steepest step and distance in L-infinity."""
 
-  name = "linf"
+  norm = Norm.LINF
 
   def random_start(self, center, epsilon, key):
     """Uniform points of the ball around `center`; key as in `seeds.uniform`."""

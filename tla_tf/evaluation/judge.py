@@ -42,20 +42,21 @@ def evaluate(network, data, attacks, *, seed=0, jit="auto", batch_size=_BATCH, p
   searches, rows, found = {}, [], {}
   for name, config in attacks:
     began = time.monotonic()
-    shared = (config.objective, config.momentum_rule)
+    shared = (config.objective, config.momentum_rule, config.norm)
     if shared not in searches:
-      searches[shared] = GradientSearch(network, *shared, jit=jit)
+      searches[shared] = GradientSearch(network, config.objective, config.momentum_rule, jit, config.norm)
     result = attack_survivors(
       GradientAttack(searches[shared], config), images[standing], labels[standing], example_ids=standing, seed=seed,
       batch_size=batch_size,
       progress=progress and (lambda done, total, name=name: progress(name, done, total)))
-    valid = verify(images[standing], result.adversarial, config.epsilon)
+    valid = verify(images[standing], result.adversarial, config.epsilon, config.norm.value)
     broken = valid & (predict(result.adversarial) != labels[standing])
     worst[standing[broken]] = False
     found[name] = images.copy()
     found[name][standing[broken]] = result.adversarial[broken]
     rows.append({
-      "name": name, "norm": "linf", "epsilon": config.epsilon, "steps": config.steps, "step_size": config.step_size,
+      "name": name, "norm": config.norm.value, "epsilon": config.epsilon, "steps": config.steps,
+      "step_size": config.step_size,
       "restarts": config.restarts, "objective": config.objective.value, "momentum": config.momentum,
       "random_start": config.random_start, "accuracy": float((len(standing) - broken.sum()) / len(data)),
       "seconds": round(time.monotonic() - began, 3),

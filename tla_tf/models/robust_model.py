@@ -12,9 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tla_tf import networks
+from tla_tf import balls, networks
 from tla_tf.attacks.gradient_loop import gradient_loop
-from tla_tf.balls import LinfBall
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.losses.weight_decay import weight_decay
@@ -132,7 +131,7 @@ class RobustModel(keras.Model):
     return tf.stop_gradient(found.adversarial)
 
   def _search(self, forward, images, labels, key, config, label_smoothing, record):
-    ball = LinfBall()
+    ball = balls.get(config.norm)
     measure = objectives.get(config.objective)
     start = ball.random_start(images, config.epsilon, key) if config.random_start else images
     return gradient_loop(

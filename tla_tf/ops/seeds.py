@@ -6,6 +6,7 @@ one would. The generator is always Philox: the same draw with and without XLA.
 """
 
 import hashlib
+import math
 
 import tensorflow as tf
 
@@ -76,6 +77,16 @@ def uniform(shape, key_, low=0.0, high=1.0):
   shape = tf.convert_to_tensor(shape)
   drawn = tf.map_fn(lambda k: draw(shape[1:], k), key_, fn_output_signature=tf.float32)
   return tf.reshape(drawn, shape)
+
+
+def normal(shape, key_):
+  """Standard normal float32 draws; shape and key as in `uniform`.
+
+  By Box and Muller's rule from uniform draws, of which 0 becomes 1.
+  """
+  pairs = uniform(tf.concat([shape, [2]], 0), key_)
+  radius = tf.sqrt(-2.0 * tf.math.log(1.0 - pairs[..., 0]))
+  return radius * tf.cos(2.0 * math.pi * pairs[..., 1])
 
 
 def permuted(positions, key_, size):

@@ -315,7 +315,7 @@ def test_it_resumes_to_the_same_bits_without_the_other_run(source, tuned, tmp_pa
 
 
 @pytest.mark.parametrize("flags, words", [
-  (["--network=mlp_32"], ["its network mlp does not fit", "--network"]),
+  (["--network=mlp_32"], ["its network mlp_16 does not fit", "--network"]),
   (["--init_from=/nowhere/run"], ["/nowhere/run", "no such folder"]),
 ])
 def test_a_run_that_cannot_be_begun_with_is_one_sentence(source, tmp_path, flags, words):

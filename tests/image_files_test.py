@@ -222,11 +222,12 @@ def test_an_empty_class_is_named(tiny, read_tiny):
     read_tiny()
 
 
-@pytest.mark.parametrize("folder", ["", "nowhere"])
-def test_a_folder_without_wnids_is_refused(tmp_path, folder):
+@pytest.mark.parametrize("folder, told", [
+  ("", "neither Tiny ImageNet's files nor data that TFDS prepared"), ("nowhere", "nowhere: no such folder")])
+def test_a_folder_without_wnids_is_refused(tmp_path, folder, told):
   with pytest.raises(InputError, match="holds no wnids.txt; give the folder tiny-imagenet-200"):
     load_tiny_imagenet(tmp_path / folder, "files")
-  with pytest.raises(InputError, match="neither Tiny ImageNet's files nor data that TFDS prepared"):
+  with pytest.raises(InputError, match=told):
     load_tiny_imagenet(tmp_path / folder)
 
 
@@ -303,6 +304,12 @@ def test_labels_are_the_sorted_names_of_folders(read_folders):
 
 def test_images_keep_the_size_of_the_first(read_folders):
   assert read_folders().test.images.shape == (6, 6, 5, 3)
+
+
+def test_the_first_image_by_name_says_the_size(folders, read_folders):
+  write(folders / "train" / "C" / "0.png", plain((1, 2, 3), 9, 7))
+  with pytest.raises(InputError, match="is 6x5, expected 9x7"):
+    read_folders()
 
 
 def test_folders_are_loaded_by_name(folders, tmp_path, read_folders):

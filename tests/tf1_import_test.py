@@ -141,6 +141,14 @@ def test_the_classes_are_those_of_the_checkpoint(tmp_path, dataset, classes, fir
   assert (config.dataset, config.network, config.method) == (dataset, "mlp_4", "at")
 
 
+def test_a_partial_import_does_without_the_last_biases(tmp_path):
+  variables = small()
+  del variables[SCOPE + "fcb2/biases"]
+  done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", variables), allow_partial=True)
+  assert done.record["missing"] == ["fcb2/biases"]
+  assert done.network.output["logits"].shape == (None, 3)
+
+
 def test_images_of_another_size(tmp_path):
   variables = small(shape=(9, 7, 3))
   done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", variables), dataset="images", image_size=(9, 7))
@@ -243,8 +251,8 @@ def test_a_partial_import_keeps_fresh_weights_and_lists_them(tmp_path, changes, 
   ("mlp_4", "lenet_1", "mnist", (28, 28, 1), "does not match lenet_1"),
   ("wrn_8_1", "wrn_14_1", "cifar10", (32, 32, 3), "does not match wrn_14_1"),
   ("wrn_8_1", "resnet_50_1", "cifar10", (32, 32, 3), "does not match resnet_50_1"),
-  ("mlp_4", "wrn_8_1", "cifar10", (32, 32, 3), "no variable logit/biases, the last one of wrn_8_1"),
-  ("wrn_8_1", "mlp_4", "cifar10", (32, 32, 3), "no variable fcb2/biases, the last one of mlp_4"),
+  ("mlp_4", "wrn_8_1", "cifar10", (32, 32, 3), "by logit/biases or logit/DW, the last layer of wrn_8_1"),
+  ("wrn_8_1", "mlp_4", "cifar10", (32, 32, 3), "by fcb2/biases or fcw2/DW, the last layer of mlp_4"),
   ("mlp_4", "mlp_4", "cifar10", (28, 28, 1), "does not match mlp_4"),
   ("mlp_4", "convnet_1", "cifar10", (32, 32, 3), "names of network 'convnet_1' are not known"),
   ("mlp_4", "mpl", "mnist", (28, 28, 1), "names of network 'mpl' are not known"),

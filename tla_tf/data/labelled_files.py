@@ -41,8 +41,8 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
     InputError: for files that cannot be decoded as asked for, and a cache that
       cannot be written.
   """
-  train, test = in_proportion(train), in_proportion(test)
   size = reading.image_size or decoding.read_image(train.paths[0]).shape[:2]
+  train, test = in_proportion(train), in_proportion(test)
   parts = {"train": train, "test": test}
   key = decoding.content_digest([*train.paths, *test.paths], train.labels, test.labels, tuple(size),
                                 reading.resize.value, reading.channels)

@@ -1,5 +1,7 @@
 """Where the images of a public data set come from: files on disk or TFDS."""
 
+import pathlib
+
 from tla_tf.data import tfds_reader
 from tla_tf.errors import InputError
 from tla_tf.types import DataSource
@@ -30,6 +32,8 @@ def resolve(title, tfds_name, data_dir, data_source, has_files):
       source = DataSource.FILES
     elif tfds_reader.prepared(tfds_name, data_dir):
       source = DataSource.TFDS
+    elif not pathlib.Path(data_dir).is_dir():
+      raise InputError(f"{data_dir}: no such folder; correct --data_dir, the folder of {title}'s files.")
     else:
       # Not a download: it is more likely a slip than a wish.
       raise InputError(f"{data_dir}: holds neither {title}'s files nor data that TFDS prepared; correct --data_dir "

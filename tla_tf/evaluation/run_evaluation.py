@@ -66,7 +66,8 @@ def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, ch
                      reading_progress)
   digest = _require_fitting_data(folder, facts, splits)
   if num_examples is not None and num_examples > len(splits.test):
-    raise InputError(f"--num_examples={num_examples}: {config.dataset} has only {len(splits.test)} test images.")
+    raise InputError(f"--num_examples={num_examples}: {config.dataset} has only {len(splits.test)} test images; "
+                     "leave the flag out to judge on all.")
   test = splits.test.take(slice(num_examples))
   began = {}
 

@@ -14,7 +14,7 @@ from tla_tf.data import cifar10, mnist
 from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
-from tla_tf.persistence.tf1_names import last_biases, tf1_names
+from tla_tf.persistence.tf1_names import last_layer, tf1_names
 from tla_tf.persistence.versions import versions
 from tla_tf.types import Method
 
@@ -247,10 +247,11 @@ def _latest(folder):
 
 
 def _num_classes(checkpoint, network_name):
-  """The number of classes by the biases of the last layer."""
-  last = last_biases(network_name)
-  found = {checkpoint.shapes[name][0] for name in checkpoint.find(last) if len(checkpoint.shapes[name]) == 1}
+  """The number of classes by the biases or the kernel of the last layer."""
+  names = last_layer(network_name)
+  shapes = [checkpoint.shapes[found] for name in names for found in checkpoint.find(name)]
+  found = {shape[-1] for shape in shapes if shape}
   if len(found) != 1:
-    raise InputError(f"{checkpoint.prefix}: has no variable {last}, the last one of {network_name}; give the right "
-                     "--network.")
+    raise InputError(f"{checkpoint.prefix}: does not tell the number of classes by {' or '.join(names)}, the last "
+                     f"layer of {network_name}; give the right --network.")
   return found.pop()

@@ -6,8 +6,9 @@ from tla_tf.errors import InputError
 _MLP = {"fc1": ("w1", "b1"), "fc2": ("conv_w11", "b11"), "fc3": ("fcw1", "fcb1"), "logits": ("fcw2", "fcb2")}
 _LENET = {"conv1": ("conv_w1", "b1"), "conv2": ("conv_w11", "b11"), "conv3": ("conv_w2", "b2"),
           "conv4": ("conv_w21", "b21"), "fc1": ("fcw1", "fcb1"), "logits": ("fcw2", "fcb2")}  # fmt: skip
-# Family of networks -> the last biases, whose number is that of the classes.
-_LAST = {"mlp": "fcb2/biases", "lenet": "fcb2/biases", "wrn": "logit/biases", "resnet": "logit/biases"}
+# Family of networks -> the variables of the last layer, whose last side is the number of classes.
+_LAST = {"mlp": ("fcb2/biases", "fcw2/DW"), "lenet": ("fcb2/biases", "fcw2/DW"),
+         "wrn": ("logit/biases", "logit/DW"), "resnet": ("logit/biases", "logit/DW")}  # fmt: skip
 _STATISTICS = ("beta", "gamma", "moving_mean", "moving_variance")
 
 
@@ -32,8 +33,8 @@ def tf1_names(network):
           for layer in network.layers for v in layer.weights}
 
 
-def last_biases(network_name):
-  """The TF1 name of the last layer's biases, by a name of `networks.build`.
+def last_layer(network_name):
+  """The TF1 names of the last layer's biases and kernel, by a name of `networks.build`.
 
   Raises:
     InputError: for a network whose names in the authors' code are not known.

@@ -17,6 +17,7 @@ from tla_tf.attacks import (
   presets,
 )
 from tla_tf.attacks.gradient_loop import input_gradient
+from tla_tf.attacks.survivors import batch_slots
 from tla_tf.balls import LinfBall
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
@@ -482,12 +483,16 @@ class _Scripted(Attack):
   """Breaks image i (its pixels are i / 10) at the calls that a script names, and remembers its calls."""
 
   def __init__(self, broken_at, losses=lambda call: 0.0):
+    self.restarts = 1
     self.broken_at = broken_at
     self.losses = losses
     self.calls = []
     self.sizes = []
 
-  def __call__(self, images, labels, seed=0):
+  def run(self, images, labels, key, targets, restart):
+    raise AssertionError("the call is scripted")
+
+  def __call__(self, images, labels, seed=0, targets=None, restart=0):
     names = np.rint(np.asarray(images)[:, 0, 0, 0] * 10).astype(int)
     call = len(self.calls)
     self.calls.append(sorted(set(names.tolist())))
@@ -516,7 +521,13 @@ def test_no_restart_once_all_are_broken():
   assert attack.calls == [[0, 1]]
 
 
-def test_every_batch_has_one_size():
+@pytest.mark.parametrize("count, slots", [(100, 100), (51, 100), (50, 50), (26, 50), (25, 25), (13, 25), (12, 12),
+                                          (1, 12)])  # fmt: skip
+def test_the_last_batch_is_padded_to_a_half_or_a_quarter(count, slots):
+  assert batch_slots(count, 100) == slots
+
+
+def test_every_batch_of_a_few_has_one_size():
   attack = _Scripted({})
   attack_survivors(attack, _numbered(7), [0] * 7, batch_size=3)
   assert attack.calls == [[0, 1, 2], [3, 4, 5], [6]]

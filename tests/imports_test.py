@@ -13,7 +13,7 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "published", "files"),
+  ("errors", "types", "config", "attack_configs", "published", "files"),
   ("balls", "ops"),
   ("networks", "data"),
   ("attacks", "losses"),
@@ -26,7 +26,7 @@ FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in 
 # Arrows along a floor: the foundation's modules, in their order, and what balls draw from.
 SIDEWAYS = {
   ("config", "types"), ("config", "errors"), ("published", "config"), ("published", "types"), ("published", "errors"),
-  ("files", "errors"),
+  ("attack_configs", "config"), ("attack_configs", "types"), ("files", "errors"),
   ("balls", "ops"),
 }  # fmt: skip
 HEAVY = {"tensorflow", "keras"}
@@ -130,7 +130,7 @@ def test_the_library_knows_no_flags(module):
   assert not re.search(r"\bFLAGS\b|\babsl\b", SOURCES[module])
 
 
-@pytest.mark.parametrize("module", ["errors", "types", "config", "published"])
+@pytest.mark.parametrize("module", ["errors", "types", "config", "attack_configs", "published"])
 def test_the_foundation_reaches_no_tensorflow(module):
   assert not reached(f"tla_tf.{module}") & HEAVY
   assert not any(name.split(".")[0] in HEAVY for name in imports(SOURCES[f"tla_tf.{module}"]))

@@ -391,3 +391,24 @@ def test_every_classmate_is_drawn():
   labels = tf.constant([0, 1, 0, 0, 1, 2])
   picks = np.stack([mining.random_classmate(labels, seeds.key(seed)) for seed in range(60)])
   assert [set(column) for column in picks.T] == [{2, 3}, {4}, {0, 3}, {0, 2}, {1}, {5}]
+
+
+# --------------------------------------------------------------------------- threefry
+
+
+@pytest.mark.parametrize("key, counter, expected", [
+  # The published known answers of Random123 for 20 rounds.
+  ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+  ((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
+  ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+])  # fmt: skip
+def test_threefry_gives_the_published_answers(key, counter, expected):
+  pair = [[tf.constant(word, tf.uint32) for word in words] for words in (key, counter)]
+  assert tuple(int(word) for word in seeds.threefry2x32(*pair)) == expected
+
+
+def test_folded_keys_differ_by_example_and_by_number():
+  keys = seeds.example_keys(KEY, tf.range(50))
+  folded = np.concatenate([seeds.fold_each(keys, i) for i in range(4)])
+  assert len(np.unique(folded, axis=0)) == 200
+  np.testing.assert_array_equal(seeds.fold_each(keys[7:8], 3)[0], seeds.fold_each(keys, 3)[7])

@@ -12,31 +12,34 @@ from tla_tf import types
 from tla_tf.errors import InputError
 
 
-def _require(condition, name, expected, received):
+def require(condition, name, expected, received):
+  """Raises InputError for a setting unless the condition holds."""
   if not condition:
     raise InputError(f"Invalid value for `{name}`: expected {expected}, received {received!r}.")
 
 
-def _number(config, *names, low=0.0, above=None, high=math.inf):
+def require_number(config, *names, low=0.0, above=None, high=math.inf):
+  """Requires finite numbers of at least `low`, or above `above`, and at most `high`."""
   for name in names:
     value = getattr(config, name)
     ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if above is not None:
-      _require(ok and above < value <= high, name, f"a number above {above:g}", value)
+      require(ok and above < value <= high, name, f"a number above {above:g}", value)
     else:
       limit = f" and at most {high:g}" if math.isfinite(high) else ""
-      _require(ok and low <= value <= high, name, f"a number of at least {low:g}{limit}", value)
+      require(ok and low <= value <= high, name, f"a number of at least {low:g}{limit}", value)
 
 
-def _whole(config, *names, low=0):
+def require_whole(config, *names, low=0):
+  """Requires whole numbers of at least `low`."""
   for name in names:
     value = getattr(config, name)
     ok = isinstance(value, int) and not isinstance(value, bool)
-    _require(ok and value >= low, name, f"a whole number of at least {low}", value)
+    require(ok and value >= low, name, f"a whole number of at least {low}", value)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Config:
+class Config:
   """Shared behaviour: enum fields accept their string values; JSON in and out."""
 
   def __post_init__(self):
@@ -46,16 +49,16 @@ class _Config:
         try:
           object.__setattr__(self, name, kind(value))
         except ValueError:
-          _require(False, name, f"one of {types.values(kind)}", value)
-      elif isinstance(kind, type) and issubclass(kind, _Config):
+          require(False, name, f"one of {types.values(kind)}", value)
+      elif isinstance(kind, type) and issubclass(kind, Config):
         if isinstance(value, dict):
           object.__setattr__(self, name, kind.from_dict(value))
-        _require(isinstance(getattr(self, name), kind), name, f"a {kind.__name__}", value)
+        require(isinstance(getattr(self, name), kind), name, f"a {kind.__name__}", value)
       elif kind is str:
         may_be_empty = getattr(type(self), name) == ""
-        _require(isinstance(value, str) and (value != "" or may_be_empty), name, "a name", value)
+        require(isinstance(value, str) and (value != "" or may_be_empty), name, "a name", value)
       elif kind is bool:
-        _require(isinstance(value, bool), name, "True or False", value)
+        require(isinstance(value, bool), name, "True or False", value)
     self.validate()
 
   def validate(self):
@@ -65,7 +68,7 @@ class _Config:
     """Returns plain JSON values."""
 
     def plain(value):
-      if isinstance(value, _Config):
+      if isinstance(value, Config):
         return value.to_dict()
       if isinstance(value, enum.Enum):
         return value.value
@@ -90,7 +93,7 @@ class _Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackConfig(_Config):
+class AttackConfig(Config):
   """A gradient attack in a ball: FGSM, BIM, PGD, MIM and C&W-margin PGD.
 
   Attributes:
@@ -117,17 +120,18 @@ class AttackConfig(_Config):
   norm: types.Norm = types.Norm.LINF
 
   def validate(self):
-    _number(self, "epsilon", "step_size", high=1.0 if self.norm is types.Norm.LINF else math.inf)
-    _number(self, "momentum")
-    _whole(self, "steps")
-    _whole(self, "restarts", low=1)
+    require(self.norm is not types.Norm.L0, "norm", "'linf' or 'l2' for a gradient attack", self.norm.value)
+    require_number(self, "epsilon", "step_size", high=1.0 if self.norm is types.Norm.LINF else math.inf)
+    require_number(self, "momentum")
+    require_whole(self, "steps")
+    require_whole(self, "restarts", low=1)
     if self.momentum_rule is types.MomentumRule.AVERAGED:
       # At 1 the average would never leave its first gradient.
-      _require(self.momentum < 1, "momentum", "a number below 1 for averaged gradients", self.momentum)
+      require(self.momentum < 1, "momentum", "a number below 1 for averaged gradients", self.momentum)
 
 
 @dataclasses.dataclass(frozen=True)
-class TripletConfig(_Config):
+class TripletConfig(Config):
   """The triplet terms (paper, Section 4 and Equation 1).
 
   Attributes:
@@ -157,12 +161,12 @@ class TripletConfig(_Config):
   switch_anchor: bool = False
 
   def validate(self):
-    _number(self, "weight", "margin", "feature_norm_weight", "twin_margin")
-    _number(self, "twin_noise", high=1.0)
+    require_number(self, "weight", "margin", "feature_norm_weight", "twin_margin")
+    require_number(self, "twin_noise", high=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class ReadingConfig(_Config):
+class ReadingConfig(Config):
   """How images are read, where a data set leaves a choice.
 
   Attributes:
@@ -183,22 +187,22 @@ class ReadingConfig(_Config):
   channels: int = 3
 
   def validate(self):
-    _whole(self, "heldout", "channels")
-    _require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
+    require_whole(self, "heldout", "channels")
+    require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
     for name, kind in (("classes", str), ("image_size", int)):
       value = getattr(self, name)
-      _require(isinstance(value, (tuple, list)) and all(type(v) is kind for v in value), name,
+      require(isinstance(value, (tuple, list)) and all(type(v) is kind for v in value), name,
                f"a tuple of {kind.__name__}", value)
       object.__setattr__(self, name, tuple(value))
     twice = [name for name in self.classes if self.classes.count(name) > 1]
-    _require(not twice, "classes", "every class once", ",".join(self.classes))
+    require(not twice, "classes", "every class once", ",".join(self.classes))
     size = self.image_size
-    _require(size == () or (len(size) == 2 and all(0 < n <= 4096 for n in size)), "image_size",
+    require(size == () or (len(size) == 2 and all(0 < n <= 4096 for n in size)), "image_size",
              "(height, width) of at most 4096", size)
 
 
 @dataclasses.dataclass(frozen=True)
-class InitConfig(_Config):
+class InitConfig(Config):
   """The checkpoint that a run starts from instead of fresh weights.
 
   Attributes:
@@ -212,11 +216,11 @@ class InitConfig(_Config):
   digest: str = ""
 
   def validate(self):
-    _whole(self, "checkpoint")
+    require_whole(self, "checkpoint")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig(_Config):
+class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
   `train_steps` and `keep_checkpoints` say how long to run and what to keep,
@@ -265,15 +269,15 @@ class TrainingConfig(_Config):
   def validate(self):
     self._resolve_method()
     self._validate_drops()
-    _require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
-    _whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
+    require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
+    require_whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
            "validation_examples", low=1)
-    _whole(self, "negative_pool_size", low=1)
-    _whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps")
-    _require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
+    require_whole(self, "negative_pool_size", low=1)
+    require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps")
+    require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
     self._resolve_schedule()
-    _number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
-    _number(self, "label_smoothing", high=1.0)
+    require_number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
+    require_number(self, "label_smoothing", high=1.0)
 
   def _resolve_method(self):
     """TLA-RN and TLA-SA change one field of TLA's triplet: the config says so."""
@@ -285,13 +289,13 @@ class TrainingConfig(_Config):
   def _resolve_schedule(self):
     """A cosine ends with the run, unless a length is given."""
     if self.learning_rate_schedule is types.Schedule.PIECEWISE:
-      _require(self.cosine_steps == 0, "cosine_steps", "0 for a piecewise constant rate", self.cosine_steps)
+      require(self.cosine_steps == 0, "cosine_steps", "0 for a piecewise constant rate", self.cosine_steps)
       return
-    _require(not self.learning_rate_drops, "learning_rate_drops", "none with a cosine schedule (an empty list "
+    require(not self.learning_rate_drops, "learning_rate_drops", "none with a cosine schedule (an empty list "
              "clears those of a flag file)", self.learning_rate_drops)
     if not self.cosine_steps:
       object.__setattr__(self, "cosine_steps", self.train_steps)
-    _require(self.warmup_steps < self.cosine_steps, "warmup_steps", f"fewer than the {self.cosine_steps} steps of the "
+    require(self.warmup_steps < self.cosine_steps, "warmup_steps", f"fewer than the {self.cosine_steps} steps of the "
              "cosine schedule", self.warmup_steps)
 
   def _validate_drops(self):
@@ -301,11 +305,11 @@ class TrainingConfig(_Config):
       isinstance(pair, (tuple, list)) and len(pair) == 2
       and isinstance(pair[0], int) and not isinstance(pair[0], bool)
       and isinstance(pair[1], (int, float)) and not isinstance(pair[1], bool) for pair in given)  # fmt: skip
-    _require(well_formed, name, expected, given)
+    require(well_formed, name, expected, given)
     drops = tuple((step, float(rate)) for step, rate in given)
     steps = [step for step, _ in drops]
     increasing = steps == sorted(set(steps)) and all(step > 0 for step in steps)
-    _require(increasing and all(0 <= rate < math.inf for _, rate in drops), name, expected, given)
+    require(increasing and all(0 <= rate < math.inf for _, rate in drops), name, expected, given)
     object.__setattr__(self, name, drops)
 
   def first_difference(self, other):

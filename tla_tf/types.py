@@ -22,10 +22,28 @@ class Method(_Choice):
 
 
 class Norm(_Choice):
-  """In which norm an attack is bounded."""
+  """In which norm an attack is bounded.
+
+  `L0` counts changed pixel values, as a fraction of all of an image.
+  """
 
   LINF = "linf"
   L2 = "l2"
+  L0 = "l0"
+
+
+class Target(_Choice):
+  """The class that a targeted attack aims at; `NONE` is an untargeted attack.
+
+  `RANDOM` is another class than the true one, drawn per example;
+  `SECOND_LIKELY` and `LEAST_LIKELY` are those by the clean logits, the true
+  class left out.
+  """
+
+  NONE = "none"
+  RANDOM = "random"
+  SECOND_LIKELY = "second_likely"
+  LEAST_LIKELY = "least_likely"
 
 
 class Objective(_Choice):
@@ -33,6 +51,18 @@ class Objective(_Choice):
 
   CROSS_ENTROPY = "cross_entropy"
   MARGIN = "margin"
+
+
+class ApgdLoss(_Choice):
+  """What Auto-PGD increases (Croce and Hein 2020, Section 4).
+
+  `DLR` is the difference of logits ratio; `TARGETED_DLR` is the same towards
+  one class after another.
+  """
+
+  CROSS_ENTROPY = "cross_entropy"
+  DLR = "dlr"
+  TARGETED_DLR = "targeted_dlr"
 
 
 class MomentumRule(_Choice):

@@ -56,7 +56,7 @@ def input_gradient(forward, objective, images, labels):
 
 
 def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, step_size, steps,
-                  momentum=0.0, momentum_rule=MomentumRule.NORMALIZED, record=True):
+                  momentum=0.0, momentum_rule=MomentumRule.NORMALIZED, record=True, targeted=False):
   """Searches the ball around each image for a point of high objective.
 
   Args:
@@ -64,13 +64,15 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
     objective: (logits, labels) -> float32 [n], what is increased.
     ball: a ball of `tla_tf.balls`.
     images: float32 [n, ...] in [0, 1], the centres.
-    labels: integer [n].
+    labels: integer [n]; of a targeted search, the targets.
     start: float32 [n, ...]; is projected into the ball and the pixel range.
     epsilon, step_size, steps, momentum: numbers or scalar tensors.
     momentum_rule: a `types.MomentumRule`.
     record: True returns the best point met on the way (misclassified first,
       then highest objective) with its record; False returns the last point
       alone, as training uses it, with None in the other fields.
+    targeted: success is to be classified as `labels` instead of as anything
+      else. The objective must fit.
 
   Returns:
     LoopResult.
@@ -108,7 +110,8 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
     tf.zeros([count], tf.int32), tf.zeros([count], tf.int32))
 
   def keep_better(best, x, values, logits):
-    wrong = tf.argmax(logits, -1, output_type=labels.dtype) != labels
+    said = tf.argmax(logits, -1, output_type=labels.dtype)
+    wrong = said == labels if targeted else said != labels
     better = (wrong & ~best.success) | ((wrong == best.success) & (values > best.loss))
     return best._replace(
       adversarial=tf.where(per_example(better, images), x, best.adversarial),

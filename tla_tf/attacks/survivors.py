@@ -1,4 +1,4 @@
-"""Running an attack over an array: fixed batches, restarts on survivors only."""
+"""Running an attack over many images: batches of survivors, restart after restart."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,19 +8,77 @@ from tla_tf.errors import InputError
 from tla_tf.ops import seeds
 
 
-def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restarts=None, batch_size=100, progress=None):
-  """Attacks an array of images, restarting on those not yet broken.
+def batch_slots(count, batch_size):
+  """Size to which a batch of `count` images is padded: `batch_size` or a half, quarter, ... of it.
 
+  Few sizes, so that XLA compiles few programs, and few slots for the last survivors.
+  """
+  size = batch_size
+  while size // 2 >= max(count, 8):
+    size //= 2
+  return size
+
+
+def survivor_batches(attack, fetch, labels, *, broken, example_ids=None, targets=None, seed=0, restarts=None,
+                     batch_size=100, progress=None, run=None):
+  """Yields what an attack finds on batches of the images that still stand.
+
+  The caller marks broken images between batches; later restarts leave them out.
   The random start of an image depends on (seed, restart, example id) alone,
   not on the batch it falls into, so that fewer restarts search a subset of
-  what more restarts search. Batches have one size (the last is padded): one
-  compiled program serves all.
+  what more restarts search.
+
+  Args:
+    attack: an `Attack`.
+    fetch: function from positions int [m] to float32 images [m, ...] in [0, 1].
+    labels: int32 [n].
+    broken: bool [n], images to leave out; the caller changes it.
+    example_ids: integer [n], who the images are; positions by default.
+    targets: int32 [n], see `Attack`, or None.
+    seed: a whole number.
+    restarts: number of starts; None for the attack's own number.
+    batch_size: images a batch; the last batch of a round is padded, and smaller.
+    progress: called with the number of batches done and to do, or None.
+    run: function from (restart, positions, the function that attacks them) to
+      an AttackResult, to keep a journal; None calls the function.
+
+  Yields:
+    (positions int [m], AttackResult of NumPy arrays of m rows).
+  """
+  ids = np.arange(len(labels)) if example_ids is None else np.asarray(example_ids)
+  restarts = attack.restarts if restarts is None else restarts
+  done = 0
+  for restart in range(restarts):
+    key = seeds.key(seed, "restart", restart)
+    left = np.flatnonzero(~broken)
+    for begin in range(0, len(left), batch_size):
+      chosen = left[begin:begin + batch_size]
+
+      def attack_chosen(chosen=chosen, restart=restart, key=key):
+        # Padding repeats an image: its answer is dropped, its cost is one batch slot.
+        padded = np.resize(chosen, batch_slots(len(chosen), batch_size))
+        keys = seeds.example_keys(key, tf.constant(ids[padded], tf.int32))
+        aims = None if targets is None else targets[padded]
+        found = attack.bound(ids[padded])(fetch(padded), labels[padded], keys, aims, restart)
+        return AttackResult(*(np.asarray(field)[:len(chosen)] for field in found))
+
+      yield chosen, run(restart, chosen, attack_chosen) if run else attack_chosen()
+      done += 1
+      if progress:
+        rest = -(-(len(left) - begin - len(chosen)) // batch_size)
+        progress(done, done + rest + (restarts - restart - 1) * -(-int((~broken).sum()) // batch_size))
+
+
+def attack_survivors(attack, images, labels, *, example_ids=None, targets=None, seed=0, restarts=None, batch_size=100,
+                     progress=None):
+  """Attacks an array of images, restarting on those not yet broken.
 
   Args:
     attack: an `Attack`.
     images: float32 [n, ...] in [0, 1].
     labels: integer [n].
     example_ids: integer [n], who the images are; positions by default.
+    targets: integer [n], see `Attack`, or None.
     seed: a whole number.
     restarts: number of starts; None for the attack's own number.
     batch_size: images a batch.
@@ -31,34 +89,22 @@ def attack_survivors(attack, images, labels, *, example_ids=None, seed=0, restar
     (misclassified first, then highest objective); gradient counts are summed.
 
   Raises:
-    InputError: if images, labels and example ids differ in number.
+    InputError: if images, labels, targets and example ids differ in number.
   """
   count = len(images)
   ids = np.arange(count) if example_ids is None else np.asarray(example_ids)
-  if not count == len(labels) == len(ids):
+  if not count == len(labels) == len(ids) or (targets is not None and len(targets) != count):
     raise InputError(f"{count} images, {len(labels)} labels, {len(ids)} example ids: expected as many of each.")
-  labels = np.asarray(labels, np.int32)
   best = AttackResult(
     adversarial=np.array(images, np.float32), success=np.zeros(count, bool),
     loss=np.full(count, -np.inf, np.float32), distance=np.zeros(count, np.float32),
     zero_gradients=np.zeros(count, np.int64), nonfinite_gradients=np.zeros(count, np.int64))
-  restarts = attack.restarts if restarts is None else restarts
-  done = 0
-  for restart in range(restarts):
-    key = seeds.key(seed, "restart", restart)
-    left = np.flatnonzero(~best.success)
-    rest = -(-len(left) // batch_size)
-    for begin in range(0, len(left), batch_size):
-      chosen = left[begin:begin + batch_size]
-      # Padding repeats an image: its answer is dropped, its cost is one batch slot.
-      padded = np.resize(chosen, batch_size)
-      keys = seeds.example_keys(key, tf.constant(ids[padded], tf.int32))
-      found = attack(images[padded], labels[padded], seed=keys)
-      _keep_better(best, chosen, AttackResult(*(np.asarray(field)[:len(chosen)] for field in found)))
-      done += 1
-      rest -= 1
-      if progress:
-        progress(done, done + rest + (restarts - restart - 1) * -(-int((~best.success).sum()) // batch_size))
+  batches = survivor_batches(
+    attack, lambda positions: images[positions], np.asarray(labels, np.int32), broken=best.success, example_ids=ids,
+    targets=None if targets is None else np.asarray(targets, np.int32), seed=seed, restarts=restarts,
+    batch_size=batch_size, progress=progress)
+  for chosen, found in batches:
+    _keep_better(best, chosen, found)
   return best
 
 

@@ -65,18 +65,60 @@ def uniform(shape, key_, low=0.0, high=1.0):
   Returns:
     float32 of the given shape.
   """
-  def draw(shape, key_):
-    # From whole numbers: TensorFlow's own floats differ between XLA and the other kernels.
-    bits = tf.random.stateless_uniform(shape, key_, None, None, tf.uint32, alg=_ALGORITHM)
-    unit = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
-    return low + unit * (high - low)
-
   key_ = tf.convert_to_tensor(key_)
   if key_.shape.rank == 1:
-    return draw(shape, key_)
+    # From whole numbers: TensorFlow's own floats differ between XLA and the other kernels.
+    bits = tf.random.stateless_uniform(shape, key_, None, None, tf.uint32, alg=_ALGORITHM)
+  else:
+    bits = _bits(shape, key_)
+  unit = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
+  return low + unit * (high - low)
+
+
+def _bits(shape, keys):
+  """uint32 of `shape`: row i depends on key i alone; all rows are drawn at once, under XLA too."""
   shape = tf.convert_to_tensor(shape)
-  drawn = tf.map_fn(lambda k: draw(shape[1:], k), key_, fn_output_signature=tf.float32)
-  return tf.reshape(drawn, shape)
+  size = tf.reduce_prod(shape[1:])
+  words = tf.bitcast(keys, tf.uint32)
+  # Two words a block: the first half of a row is the blocks' first words.
+  half = (size + 1) // 2
+  blocks = tf.cast(tf.range(half), tf.uint32)[None]
+  first, second = threefry2x32((words[:, :1], words[:, 1:]), (blocks, tf.zeros_like(blocks)))
+  return tf.reshape(tf.concat([first, second], 1)[:, :size], shape)
+
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+def threefry2x32(key_, counter):
+  """Threefry-2x32 with 20 rounds (Salmon et al. 2011): a counter-based generator.
+
+  Args:
+    key_: two uint32 tensors.
+    counter: two uint32 tensors; all four broadcast against each other.
+
+  Returns:
+    Two uint32 tensors of random bits.
+  """
+  schedule = (*key_, key_[0] ^ key_[1] ^ tf.constant(0x1BD11BDA, tf.uint32))
+  left, right = counter[0] + schedule[0], counter[1] + schedule[1]
+  for block in range(5):
+    for turn in _ROTATIONS[block % 2]:
+      left = left + right
+      right = tf.bitwise.left_shift(right, tf.constant(turn, tf.uint32)) | tf.bitwise.right_shift(
+        right, tf.constant(32 - turn, tf.uint32))
+      right = right ^ left
+    left = left + schedule[(block + 1) % 3]
+    right = right + schedule[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
+  return left, right
+
+
+def fold_each(keys, value):
+  """A new key an example from keys int32 [n, 2] and a whole number (an iteration)."""
+  words = tf.bitcast(keys, tf.uint32)
+  # The second word tells these counters from those of the draws, which have 0 there.
+  parts = threefry2x32((words[:, 0], words[:, 1]), (tf.cast(value, tf.uint32), tf.constant(1, tf.uint32)))
+  return tf.bitcast(tf.stack(parts, 1), tf.int32)
 
 
 def normal(shape, key_):

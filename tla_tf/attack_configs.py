@@ -1,0 +1,197 @@
+"""Frozen settings of the attacks that are not gradient steps in a ball.
+
+`config.AttackConfig` holds FGSM, BIM, PGD, MIM and C&W-margin PGD. Pixels are
+in [0, 1]; `epsilon` is the radius within which a found image counts, in the
+attack's norm. No TensorFlow here.
+"""
+
+import dataclasses
+import typing
+
+from tla_tf import types
+from tla_tf.config import AttackConfig, Config, require, require_number, require_whole
+
+
+def _require_norm(config, *norms):
+  require(config.norm in norms, "norm", f"one of {[norm.value for norm in norms]}", config.norm.value)
+  require_number(config, "epsilon", high=float("inf") if config.norm is types.Norm.L2 else 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CarliniWagnerConfig(Config):
+  """C&W in L2: the nearest adversarial image, by Adam (Carlini and Wagner 2017).
+
+  Attributes:
+    epsilon: an image found further away does not count as a success.
+    steps: most Adam steps for one constant.
+    step_size: Adam's learning rate, in the space of arctanh(2x - 1).
+    binary_search_steps: constants tried.
+    initial_constant: the first weight of the margin against the distance.
+    confidence: kappa, by how much logits must differ.
+    restarts: number of starts; the attack draws nothing, so 1 is enough.
+    norm: L2.
+  """
+
+  epsilon: float = 3.0
+  steps: int = 1000
+  step_size: float = 0.01
+  binary_search_steps: int = 9
+  initial_constant: float = 1e-3
+  confidence: float = 0.0
+  restarts: int = 1
+  norm: types.Norm = types.Norm.L2
+
+  def validate(self):
+    _require_norm(self, types.Norm.L2)
+    require_number(self, "step_size", "initial_constant", above=0.0)
+    require_number(self, "confidence")
+    require_whole(self, "steps", "binary_search_steps", "restarts", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepFoolConfig(Config):
+  """DeepFool in L2 (Moosavi-Dezfooli et al. 2016).
+
+  Attributes:
+    epsilon: an image found further away does not count as a success.
+    steps: most linearisations.
+    overshoot: eta, by what share the step goes beyond the boundary.
+    candidates: how many of the likeliest other classes are looked at.
+    restarts: 1; the attack draws nothing.
+    norm: L2.
+  """
+
+  epsilon: float = 3.0
+  steps: int = 50
+  overshoot: float = 0.02
+  candidates: int = 9
+  restarts: int = 1
+  norm: types.Norm = types.Norm.L2
+
+  def validate(self):
+    _require_norm(self, types.Norm.L2)
+    require_number(self, "overshoot")
+    require_whole(self, "steps", "candidates", "restarts", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class JsmaConfig(Config):
+  """Jacobian saliency map attack in L0, over pairs of pixels (Papernot et al. 2016).
+
+  Attributes:
+    epsilon: gamma, the largest share of an image's pixel values (height x
+      width x channels) that may change.
+    theta: by how much a chosen pixel changes; below 0 it is darkened.
+    restarts: untargeted, the attack aims at the likeliest other class, then at
+      the next, ...: so many of them.
+    norm: L0.
+  """
+
+  epsilon: float = 0.1
+  theta: float = 1.0
+  restarts: int = 9
+  norm: types.Norm = types.Norm.L0
+
+  def validate(self):
+    _require_norm(self, types.Norm.L0)
+    require_number(self, "theta", low=-1.0, high=1.0)
+    require(self.theta != 0, "theta", "another number than 0", self.theta)
+    require_whole(self, "restarts", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ApgdConfig(Config):
+  """Auto-PGD (Croce and Hein 2020, Section 3 and Algorithm 1).
+
+  Attributes:
+    epsilon: radius of the ball.
+    steps: gradient steps.
+    loss: what is increased.
+    restarts: number of starts; with the targeted loss, of classes aimed at,
+      the likeliest other class first.
+    norm: L-infinity or L2.
+  """
+
+  epsilon: float = 0.3
+  steps: int = 100
+  loss: types.ApgdLoss = types.ApgdLoss.CROSS_ENTROPY
+  restarts: int = 1
+  norm: types.Norm = types.Norm.LINF
+
+  def validate(self):
+    _require_norm(self, types.Norm.LINF, types.Norm.L2)
+    require_whole(self, "steps", "restarts", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FabConfig(Config):
+  """FAB-T, the targeted fast adaptive boundary attack (Croce and Hein 2020b).
+
+  Attributes:
+    epsilon: an image found further away does not count as a success.
+    steps: iterations.
+    alpha_max: largest weight of the projection from the clean image.
+    eta: extrapolation beyond the boundary.
+    beta: how far back towards the clean image after a success.
+    restarts: number of classes aimed at, the likeliest other class first.
+    norm: L-infinity or L2.
+  """
+
+  epsilon: float = 0.3
+  steps: int = 100
+  alpha_max: float = 0.1
+  eta: float = 1.05
+  beta: float = 0.9
+  restarts: int = 9
+  norm: types.Norm = types.Norm.LINF
+
+  def validate(self):
+    _require_norm(self, types.Norm.LINF, types.Norm.L2)
+    require_number(self, "alpha_max", "beta", high=1.0)
+    require_number(self, "eta", low=1.0)
+    require_whole(self, "steps", "restarts", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SquareConfig(Config):
+  """Square attack: random search by queries, no gradients (Andriushchenko et al. 2020).
+
+  Attributes:
+    epsilon: radius of the ball.
+    steps: queries.
+    initial_share: p, the share of the image that the first squares cover.
+    restarts: number of starts.
+    norm: L-infinity or L2.
+  """
+
+  epsilon: float = 0.3
+  steps: int = 5000
+  initial_share: float = 0.8
+  restarts: int = 1
+  norm: types.Norm = types.Norm.LINF
+
+  def validate(self):
+    _require_norm(self, types.Norm.LINF, types.Norm.L2)
+    require_number(self, "initial_share", above=0.0, high=1.0)
+    require_whole(self, "steps", "restarts", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig(Config):
+  """Black box: images made by PGD on another network, saved and replayed.
+
+  Attributes:
+    attack: how the images are made on the source network.
+  """
+
+  attack: AttackConfig = AttackConfig(steps=100)
+
+  restarts: typing.ClassVar[int] = 1
+
+  @property
+  def epsilon(self):
+    return self.attack.epsilon
+
+  @property
+  def norm(self):
+    return self.attack.norm

@@ -24,8 +24,10 @@ setuptools.setup(
     "matplotlib>=3.8",
     "numpy>=1.26",
     "pillow>=10.1",
+    "pyyaml>=6",
     "rich>=13",
     "scikit-learn>=1.4",
+    "scipy>=1.11",
     "tensorboard>=2.18",
     "tensorflow>=2.18",
     "tensorflow-datasets>=4.9.7",
@@ -33,13 +35,13 @@ setuptools.setup(
   extras_require={
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     "dev": [
+      "adversarial-robustness-toolbox>=1.20",
       "cleverhans>=4.0",
       "foolbox>=3.3.4",
       "hypothesis>=6.100",
       "pytest>=8",
       "pytest-xdist>=3.5",
       "ruff>=0.6",
-      "scipy>=1.11",
     ],
   },
   entry_points={

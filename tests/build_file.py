@@ -12,7 +12,10 @@ import tempfile
 ROOT = pathlib.Path(__file__).parent.parent
 
 # Distributions that are not called as the module they provide.
-_DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn", "PIL": "pillow"}
+_DISTRIBUTIONS = {
+  "PIL": "pillow", "absl": "absl_py", "art": "adversarial_robustness_toolbox", "sklearn": "scikit_learn",
+  "yaml": "pyyaml",
+}  # fmt: skip
 # What a module needs at run time without importing or requiring it everywhere.
 _ALSO_NEEDS = {
   "keras": ["tensorflow"],  # the backend

@@ -159,11 +159,46 @@ def test_export_where_nothing_can_be_written(trained):
   cli.assert_refused(cli.run("tla-export", f"--run_dir={trained}", "--output=/proc/nowhere/model"), "cannot be written")
 
 
-def test_wrong_evaluation_flags(trained):
-  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--suite=all"), "quick|table1")
-  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--epsilon=8"), "--epsilon", "8/255")
-  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--num_examples=100000"), "360")
-  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={trained}", "--num_examples=0"), "num_examples")
+EVALUATION_FLAGS = {
+  "--suite=all": ("'all'", "quick, table1, table3, auto_attack"),
+  "--suite=table3 --epsilon=0.1": ("--epsilon", "table3"),
+  "--epsilon=8": ("--epsilon", "8/255"),
+  "--num_examples=100000": ("360",),
+  "--num_examples=0": ("num_examples",),
+  "--num_seeds=0": ("num_seeds",),
+  "--suite_file=none.yaml": ("none.yaml", "cannot be read"),
+  "--saved_model=model": ("one of --run_dir, --saved_model",),
+  "--pixel_range=0,255": ("--pixel_range", "foreign model"),
+  "--source_run_dir=none": ("none: no such folder",),
+  "--source_run_dir={trained} --suite=table3": ("--source_run_dir", "table1"),
+}
+
+
+@pytest.mark.parametrize("flags", EVALUATION_FLAGS)
+def test_wrong_evaluation_flags(trained, flags):
+  before = cli.contents(trained)
+  done = cli.run("tla-evaluate", f"--run_dir={trained}", *flags.format(trained=trained).split())
+  cli.assert_refused(done, *EVALUATION_FLAGS[flags])
+  assert cli.contents(trained) == before
+
+
+FOREIGN_FLAGS = {
+  "": ("one of --run_dir, --saved_model and --keras_model",),
+  "--keras_model=none.keras --output_dir=out": ("--keras_model needs --dataset",),
+  "--saved_model=none --dataset=digits": ("--saved_model needs --output_dir",),
+  "--saved_model=none --dataset=digits --output_dir=out": ("none: holds no saved_model.pb",),
+  "--keras_model=none.keras --dataset=digits --output_dir=out": ("none.keras: no such file",),
+  "--keras_model=a.keras --dataset=digits --output_dir=out --pixel_range=0": ("--pixel_range", "two numbers"),
+  "--keras_model=a.keras --dataset=digits --output_dir=out --pixel_range=1,0": ("--pixel_range", "lower"),
+  "--keras_model=a.keras --dataset=digits --output_dir=out --checkpoint=last": ("--checkpoint",),
+  "--keras_model=a.keras --dataset=digits --output_dir=out more": ("Unexpected argument 'more'",),
+}
+
+
+@pytest.mark.parametrize("flags", FOREIGN_FLAGS)
+def test_wrong_flags_of_a_foreign_model(tmp_path, flags):
+  cli.assert_refused(cli.run("tla-evaluate", *flags.split(), cwd=tmp_path), *FOREIGN_FLAGS[flags])
+  assert list(tmp_path.iterdir()) == []
 
 
 class TestMnistFiles:

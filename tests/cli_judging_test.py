@@ -1,6 +1,9 @@
 """End to end: evaluate and export through the console scripts."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import cli_support as cli
 import numpy as np
@@ -23,7 +26,7 @@ def runs(tmp_path_factory):
 def test_evaluate_prints_a_table_and_writes_the_contract(runs):
   output = cli.run_well("tla-evaluate", f"--run_dir={runs / 'um'}", runs / "at", "--suite=table1",
                         "--num_examples=60", f"--compare_dir={runs / 'compare'}")
-  for word in ("um", "at", "FGSM", "20xPGD-50", "MIM-100", "Worst case"):
+  for word in ("um", "at", "FGSM", "20xPGD-50", "MIM-100", "Worst case", "95% interval"):
     assert word in output
   result = json.loads((runs / "at" / "evaluation.json").read_text())
   assert set(result) >= {"clean", "attacks", "worst_case", "config", "data_digest", "seed", "versions"}
@@ -37,21 +40,105 @@ def test_evaluate_prints_a_table_and_writes_the_contract(runs):
   table = (runs / "compare" / "table.md").read_text()
   assert table.startswith("Accuracy on 60 test images of digits, suite table1, L-inf epsilon 0.2\n\n"
                           "| Model | Clean | FGSM | BIM-20 |")
-  assert table.count("\n") == 6
+  assert "\nAlarms:\n" in table
+  arrays = np.load(runs / "at" / "evaluation_images.npz", allow_pickle=False)
+  assert arrays["broken"].shape == (60, 7) and list(arrays["attacks"]) == list(by_name)
+  standing = arrays["right"] & ~arrays["broken"].any(1)
+  assert standing.mean() == pytest.approx(result["worst_case"]["accuracy"])
+  assert not (runs / "at" / "evaluation_state").exists()
   for figure in ("um/figures/robust_accuracy.png", "um/figures/adversarial_examples.png",
-                 "compare/robust_accuracy.png"):
+                 "um/figures/accuracy_curves.png", "compare/robust_accuracy.png", "compare/accuracy_curves.png"):
     assert (runs / figure).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_evaluation_twice_gives_the_same_result(runs):
-  def result():
-    cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", "--num_examples=40", "--seed=3")
-    content = json.loads((runs / "at" / "evaluation.json").read_text())
-    for row in content["attacks"]:
-      del row["seconds"]
-    return content
+def _result(run):
+  """evaluation.json without what time it took."""
+  content = json.loads((run / "evaluation.json").read_text())
+  del content["seconds"]
+  for row in content["attacks"]:
+    del row["seconds"]
+  return content
 
-  assert result() == result()
+
+OWN = """
+- {attack: fgsm}
+- {name: PGD, attack: pgd, step_size: 0.05, steps: 10, restarts: 3}
+- {attack: square, steps: 200, on_survivors: true}
+- {attack: deepfool, steps: 5, target: second_likely}
+"""
+
+
+def test_killed_and_started_again_an_evaluation_ends_in_the_same_result(runs, tmp_path):
+  (tmp_path / "own.yaml").write_text(OWN)
+  arguments = (f"--run_dir={runs / 'at'}", f"--suite_file={tmp_path / 'own.yaml'}", "--num_examples=50",
+               "--batch_size=10", "--seed=3", "--probe_examples=20")  # fmt: skip
+  process = subprocess.Popen(cli.command("tla-evaluate", *arguments), stderr=subprocess.PIPE, text=True,
+                             stdout=subprocess.DEVNULL)
+  for line in process.stderr:
+    if line.startswith("PGD: done"):
+      process.send_signal(signal.SIGKILL)
+      break
+  process.wait()
+  process.stderr.close()
+  assert process.returncode == -signal.SIGKILL
+  journal, = (runs / "at" / "evaluation_state").iterdir()
+  assert len(journal.read_text().splitlines()) >= 3
+  again = cli.run("tla-evaluate", *arguments)
+  assert again.returncode == 0 and "going on behind" in again.stderr, again.stderr
+  resumed, images = _result(runs / "at"), (runs / "at" / "evaluation_images.npz").read_bytes()
+  assert not (runs / "at" / "evaluation_state").exists()
+  uninterrupted = cli.run("tla-evaluate", *arguments)
+  assert "going on behind" not in uninterrupted.stderr
+  assert _result(runs / "at") == resumed
+  assert (runs / "at" / "evaluation_images.npz").read_bytes() == images
+  assert [row["name"] for row in resumed["attacks"]] == ["fgsm", "PGD", "square", "deepfool"]
+  assert "target_success" in resumed["attacks"][-1]
+
+
+def test_several_seeds_give_mean_and_spread(runs):
+  output = cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", "--num_examples=60", "--num_seeds=3",
+                        "--epsilon=0.1", "--probe_examples=0")  # fmt: skip
+  fgsm, pgd, restarts = _result(runs / "at")["attacks"]
+  assert len(fgsm["accuracy_per_seed"]) == 1 and fgsm["accuracy_std"] is None
+  for row in (pgd, restarts):
+    assert row["accuracy"] == pytest.approx(np.mean(row["accuracy_per_seed"]))
+    assert row["accuracy_std"] == pytest.approx(np.std(row["accuracy_per_seed"], ddof=1))
+    assert len(row["accuracy_per_seed"]) == 3
+    assert row["accuracy_worst_over_seeds"] <= min(row["accuracy_per_seed"])
+  assert " ± " in output
+
+
+def test_transfer_is_saved_once_and_replayed(runs):
+  arguments = ("--suite=table1", "--num_examples=40", f"--source_run_dir={runs / 'um'}", "--probe_examples=0",
+               "--eight_bit")  # fmt: skip
+  output = cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", *arguments)
+  assert "BB-20" in output
+  folder, = (runs / "um" / "transfer").iterdir()
+  made = (folder / "images.npy").stat().st_mtime_ns
+  result = _result(runs / "at")
+  black_box = result["attacks"][-1]
+  assert (black_box["name"], black_box["kind"]) == ("BB-20", "transfer")
+  # What fools the undefended source fools a trained defence less than its own gradients do.
+  assert result["worst_case"]["accuracy"] <= black_box["accuracy"] <= result["clean"]["accuracy"]
+  cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", *arguments)
+  assert (folder / "images.npy").stat().st_mtime_ns == made
+  assert _result(runs / "at") == result
+  (folder / "images.npy").write_bytes(b"damaged")
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={runs / 'at'}", *arguments), folder, "damaged")
+
+
+def test_the_exported_model_is_judged_as_the_run_is(runs, tmp_path):
+  cli.run_well("tla-export", f"--run_dir={runs / 'at'}", f"--output={tmp_path / 'model'}")
+  shared = ("--num_examples=60", "--suite=quick", "--probe_examples=0")
+  cli.run_well("tla-evaluate", f"--saved_model={tmp_path / 'model'}", "--dataset=digits",
+               f"--output_dir={tmp_path / 'judged'}", *shared)
+  cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", *shared)
+  foreign, own = _result(tmp_path / "judged"), _result(runs / "at")
+  assert foreign["config"] == {"dataset": "digits", "model": str(tmp_path / "model"), "kind": "saved_model",
+                               "pixel_range": [0.0, 1.0], "probabilities": False}
+  assert [row["accuracy"] for row in foreign["attacks"]] == pytest.approx(
+    [row["accuracy"] for row in own["attacks"]], abs=0.02)
+  assert foreign["clean"] == own["clean"]
 
 
 def test_the_saved_model_serves_in_plain_tensorflow(runs):
@@ -72,9 +159,6 @@ def test_the_saved_model_serves_in_plain_tensorflow(runs):
 
 
 def test_the_saved_model_needs_no_tla_tf(runs):
-  import subprocess
-  import sys
-
   output = runs / "alone"
   cli.run_well("tla-export", f"--run_dir={runs / 'at'}", f"--output={output}")
   code = ("import sys, numpy as np, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]); "

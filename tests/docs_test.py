@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tla_tf.evaluation import read_suite
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 SOURCES = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").glob("*.py"))
@@ -23,6 +25,19 @@ def test_the_example_of_own_networks_runs_on_image_folders(tmp_path, monkeypatch
   block, = re.findall(r"```python\n(.*?)```", PAGES["own_networks.md"], re.DOTALL)
   exec(compile(block.replace('"DIR"', repr(str(tmp_path / "images"))), "own_networks.md", "exec"), {})
   assert "robust_accuracy" in capsys.readouterr().out
+
+
+def test_the_example_of_evaluation_runs(capsys):
+  block, = re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
+  exec(compile(block, "evaluation.md", "exec"), {})
+  assert "median change" in capsys.readouterr().out
+
+
+def test_the_list_of_attacks_in_evaluation_is_read(tmp_path):
+  block, = re.findall(r"```yaml\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
+  (tmp_path / "mine.yaml").write_text(block)
+  assert [attack.name for attack in read_suite(tmp_path / "mine.yaml", "cifar10")] == [
+    "PGD-200", "apgd", "carlini_wagner", "square"]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES)

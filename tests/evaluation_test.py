@@ -8,10 +8,11 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tla_tf import data, models, networks
-from tla_tf.attacks import AttackResult, presets
+from tla_tf.attacks import Attack, AttackFactory, AttackResult, presets
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
-from tla_tf.evaluation import NamedAttack, evaluate, judge, markdown_table, print_table, suite, verify
+from tla_tf.evaluation import NamedAttack, evaluate, markdown_table, print_table, suite, verify
+from tla_tf.evaluation.verifier import distance, to_eight_bits
 from tla_tf.types import MomentumRule, Objective
 
 # --------------------------------------------------------------------------- verifier
@@ -79,6 +80,47 @@ def test_verifier_of_no_images():
   assert verify(none, none, 0.1).shape == (0,)
 
 
+def _one(pixels):
+  return np.array([pixels], np.float32)
+
+
+@pytest.mark.parametrize("norm, expected", [("linf", 0.3), ("l2", np.sqrt(0.09 + 0.01)), ("l0", 0.5)])
+def test_distance_by_hand(norm, expected):
+  found = distance(_one([0.5, 0.5, 0.5, 0.5]), _one([0.8, 0.5, 0.4, 0.5]), norm)
+  np.testing.assert_allclose(found, [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("share, expected", [(0.5, True), (0.49, False), (0.25, False), (1.0, True)])
+def test_verdict_in_l0_counts_changed_pixels(share, expected):
+  assert verify(_one([0.5, 0.5, 0.5, 0.5]), _one([1.0, 0.5, 0.0, 0.5]), share, "l0")[0] == expected
+
+
+def test_verdict_on_grey_levels():
+  clean = _one([100 / 255, 200 / 255])
+  assert verify(clean, _one([101 / 255, 199 / 255]), 0.1, eight_bit=True)[0]
+  assert not verify(clean, _one([101.5 / 255, 199 / 255]), 0.1, eight_bit=True)[0]
+  assert verify(clean, _one([101.5 / 255, 199 / 255]), 0.1)[0]
+
+
+def test_rounding_by_hand():
+  # 3.9 levels are allowed: +3.6 is rounded inwards, not to 4, and all others of that image with it.
+  clean = np.array([[100, 100, 0], [100, 100, 255]]) / 255
+  found = clean + np.array([[3.6, -1.6, 0.2], [1.6, -3.4, -0.6]]) / 255
+  rounded = to_eight_bits(clean, found, 3.9 / 255)
+  np.testing.assert_allclose(rounded * 255, [[103, 99, 0], [102, 97, 254]], rtol=1e-6)
+
+
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@hypothesis.given(seed=st.integers(0, 10**6), epsilon=st.floats(0.001, 0.5), norm=st.sampled_from(["linf", "l2"]))
+def test_rounded_images_stay_in_the_ball(seed, epsilon, norm):
+  rng = np.random.default_rng(seed)
+  clean = (rng.integers(0, 256, (3, 4, 4, 1)) / 255).astype(np.float32)
+  change = rng.normal(size=clean.shape)
+  size = np.abs(change).max((1, 2, 3)) if norm == "linf" else np.sqrt((change**2).sum((1, 2, 3)))
+  found = np.clip(clean + epsilon * change / size[:, None, None, None], 0, 1).astype(np.float32)
+  assert verify(clean, to_eight_bits(clean, found, epsilon, norm), epsilon, norm, eight_bit=True).all()
+
+
 # --------------------------------------------------------------------------- rigged networks
 
 
@@ -92,9 +134,26 @@ def _dense_network(shape, kernel, bias):
   return network
 
 
-def _judged(network, test, attacks, **kwargs):
-  """`evaluate` without XLA, whose compilation would take longer than these networks."""
-  return evaluate(network, test, attacks, jit="off", **kwargs)
+def _judged(network, test, attacks, jit="off", **kwargs):
+  """`evaluate`'s results, and all images by attack: clean where it did not succeed.
+
+  Without XLA, whose compilation would take longer than these networks.
+  """
+  outcome = evaluate(network, test, attacks, jit=jit, **kwargs)
+  images = {}
+  for name, found in outcome.found.items():
+    images[name] = test.float_images().copy()
+    images[name][found.positions] = found.adversarial
+    np.testing.assert_array_equal(np.any(images[name] != test.float_images(), axis=(1, 2, 3)), outcome.broken[name]
+                                  & outcome.right & _by_itself(outcome, name))
+  return outcome.results, images
+
+
+def _by_itself(outcome, name):
+  """Images that the attack was shown: not taken over from one that it contains."""
+  shown = np.zeros(len(outcome.right), bool)
+  shown[outcome.found[name].positions] = True
+  return shown
 
 
 def _image_data(images, labels, classes=2):
@@ -116,9 +175,9 @@ FGSM = NamedAttack("FGSM", presets.fgsm(0.2))
 @pytest.mark.parametrize("attack", [FGSM, PGD, NamedAttack("C&W", presets.cw_pgd(0.2, 0.05, 6))], ids=lambda a: a.name)
 def test_attacks_cannot_change_a_constant_network(constant_case, attack):
   results, found = _judged(*constant_case, [attack], batch_size=4)
-  assert results["clean"] == {"accuracy": 0.625, "num_examples": 8}
+  assert (results["clean"]["accuracy"], results["clean"]["num_examples"]) == (0.625, 8)
   assert results["attacks"][0]["accuracy"] == 0.625
-  assert results["worst_case"] == {"accuracy": 0.625}
+  assert results["worst_case"]["accuracy"] == 0.625
   np.testing.assert_array_equal(found[attack.name], constant_case[1].images)
 
 
@@ -149,9 +208,9 @@ def linear_case():
                                     NamedAttack("MIM", presets.mim(0.2, 0.05, 6))], ids=lambda a: a.name)  # fmt: skip
 def test_robust_accuracy_of_a_linear_network_by_hand(linear_case, attack):
   results, _ = _judged(*linear_case, [attack], batch_size=3)
-  assert results["clean"] == {"accuracy": 0.8, "num_examples": 5}
+  assert (results["clean"]["accuracy"], results["clean"]["num_examples"]) == (0.8, 5)
   assert results["attacks"][0]["accuracy"] == 0.4
-  assert results["worst_case"] == {"accuracy": 0.4}
+  assert results["worst_case"]["accuracy"] == 0.4
 
 
 @pytest.mark.parametrize("epsilon,accuracy", [(0.04, 0.8), (0.06, 0.6), (0.26, 0.2), (0.36, 0.0)])
@@ -170,10 +229,11 @@ def test_only_broken_images_are_returned_changed(linear_case):
 def test_row_repeats_the_settings(linear_case):
   config = presets.mim(0.2, 0.05, 6, momentum=0.7).replace(restarts=2, objective="margin")
   row = _judged(*linear_case, [NamedAttack("mine", config)])[0]["attacks"][0]
-  settings = {name: row[name] for name in row if name not in ("accuracy", "seconds", "diagnostics")}
-  assert settings == {
-    "name": "mine", "norm": "linf", "epsilon": 0.2, "steps": 6, "step_size": 0.05, "restarts": 2,
-    "objective": "margin", "momentum": 0.7, "random_start": False}  # fmt: skip
+  names = ("name", "suite", "kind", "norm", "epsilon", "steps", "step_size", "restarts", "target", "on_survivors")
+  assert {name: row[name] for name in names} == {
+    "name": "mine", "suite": "own", "kind": "gradient", "norm": "linf", "epsilon": 0.2, "steps": 6, "step_size": 0.05,
+    "restarts": 2, "target": "none", "on_survivors": False}  # fmt: skip
+  assert AttackConfig.from_dict(row["settings"]) == config
 
 
 def _wrong_in_a_band(images):
@@ -197,23 +257,28 @@ def test_network_that_is_always_wrong_is_judged():
   results, found = _judged(network, test, [FGSM, PGD])
   assert results["clean"]["accuracy"] == 0.0
   assert [row["accuracy"] for row in results["attacks"]] == [0.0, 0.0]
-  assert results["worst_case"] == {"accuracy": 0.0}
+  assert results["worst_case"]["accuracy"] == 0.0
   np.testing.assert_array_equal(found["PGD"], test.images)
 
 
 # --------------------------------------------------------------------------- dishonest attacks
 
 
-def _claiming(adversarial_of):
-  """Stands in for `attack_survivors`: claims success with `adversarial_of(images)`."""
+class _Claiming(Attack):
+  """Claims success with `adversarial_of(images)`."""
 
-  def attack_survivors(attack, images, labels, **kwargs):
+  def __init__(self, config, adversarial_of):
+    self.config, self.restarts, self.adversarial_of = config, 1, adversarial_of
+
+  def run(self, images, labels, key, targets, restart):
     count = len(images)
     ones = np.ones(count, np.float32)
-    return AttackResult(adversarial_of(images), np.ones(count, bool), ones, 0 * ones, np.zeros(count, int),
-                        np.zeros(count, int))
+    return AttackResult(self.adversarial_of(images.numpy()), np.ones(count, bool), ones, 0 * ones,
+                        np.zeros(count, int), np.zeros(count, int))
 
-  return attack_survivors
+
+def _claim(monkeypatch, adversarial_of):
+  monkeypatch.setattr(AttackFactory, "make", lambda self, config: _Claiming(config, adversarial_of))
 
 
 DISHONEST = {
@@ -229,19 +294,18 @@ DISHONEST = {
 @pytest.mark.parametrize("case", DISHONEST)
 def test_dishonest_success_is_not_counted(linear_case, monkeypatch, case):
   adversarial_of, rejected = DISHONEST[case]
-  monkeypatch.setattr(judge, "attack_survivors", _claiming(adversarial_of))
+  _claim(monkeypatch, adversarial_of)
   results, found = _judged(*linear_case, [FGSM])
   assert results["attacks"][0]["accuracy"] == 0.8
   assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == rejected
-  assert results["worst_case"] == {"accuracy": 0.8}
+  assert results["worst_case"]["accuracy"] == 0.8
   np.testing.assert_array_equal(found["FGSM"], linear_case[1].images)
 
 
 def test_honest_stand_in_is_counted(linear_case, monkeypatch):
   # The rig of the tests above, with images that keep the rules.
-  moved = _claiming(lambda images: np.clip(
+  _claim(monkeypatch, lambda images: np.clip(
     images + np.array([[[0.199], [-0.199]]], np.float32) * np.sign(images[:, :, 1:] - images[:, :, :1]), 0, 1))
-  monkeypatch.setattr(judge, "attack_survivors", moved)
   results, _ = _judged(*linear_case, [FGSM])
   assert results["attacks"][0]["accuracy"] == 0.4
   assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == 0
@@ -271,49 +335,68 @@ def table1(trained):
   return evaluate(*trained, suite("table1", "digits"), seed=3)
 
 
+@pytest.fixture(scope="module")
+def table1_without_survivors(trained):
+  return evaluate(*trained, suite("table1", "digits"), seed=3, survivors=False)
+
+
 def test_every_attack_finds_something_and_leaves_something(table1):
-  assert table1[0]["clean"]["accuracy"] > 0.7
-  assert all(0.05 < accuracy < table1[0]["clean"]["accuracy"] for accuracy in _accuracies(table1[0]).values())
+  assert table1.results["clean"]["accuracy"] > 0.7
+  assert all(0.05 < accuracy < table1.results["clean"]["accuracy"] for accuracy in _accuracies(table1.results).values())
 
 
 def test_worst_case_is_no_better_than_any_attack(table1):
-  assert table1[0]["worst_case"]["accuracy"] <= min(_accuracies(table1[0]).values())
+  assert table1.results["worst_case"]["accuracy"] <= min(_accuracies(table1.results).values())
 
 
-def test_worst_case_counts_the_images_that_no_attack_changes(table1, trained):
+def test_worst_case_counts_the_images_that_no_attack_breaks(table1, trained):
   network, test = trained
-  images = test.float_images()
-  right = np.argmax(network(images)["logits"], -1) == test.labels
-  untouched = np.all([np.all(found == images, axis=(1, 2, 3)) for found in table1[1].values()], axis=0)
-  assert table1[0]["worst_case"]["accuracy"] == pytest.approx(np.mean(right & untouched))
+  right = np.argmax(network(test.float_images())["logits"], -1) == test.labels
+  np.testing.assert_array_equal(table1.right, right)
+  untouched = ~np.any(list(table1.broken.values()), axis=0)
+  assert table1.results["worst_case"]["accuracy"] == pytest.approx(np.mean(right & untouched))
+
+
+def test_taking_over_from_shorter_attacks_changes_no_accuracy(table1, table1_without_survivors):
+  assert _accuracies(table1.results) == _accuracies(table1_without_survivors.results)
+  attacked = [{row["name"]: row["images_attacked"] for row in outcome.results["attacks"]}
+              for outcome in (table1, table1_without_survivors)]
+  right = int(table1.right.sum())
+  assert set(attacked[1].values()) == {right}
+  assert attacked[0]["PGD-50"] == right - int((table1.broken["PGD-20"] & table1.right).sum())
+  assert attacked[0]["20xPGD-50"] == right - int((table1.broken["PGD-50"] & table1.right).sum())
+  assert attacked[0]["MIM-100"] == right
 
 
 def test_more_steps_are_no_weaker(table1):
-  accuracies = _accuracies(table1[0])
+  accuracies = _accuracies(table1.results)
   assert accuracies["PGD-50"] <= accuracies["PGD-20"]
 
 
 def test_more_restarts_are_no_weaker(table1):
-  accuracies = _accuracies(table1[0])
+  accuracies = _accuracies(table1.results)
   assert accuracies["20xPGD-50"] <= accuracies["PGD-50"]
 
 
 def test_no_adversarial_image_is_rejected(table1):
-  assert [row["diagnostics"]["rejected_by_verifier"] for row in table1[0]["attacks"]] == [0] * 7
+  assert [row["diagnostics"]["rejected_by_verifier"] for row in table1.results["attacks"]] == [0] * 7
 
 
 def test_returned_images_break_the_network(table1, trained):
   network, test = trained
   images = test.float_images()
-  for row in table1[0]["attacks"]:
-    found = table1[1][row["name"]]
-    assert np.abs(found - images).max() <= 0.2 + 1e-6
-    wrong = np.argmax(network(found)["logits"], -1) != test.labels
-    assert 1 - wrong.mean() == pytest.approx(row["accuracy"])
+  for name, found in table1.found.items():
+    assert np.abs(found.adversarial - images[found.positions]).max() <= 0.2 + 1e-6
+    said = np.argmax(network(found.adversarial)["logits"], -1)
+    np.testing.assert_array_equal(said, found.predictions)
+    assert np.all(said != test.labels[found.positions])
+    assert np.all(table1.broken[name][found.positions])
 
 
 def _without_time(results):
-  return {**results, "attacks": [{k: v for k, v in row.items() if k != "seconds"} for row in results["attacks"]]}
+  # The median distance is a float of the images, which rounding moves.
+  return {**results, "attacks": [{k: v for k, v in row.items() if k not in ("seconds", "median_distance")}
+                                 for row in results["attacks"]]}  # fmt: skip
 
 
 SHORT = (FGSM, NamedAttack("2xPGD", presets.pgd(0.1, 0.03, 4, restarts=2)))
@@ -351,7 +434,7 @@ def test_an_images_start_does_not_depend_on_what_stands_beside_it(trained):
 
 
 def test_results_do_not_depend_on_xla(trained):
-  first, second = (_without_time(evaluate(*trained, SHORT, seed=3, jit=jit)[0]) for jit in ("on", "off"))
+  first, second = (_without_time(_judged(*trained, SHORT, seed=3, jit=jit)[0]) for jit in ("on", "off"))
   assert first == second
 
 
@@ -378,12 +461,12 @@ MNIST_TABLE1 = [
 
 def test_table1_of_mnist_has_the_papers_attacks():
   found = [(name, c.steps, c.step_size, c.random_start, c.restarts, c.objective, c.momentum)
-           for name, c in suite("table1", "mnist")]
+           for name, c, *_ in suite("table1", "mnist")]
   assert found == MNIST_TABLE1
 
 
 def test_mnist_suites_use_the_papers_epsilon():
-  assert {c.epsilon for name in ("table1", "quick") for _, c in suite(name, "mnist")} == {0.3}
+  assert {a.config.epsilon for name in ("table1", "quick") for a in suite(name, "mnist")} == {0.3}
 
 
 def test_momentum_of_the_suites_is_that_of_dong():
@@ -391,15 +474,15 @@ def test_momentum_of_the_suites_is_that_of_dong():
 
 
 def test_quick_suite_of_mnist():
-  assert [(name, c.steps, c.restarts) for name, c in suite("quick", "mnist")] == [
+  assert [(name, c.steps, c.restarts) for name, c, *_ in suite("quick", "mnist")] == [
     ("FGSM", 1, 1), ("PGD-40", 40, 1), ("20xPGD-40", 40, 20)]  # fmt: skip
 
 
 def test_table1_of_digits_is_scaled_down():
-  assert [(name, c.steps, c.restarts) for name, c in suite("table1", "digits")] == [
+  assert [(name, c.steps, c.restarts) for name, c, *_ in suite("table1", "digits")] == [
     ("FGSM", 1, 1), ("BIM-20", 20, 1), ("C&W-20", 20, 1), ("PGD-20", 20, 1), ("PGD-50", 50, 1),
     ("20xPGD-50", 50, 20), ("MIM-100", 100, 1)]  # fmt: skip
-  assert {c.epsilon for _, c in suite("table1", "digits")} == {0.2}
+  assert {a.config.epsilon for a in suite("table1", "digits")} == {0.2}
 
 
 def test_another_epsilon_scales_the_step_sizes():
@@ -426,26 +509,23 @@ def test_epsilon_out_of_range_is_refused():
     suite("table1", "mnist", epsilon=8)
 
 
-def test_named_attack_unpacks():
-  name, config = FGSM
-  assert (name, config) == ("FGSM", AttackConfig(0.2, 0.2, 1, random_start=False))
-
-
 # --------------------------------------------------------------------------- tables
 
 
 def _results(clean, worst, **attacks):
-  return {"clean": {"accuracy": clean}, "worst_case": {"accuracy": worst},
-          "attacks": [{"name": name, "accuracy": accuracy} for name, accuracy in attacks.items()]}
+  whole = {"accuracy": worst, "interval": [worst - 0.1, worst + 0.1]}
+  return {"clean": {"accuracy": clean}, "worst_case": {**whole, "by_suite": {"quick": whole}},
+          "attacks": [{"name": name, "suite": "quick", "accuracy": accuracy} for name, accuracy in attacks.items()]}
 
 
 def test_markdown_table():
-  table = markdown_table({"AT": _results(0.9, 0.25, FGSM=0.5, PGD=0.25), "TLA": _results(0.875, 0.3, PGD=0.3, MIM=1.0)})
+  table = markdown_table({"AT": _results(0.9, 0.25, FGSM=0.5, PGD=0.25), "TLA": _results(0.875, 0.3, PGD=0.3, MIM=1.0)},
+                         "quick")
   assert table == (
-    "| Model | Clean | FGSM | PGD | MIM | Worst case |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: |\n"
-    "| AT | 90.00% | 50.00% | 25.00% | - | 25.00% |\n"
-    "| TLA | 87.50% | - | 30.00% | 100.00% | 30.00% |\n"
+    "| Model | Clean | FGSM | PGD | MIM | Worst case | 95% interval |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    "| AT | 90.00% | 50.00% | 25.00% | - | 25.00% | 15.0-35.0% |\n"
+    "| TLA | 87.50% | - | 30.00% | 100.00% | 30.00% | 20.0-40.0% |\n"
   )
 
 
@@ -454,9 +534,9 @@ def test_printed_table_is_whole_where_there_is_no_terminal(capsys, monkeypatch, 
   monkeypatch.setenv("COLUMNS", columns)
   names = ["FGSM", "BIM-40", "C&W-40", "PGD-40", "PGD-100", "20xPGD-100", "MIM-200"]
   accuracies = dict(zip(names, (0.91, 0.82, 0.73, 0.64, 0.55, 0.46, 0.37)))
-  print_table({"runs/a_rather_long_name": _results(0.9901, 0.3456, **accuracies)}, "Robust accuracy")
+  print_table({"runs/a_rather_long_name": _results(0.9901, 0.3456, **accuracies)}, "quick", "Robust accuracy")
   lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
   assert lines[0] == ["Robust", "accuracy"]
-  assert ["Model", "Clean", *names, "Worst", "case"] in lines
+  assert ["Model", "Clean", *names, "Worst", "case", "95%", "interval"] in lines
   assert lines[-1] == ["runs/a_rather_long_name", "99.01%", "91.00%", "82.00%", "73.00%", "64.00%", "55.00%", "46.00%",
-                       "37.00%", "34.56%"]  # fmt: skip
+                       "37.00%", "34.56%", "24.6-44.6%"]  # fmt: skip

@@ -15,8 +15,8 @@ from tla_tf.attacks import GradientAttack, GradientSearch, attack_survivors, pre
 from tla_tf.ops import seeds
 
 EPSILON, STEP_SIZE, STEPS = 0.15, 0.02, 10
-# Enough to converge: with fewer steps the random starts decide about 3% of the images, in both libraries.
-LONG, RESTARTS = 40, 5
+# Enough to converge: with 5 starts luck decides about 2% of the images, in both libraries (82 to 86 of 200).
+LONG, RESTARTS = 40, 20
 # Pixels agree where they differ by less; some gradients are so near 0 that rounding decides their sign.
 PIXEL, SHARE = 1e-5, 0.999
 

@@ -133,7 +133,8 @@ class FabConfig(Config):
     alpha_max: largest weight of the projection from the clean image.
     eta: extrapolation beyond the boundary.
     beta: how far back towards the clean image after a success.
-    restarts: number of classes aimed at, the likeliest other class first.
+    restarts: number of classes aimed at, the likeliest other class first; the
+      attack draws nothing.
     norm: L-infinity or L2.
   """
 
@@ -158,8 +159,11 @@ class SquareConfig(Config):
 
   Attributes:
     epsilon: radius of the ball.
-    steps: queries.
+    steps: queries, the initial pattern's included.
     initial_share: p, the share of the image that the first squares cover.
+    rescale_schedule: squares shrink as in the paper's 10,000 queries, whatever
+      `steps`; False counts queries as they are, as the standard version of
+      AutoAttack does with its 5,000.
     restarts: number of starts.
     norm: L-infinity or L2.
   """
@@ -167,6 +171,7 @@ class SquareConfig(Config):
   epsilon: float = 0.3
   steps: int = 5000
   initial_share: float = 0.8
+  rescale_schedule: bool = True
   restarts: int = 1
   norm: types.Norm = types.Norm.LINF
 
@@ -195,3 +200,32 @@ class TransferConfig(Config):
   @property
   def norm(self):
     return self.attack.norm
+
+
+# By the names that suites and result files use.
+KINDS = {
+  "gradient": AttackConfig, "carlini_wagner": CarliniWagnerConfig, "deepfool": DeepFoolConfig, "jsma": JsmaConfig,
+  "apgd": ApgdConfig, "fab": FabConfig, "square": SquareConfig, "transfer": TransferConfig,
+}  # fmt: skip
+
+
+def kind(config):
+  """The name of a config's class in `KINDS`."""
+  return next(name for name, cls in KINDS.items() if type(config) is cls)
+
+
+def draws(config):
+  """Whether the attack is random: whether another seed gives another result."""
+  return config.random_start if isinstance(config, AttackConfig) else isinstance(config, (ApgdConfig, SquareConfig))
+
+
+def contains(config, earlier):
+  """Whether a gradient attack does all that an earlier one did from the same starts, and more.
+
+  Both keep the best point that they meet: what the earlier one broke, the later
+  one breaks, too.
+  """
+  if not (isinstance(config, AttackConfig) and isinstance(earlier, AttackConfig)):
+    return False
+  longer = config.steps >= earlier.steps and config.restarts >= earlier.restarts
+  return longer and config.replace(steps=earlier.steps, restarts=earlier.restarts) == earlier

@@ -11,6 +11,11 @@ from tla_tf.errors import InputError
 
 
 def write_text(path, text):
+  """Replaces a file in one step, as `write_bytes` does."""
+  write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path, content):
   """Replaces a file in one step: readers see the old or the new content.
 
   Raises:
@@ -20,8 +25,8 @@ def write_text(path, text):
   try:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-      with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+      with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
       os.chmod(temporary, 0o644)

@@ -113,10 +113,11 @@ class GradientAttack(Attack):
       shared = (network.objective, network.momentum_rule, network.ball.norm)
       if shared != (config.objective, config.momentum_rule, config.norm):
         raise InputError("The shared search was compiled for another objective, momentum rule or norm.")
-      self.search, jit = network, False
+      self.search = network
     else:
       self.search = GradientSearch(network, config.objective, config.momentum_rule, jit, config.norm)
-    super().__init__(network, config, jit)
+    # Not the base class's: the search holds the network.
+    self.config, self.restarts = config, config.restarts
     self.label_smoothing = label_smoothing
 
   def __call__(self, images, labels, seed=0, targets=None, restart=0, start=None):

@@ -19,9 +19,15 @@ def pgd(epsilon, step_size, steps, restarts=1, norm=Norm.LINF):
   return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
 
 
-def cw_pgd(epsilon, step_size, steps, restarts=1):
+def cw_pgd(epsilon, step_size, steps, restarts=1, norm=Norm.LINF):
   """PGD on the margin of Carlini and Wagner 2017, confidence 50."""
-  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, objective=Objective.MARGIN)
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm,
+                      objective=Objective.MARGIN)
+
+
+def noise(epsilon, tries, norm=Norm.LINF):
+  """Random points of the ball: PGD without a step, the baseline of every attack (Carlini et al. 2019)."""
+  return AttackConfig(epsilon=epsilon, step_size=0.0, steps=0, restarts=tries, norm=norm)
 
 
 def mim(epsilon, step_size, steps, momentum=None, momentum_rule=MomentumRule.NORMALIZED):

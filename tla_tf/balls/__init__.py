@@ -1,12 +1,13 @@
 """The sets that attacks search, one norm a file."""
 
+from tla_tf.balls.l0 import L0Ball
 from tla_tf.balls.l2 import L2Ball
 from tla_tf.balls.linf import LinfBall
 from tla_tf.types import Norm
 
-__all__ = ["L2Ball", "LinfBall", "get"]
+__all__ = ["L0Ball", "L2Ball", "LinfBall", "get"]
 
 
 def get(norm):
   """The ball of a `types.Norm`."""
-  return {Norm.LINF: LinfBall, Norm.L2: L2Ball}[Norm(norm)]()
+  return {Norm.LINF: LinfBall, Norm.L2: L2Ball, Norm.L0: L0Ball}[Norm(norm)]()

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from tla_tf.errors import InputError, ToolError
 
 
-def run(main):
+def run(main, goes_on=False):
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
@@ -19,6 +19,8 @@ def run(main):
 
   Args:
     main: function of the remaining arguments.
+    goes_on: whether the same command, given again, goes on where it was
+      interrupted; Ctrl-C then says so.
   """
   # The script is called tla-train-digits, the module train_digits.py.
   name = "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
@@ -34,7 +36,7 @@ def run(main):
       print(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
       return 1
     except KeyboardInterrupt:
-      print(f"{name}: interrupted", file=sys.stderr)
+      print(f"{name}: interrupted" + ("; the same command goes on where it was" if goes_on else ""), file=sys.stderr)
       return 130
 
   _show_flags_of(main)

@@ -1,8 +1,12 @@
-"""tla-evaluate: judges one or several trained runs under a suite of attacks.
+"""tla-evaluate: judges trained runs, or a foreign model, under suites of attacks.
 
-Example:
-  tla-evaluate --run_dir=runs/tla --suite=table1 --num_examples=1000
+Examples:
+  tla-evaluate --run_dir=runs/tla --suite=table1,table3,auto_attack --num_examples=1000
   tla-evaluate --run_dir=runs/um runs/at runs/tla --suite=quick
+  tla-evaluate --run_dir=runs/tla --suite=table1 --source_run_dir=runs/um
+  tla-evaluate --keras_model=mine.keras --dataset=mnist --data_dir=DIR --pixel_range=0,255 --output_dir=judged
+
+Killed and started again, the same command goes on where it was.
 """
 
 import json
@@ -12,96 +16,231 @@ import sys
 
 from absl import flags
 
+from tla_tf import types
 from tla_tf.binaries import entry
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
 
+_SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2")
+
 flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
-flags.DEFINE_enum("suite", "quick", ["quick", "table1"], "quick: FGSM, PGD, 20-restart PGD; table1: the white-box "
-                  "attacks of the paper's Table 1 with its steps (digits, images: ours).")
+flags.DEFINE_string("saved_model", None, "Judge this SavedModel instead: its endpoint serve, or its signature "
+                    "serving_default.")
+flags.DEFINE_string("keras_model", None, "Judge this .keras file instead.")
+flags.DEFINE_list("suite", None, f"One or several of {', '.join(_SUITES)}. quick: FGSM, PGD, 20-restart PGD; table1, "
+                  "table3: the attacks of the paper's tables with its steps (digits, images: ours); auto_attack, "
+                  "auto_attack_l2: the standard AutoAttack in L-infinity and in L2. quick by default.")
+flags.DEFINE_string("suite_file", None, "Your own list of attacks, YAML or JSON, see docs/evaluation.md.")
+flags.DEFINE_string("source_run_dir", None, "Adds table1's black-box column: images made by PGD on this run, kept "
+                    "there in transfer/, and replayed.")
 flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
-entry.define_fraction("epsilon", None, "Replaces the suite's epsilon; step sizes scale with it.")
+entry.define_fraction("epsilon", None, "Replaces the radius of the L-infinity attacks; step sizes scale with it.")
+flags.DEFINE_boolean("eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, "
+                     "before they are judged.")
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
 flags.DEFINE_string("data_dir", None, "Folder of the data set's files; by default that of the training.")
 flags.DEFINE_string("cache_dir", None, "Folder of decoded images; $XDG_CACHE_HOME/tla_tf or ~/.cache/tla_tf by "
                     "default.")
 flags.DEFINE_integer("seed", 0, "Seed of random starts.", lower_bound=0)
+flags.DEFINE_integer("num_seeds", 1, "Attacks that draw run with so many seeds; tables then give mean and standard "
+                     "deviation.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)
-flags.DEFINE_string("compare_dir", None, "Folder for the table (table.md) and the figure "
-                    "(robust_accuracy.png) of all runs.")
-flags.mark_flag_as_required("run_dir")
+flags.DEFINE_integer("probe_examples", 100, "Images of the probes behind alarms and curves, the first ones; 0 for "
+                     "none.", lower_bound=0)
+flags.DEFINE_string("compare_dir", None, "Folder for the tables (table.md) and the figures of all runs.")
+flags.DEFINE_enum("dataset", None, ["digits", "mnist", "cifar10", "tiny_imagenet", "images"],
+                  "Of a foreign model: the data set.")
+entry.define_choice("data_source", types.DataSource.AUTO.value, types.DataSource, "Of a foreign model: where images "
+                    "come from.")
+flags.DEFINE_list("pixel_range", ["0", "1"], "Of a foreign model: lowest and highest pixel value that it takes, as in "
+                  "0,255. It is checked.")
+flags.DEFINE_string("output_dir", None, "Of a foreign model: where results go.")
 
 
 def main(argv):
-  """Evaluates every run, writes its results, prints one table."""
-  if FLAGS.epsilon is not None and not 0 <= FLAGS.epsilon <= 1:
-    raise InputError(f"--epsilon: expected a number in [0, 1], got {FLAGS.epsilon:g}; 8 of 255 is 8/255.")
+  """Evaluates every model, writes its results, prints the tables and alarms."""
+  _check_flags(argv)
   entry.load_tensorflow()
   from tla_tf import evaluation, files, reporting
+
+  if FLAGS.compare_dir:
+    files.make_folder(FLAGS.compare_dir)
+  models = _models(argv)
+  results = {name: _evaluate(name, folder, subject) for name, folder, subject in models}
+  for suite in evaluation.suites_of(results):
+    evaluation.print_table(results, suite, _title(results, suite))
+  evaluation.print_alarms(results)
+  if FLAGS.compare_dir:
+    folder = pathlib.Path(FLAGS.compare_dir)
+    figures = _figures(results, folder, reporting)
+    files.write_text(folder / "table.md", _markdown(results))
+    print(f"tables       {folder / 'table.md'}\n" + "".join(f"figure       {figure}\n" for figure in figures), end="")
+
+
+def _check_flags(argv):
+  """Refuses what is wrong before TensorFlow is loaded."""
+  if FLAGS.epsilon is not None and not 0 <= FLAGS.epsilon <= 1:
+    raise InputError(f"--epsilon: expected a number in [0, 1], got {FLAGS.epsilon:g}; 8 of 255 is 8/255.")
+  unknown = [name for name in FLAGS.suite or () if name not in _SUITES]
+  if unknown:
+    raise InputError(f"--suite: unknown suite {unknown[0]!r}; expected some of {', '.join(_SUITES)}.")
+  given = [name for name in ("run_dir", "saved_model", "keras_model") if FLAGS[name].value]
+  if len(given) != 1:
+    raise InputError("Give one of --run_dir, --saved_model and --keras_model"
+                     + (f", not --{' and --'.join(given)}." if given else "."))
+  if given == ["run_dir"]:
+    wrong = [name for name in ("dataset", "output_dir", "pixel_range", "data_source") if FLAGS[name].present]
+    if wrong:
+      raise InputError(f"--{wrong[0]} is for a foreign model: a run folder knows its own.")
+    return
+  entry.refuse_arguments(argv)
+  if FLAGS["checkpoint"].present:
+    raise InputError("--checkpoint is for a run folder: a foreign model has one set of weights.")
+  for name in ("dataset", "output_dir"):
+    if not FLAGS[name].value:
+      raise InputError(f"--{given[0]} needs --{name}.")
+
+
+def _models(argv):
+  """(name, folder of results, function that loads the subject) of every model; cheap checks come first."""
+  from tla_tf.evaluation import run_evaluation
   from tla_tf.persistence import RunFolder
 
+  if not FLAGS.run_dir:
+    model = _foreign_model()
+    folder = RunFolder(FLAGS.output_dir)
+    folder.require_writable()
+    return [(pathlib.Path(model.path).stem, folder, lambda: _foreign_subject(model))]
   run_dirs = [FLAGS.run_dir, *argv]
-  # What can be refused is refused before the first of many hours.
   folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
   datasets = [folder.read_config()[0].dataset for folder in folders]
   if len(set(datasets)) > 1:
     raise InputError(f"Runs on different data sets ({', '.join(sorted(set(datasets)))}) make no common table: "
                      "evaluate them one by one.")
+  run_evaluation.planned_attacks(_options(), datasets[0], FLAGS.source_run_dir is not None)
   for folder in folders:
     folder.require_writable()
-  if FLAGS.compare_dir:
-    files.make_folder(FLAGS.compare_dir)
   names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
   if len(set(names)) < len(names):
     names = run_dirs
-  results = {name: _evaluate(name, folder) for name, folder in zip(names, folders)}
-  evaluation.print_table(results, _title(results))
-  if FLAGS.compare_dir:
-    folder = pathlib.Path(FLAGS.compare_dir)
-    figure = reporting.robust_accuracy(results, folder / "robust_accuracy.png", _title(results))
-    files.write_text(folder / "table.md", f"{_title(results)}\n\n{evaluation.markdown_table(results)}")
-    print(f"table        {folder / 'table.md'}\nfigure       {figure}")
+  return [(name, folder, lambda folder=folder: _run_subject(folder)) for name, folder in zip(names, folders)]
 
 
-def _title(results):
-  first = next(iter(results.values()))
-  epsilon = entry.pixels(first["attacks"][0]["epsilon"])
-  return (f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
-          f"suite {first['suite']}, L-inf epsilon {epsilon}")
-
-
-def _evaluate(name, folder):
-  """Judges one run; writes evaluation.json, evaluation.md and figures."""
-  from tla_tf import evaluation, files, reporting
+def _run_subject(folder):
   from tla_tf.evaluation import run_evaluation
 
-  outcome = run_evaluation.evaluate_run(
-    folder, suite_name=FLAGS.suite, num_examples=FLAGS.num_examples, epsilon=FLAGS.epsilon,
-    checkpoint=FLAGS.checkpoint, data_dir=FLAGS.data_dir, seed=FLAGS.seed, batch_size=FLAGS.batch_size,
-    progress=_progress, cache_dir=FLAGS.cache_dir, reading_progress=entry.reading_progress)
+  return run_evaluation.run_subject(folder, FLAGS.checkpoint, FLAGS.data_dir, FLAGS.cache_dir, entry.reading_progress)
+
+
+def _foreign_model():
+  from tla_tf.persistence import foreign
+
+  try:
+    low, high = (float(value) for value in FLAGS.pixel_range)
+  except ValueError:
+    raise InputError(f"--pixel_range: expected two numbers as in 0,255, got {','.join(FLAGS.pixel_range)}.") from None
+  if not low < high:
+    raise InputError(f"--pixel_range: expected a lower and a higher number, got {low:g},{high:g}.")
+  load = foreign.load_saved_model if FLAGS.saved_model else foreign.load_keras_model
+  return load(FLAGS.saved_model or FLAGS.keras_model, (low, high))
+
+
+def _foreign_subject(model):
+  from tla_tf import data
+  from tla_tf.config import ReadingConfig
+  from tla_tf.evaluation import run_evaluation
+
+  reading = ReadingConfig()
+  if FLAGS.dataset == "images" and model.image_shape and None not in model.image_shape:
+    reading = reading.replace(image_size=tuple(model.image_shape[:2]), channels=model.image_shape[2])
+  splits = data.load(FLAGS.dataset, FLAGS.data_dir, types.DataSource(FLAGS.data_source), reading, FLAGS.cache_dir,
+                     entry.reading_progress)
+  return run_evaluation.foreign_subject(model, FLAGS.dataset, splits)
+
+
+def _options():
+  from tla_tf.evaluation import run_evaluation
+
+  suites = tuple(dict.fromkeys(FLAGS.suite or (() if FLAGS.suite_file else ("quick",))))
+  return run_evaluation.Options(
+    suites=suites, suite_file=FLAGS.suite_file, epsilon=FLAGS.epsilon, num_examples=FLAGS.num_examples, seed=FLAGS.seed,
+    num_seeds=FLAGS.num_seeds, batch_size=FLAGS.batch_size, eight_bit=FLAGS.eight_bit,
+    probe_examples=FLAGS.probe_examples)
+
+
+def _evaluate(name, folder, load_subject):
+  """Judges one model; writes evaluation.json, evaluation.md, evaluation_images.npz and figures."""
+  from tla_tf import files, reporting
+  from tla_tf.evaluation import run_evaluation
+  from tla_tf.persistence import RunFolder
+
+  source = None
+  if FLAGS.source_run_dir:
+    source_folder = RunFolder.open(FLAGS.source_run_dir)
+    source_folder.require_writable()
+    source = (source_folder, _run_subject(source_folder))
+  outcome = run_evaluation.evaluate_subject(load_subject(), _options(), state=folder.evaluation_state, source=source,
+                                            progress=_progress, on_resume=_resumed)
   files.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
+  files.write_bytes(folder.evaluation_images, run_evaluation.packed_images(outcome.images))
   one = {name: outcome.results}
-  files.write_text(folder.evaluation_table, f"{_title(one)}\n\n{evaluation.markdown_table(one)}")
-  reporting.robust_accuracy(one, folder.figures / "robust_accuracy.png", _title(one))
-  if len(outcome.broken.images):
-    reporting.adversarial_examples(*outcome.broken, path=folder.figures / "adversarial_examples.png",
-                                   title=f"{name}: images that {outcome.attack} broke")
+  files.write_text(folder.evaluation_table, _markdown(one))
+  _figures(one, folder.figures, reporting)
+  reporting.broken_images(outcome.broken, outcome.class_names, folder.figures / "adversarial_examples.png",
+                          title=f"{name}: images that were broken")
   print(f"results      {folder.evaluation}")
   return outcome.results
+
+
+def _figures(results, folder, reporting):
+  """Draws the accuracies and curves of one or several models; returns the paths."""
+  from tla_tf import evaluation
+
+  paths = []
+  for suite in evaluation.suites_of(results):
+    ending = "" if suite == evaluation.suites_of(results)[0] else f"_{suite}"
+    paths.append(reporting.robust_accuracy(results, suite, folder / f"robust_accuracy{ending}.png",
+                                           _title(results, suite)))
+  if all(result["probes"] for result in results.values()):
+    paths.append(reporting.accuracy_curves(results, folder / "accuracy_curves.png"))
+  return paths
+
+
+def _markdown(results):
+  """Tables and alarms as evaluation.md and table.md hold them."""
+  from tla_tf import evaluation
+
+  tables = [f"{_title(results, suite)}\n\n{evaluation.markdown_table(results, suite)}"
+            for suite in evaluation.suites_of(results)]
+  return "\n".join(tables) + f"\nAlarms:\n\n{evaluation.markdown_alarms(results)}"
+
+
+def _title(results, suite):
+  first = next(iter(results.values()))
+  rows = [row for row in first["attacks"] if row["suite"] == suite]
+  units = {"linf": "L-inf epsilon ", "l2": "L2 epsilon ", "l0": "L0 share "}
+  threats = dict.fromkeys(units[row["norm"]] + entry.pixels(row["epsilon"]) for row in rows)
+  chain = ", every attack on what the last one left" if any(row["on_survivors"] for row in rows) else ""
+  return (f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
+          f"suite {suite}, {', '.join(threats)}{chain}")
+
+
+def _resumed(batches):
+  print(f"going on behind {batches} batches that were judged before", file=sys.stderr)
 
 
 def _progress(name, done, total, seconds_left):
   if sys.stderr.isatty():
     print(f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left", end="" if done < total else "\r\x1b[K",
           file=sys.stderr, flush=True)
-  elif done == total:
+  elif done == total and not name.startswith("probe"):
     print(f"{name}: done", file=sys.stderr)
 
 
 def run():
   """Entry point of the console script."""
-  entry.run(main)
+  entry.run(main, goes_on=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main(argv):
 
 def run():
   """Entry point of the console script."""
-  entry.run(main)
+  entry.run(main, goes_on=True)
 
 
 if __name__ == "__main__":

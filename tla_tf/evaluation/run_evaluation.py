@@ -1,16 +1,73 @@
-"""Evaluating a run folder: its network, its data, a suite, the figures' material."""
+"""Evaluating a trained run or a foreign model: network, data, suites, probes, alarms, resuming."""
 
+import io
 import time
 import typing
 
 import numpy as np
 
-from tla_tf import data, networks
+from tla_tf import data
+from tla_tf.attack_configs import TransferConfig
 from tla_tf.errors import InputError
-from tla_tf.evaluation import judge, suites
+from tla_tf.evaluation import alarms, judge, probes, suites
+from tla_tf.evaluation.journal import Journal
+from tla_tf.evaluation.transfer_images import transfer_images
 from tla_tf.persistence import CheckpointStore
 from tla_tf.persistence.loading import load_network
 from tla_tf.persistence.versions import versions
+from tla_tf.types import Norm
+
+# Broken images that are kept of every attack, for pictures.
+_KEPT = 8
+
+
+class Subject(typing.NamedTuple):
+  """What is judged.
+
+  Attributes:
+    network: a `keras.Model` or callable, see `judge.Judge`.
+    test: `ImageData`.
+    dataset: the data set's name.
+    facts: dict for `evaluation.json`: "config", "data_digest", and what names
+      the network.
+    jit: whether XLA compiles the attacks.
+    probabilities: see `alarms.raise_alarms`.
+    range_doubt: see `alarms.raise_alarms`.
+  """
+
+  network: typing.Any
+  test: data.ImageData
+  dataset: str
+  facts: dict
+  jit: str
+  probabilities: bool = False
+  range_doubt: typing.Any = None
+
+
+class Options(typing.NamedTuple):
+  """How a subject is judged.
+
+  Attributes:
+    suites: names, see `suites.suite`.
+    suite_file: a user's own list besides, see `suites.read_suite`, or None.
+    epsilon: replaces the suites' radius in L-infinity.
+    num_examples: first test images to use; None for all.
+    seed: of random starts.
+    num_seeds: see `judge.evaluate`.
+    batch_size: images a batch.
+    eight_bit: adversarial images are rounded to whole grey levels.
+    probe_examples: images of the probes; 0 for no probes and no curves.
+  """
+
+  suites: tuple = ("quick",)
+  suite_file: typing.Any = None
+  epsilon: typing.Any = None
+  num_examples: typing.Any = None
+  seed: int = 0
+  num_seeds: int = 1
+  batch_size: int = 100
+  eight_bit: bool = False
+  probe_examples: int = 100
 
 
 class Broken(typing.NamedTuple):
@@ -20,70 +77,210 @@ class Broken(typing.NamedTuple):
   adversarial: np.ndarray
   labels: np.ndarray
   predictions: np.ndarray
-  class_names: tuple
 
 
 class Outcome(typing.NamedTuple):
-  """`results` as in `evaluation.json`, and what figures need besides."""
+  """What an evaluation gives.
+
+  Attributes:
+    results: as in `evaluation.json`.
+    broken: dict from attack name to `Broken`.
+    images: dict of arrays, one row an image, for `evaluation_images.npz`.
+    class_names: names of the classes.
+  """
 
   results: dict
-  attack: str
-  broken: Broken
+  broken: dict
+  images: dict
+  class_names: tuple
 
 
-def evaluate_run(folder, suite_name="quick", num_examples=None, epsilon=None, checkpoint="best", data_dir=None, seed=0,
-                 batch_size=100, progress=None, cache_dir=None, reading_progress=None):
-  """Judges a checkpoint of a run on its test images.
+def run_subject(folder, checkpoint="best", data_dir=None, cache_dir=None, reading_progress=None):
+  """The network of a run folder with the test images of its data.
 
   Args:
     folder: RunFolder.
-    suite_name: see `suites.suite`.
-    num_examples: first test images to use; None for all.
-    epsilon: replaces the suite's.
     checkpoint: "best", "last" or a step.
     data_dir: where the data files are; None for where training found them.
-    seed: of random starts.
-    batch_size: images a batch.
-    progress: called with (attack, batches done, batches to do, seconds left).
     cache_dir: folder of decoded images, see `data.cache`.
     reading_progress: called with the number of image files decoded and to
       decode, or None.
 
   Returns:
-    Outcome.
+    Subject.
 
   Raises:
     InputError: for a bad run folder, checkpoint or data.
   """
   config, facts = folder.read_config()
-  attacks = suites.suite(suite_name, config.dataset, epsilon)
   if facts["digest"] is None and not (data_dir or facts["data_dir"]):
     raise InputError(f"{folder.path}: holds an imported network, which does not say where its data are; "
                      "give --data_dir.")
-  step = CheckpointStore(folder.checkpoints).resolve(checkpoint)
+  store = CheckpointStore(folder.checkpoints)
+  step = store.resolve(checkpoint)
   network = load_network(folder, step)
   splits = data.load(config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir,
                      reading_progress)
   digest = _require_fitting_data(folder, facts, splits)
-  if num_examples is not None and num_examples > len(splits.test):
-    raise InputError(f"--num_examples={num_examples}: {config.dataset} has only {len(splits.test)} test images; "
-                     "leave the flag out to judge on all.")
-  test = splits.test.take(slice(num_examples))
+  return Subject(network, splits.test, config.dataset, {
+    "checkpoint": step, "checkpoint_digest": store.digest(step), "config": config.to_dict(), "data_digest": digest,
+  }, config.jit.value)  # fmt: skip
+
+
+def foreign_subject(model, dataset, splits):
+  """A foreign model with the test images of a data set.
+
+  Args:
+    model: `persistence.foreign.ForeignModel`.
+    dataset: the data set's name.
+    splits: `data.Splits`.
+
+  Returns:
+    Subject.
+
+  Raises:
+    InputError: if the model does not fit the data or its pixel range is wrong.
+  """
+  model.check(splits.test)
+  return Subject(model, splits.test, dataset, {
+    "checkpoint_digest": model.digest, "data_digest": splits.digest(),
+    "config": {"dataset": dataset, "model": str(model.path), "kind": model.kind,
+               "pixel_range": list(model.pixel_range), "probabilities": model.probabilities},
+  }, "off", model.probabilities, model.doubt)  # fmt: skip
+
+
+def planned_attacks(options, dataset, black_box=False):
+  """The attacks of all suites of the options.
+
+  Raises:
+    InputError: for a bad suite, or two attacks of one name.
+  """
+  attacks = [attack for name in options.suites
+             for attack in suites.suite(name, dataset, options.epsilon, black_box and name == "table1")]
+  if options.suite_file:
+    attacks += suites.read_suite(options.suite_file, dataset)
+  by_name = {attack.name: attack._replace(suite="") for attack in attacks}
+  twice = next((a.name for a in attacks if by_name[a.name] != a._replace(suite="")), None)
+  if twice:
+    raise InputError(f"Two attacks of the suites are called {twice!r} but differ; rename yours.")
+  return attacks
+
+
+def evaluate_subject(subject, options=Options(), *, state=None, source=None, progress=None, on_resume=None):
+  """Judges a network under suites of attacks and raises alarms.
+
+  Killed at any moment and called again, it goes on behind the last finished
+  batch and gives the same result.
+
+  Args:
+    subject: Subject.
+    options: Options.
+    state: folder of the journal; None keeps none.
+    source: (RunFolder, Subject) of the black-box attack's source, or None.
+    progress: called with (attack, batches done, batches to do, seconds left),
+      or None.
+    on_resume: called with the number of batches that a killed process left
+      judged, if any; or None.
+
+  Returns:
+    Outcome.
+
+  Raises:
+    InputError: for options that do not fit the data.
+  """
+  attacks = planned_attacks(options, subject.dataset, source is not None)
+  test = _taken(subject, options)
+  if options.eight_bit and test.images.dtype != np.uint8 and np.abs(test.images * 255 % 1).max() > 1e-3:
+    raise InputError("--eight_bit: the clean images are not of whole grey levels, so adversarial ones cannot be.")
+  timed = _timed(progress) if progress else None
+  transfers = _transfers(attacks, source, test, subject, options, timed)
+  settings = {"attacks": [[a.name, a.suite, a.config.to_dict(), a.target.value, a.on_survivors] for a in attacks],
+              "options": {**options._asdict(), "suite_file": None}, "subject": subject.facts, "jit": subject.jit,
+              "source": source and source[1].facts, "versions": versions()}
+  began = time.monotonic()
+
+  def judged(recall):
+    court = judge.Judge(
+      subject.network, test, jit=subject.jit, batch_size=options.batch_size, eight_bit=options.eight_bit, keep=_KEPT,
+      transfers=transfers, recall=recall, progress=timed)
+    outcome = judge.evaluate_with(court, attacks, seed=options.seed, num_seeds=options.num_seeds)
+    return court, outcome, _probed(court, attacks, options)
+
+  if state is None:
+    court, outcome, probed = judged(None)
+  else:
+    with Journal(state, settings).open() as journal:
+      if len(journal) and on_resume:
+        on_resume(len(journal))
+      court, outcome, probed = judged(journal.recall)
+  results = outcome.results
+  found = alarms.raise_alarms(results["attacks"], outcome.broken, outcome.right, probed, subject.probabilities,
+                              subject.range_doubt)
+  results.update({
+    "alarms": [alarm._asdict() for alarm in found], "probes": probed,
+    "suite": ",".join(dict.fromkeys(attack.suite for attack in attacks)), "seed": options.seed,
+    "num_seeds": options.num_seeds, "eight_bit": options.eight_bit,
+    "source": source and {"run_dir": str(source[0].path), **source[1].facts}, "seconds": time.monotonic() - began,
+    **subject.facts, "versions": versions(),
+  })
+  broken = {name: Broken(test.float_images(kept.positions), kept.adversarial, test.labels[kept.positions],
+                         kept.predictions) for name, kept in outcome.found.items()}
+  images = {"labels": test.labels, "predictions": np.argmax(court.clean_logits, 1), "right": outcome.right,
+            "attacks": np.array(list(outcome.broken)), "broken": np.stack(list(outcome.broken.values()), 1)}
+  return Outcome(results, broken, images, test.class_names)
+
+
+def packed_images(images):
+  """The bytes of `evaluation_images.npz`."""
+  content = io.BytesIO()
+  np.savez_compressed(content, **images)
+  return content.getvalue()
+
+
+def _taken(subject, options):
+  if options.num_examples is not None and options.num_examples > len(subject.test):
+    raise InputError(f"--num_examples={options.num_examples}: {subject.dataset} has only {len(subject.test)} test "
+                     "images; leave the flag out to judge on all.")
+  return subject.test.take(slice(options.num_examples))
+
+
+def _probed(court, attacks, options):
+  """The probes in the ball of the first attack that has one in L-infinity or L2."""
+  threat = next(((attack.config.norm, attack.config.epsilon) for attack in attacks
+                 if attack.config.norm is not Norm.L0), None)
+  if threat is None or not options.probe_examples:
+    return None
+  return probes.probe(court, *threat, options.probe_examples, options.seed)
+
+
+def _transfers(attacks, source, test, subject, options, progress):
+  """Dict from TransferConfig to the images made on the source network."""
+  if source is None:
+    return {}
+  folder, other = source
+  if other.facts["data_digest"] != subject.facts["data_digest"]:
+    raise InputError(f"{folder.path}: was trained on other data than the network under attack; "
+                     "give another --source_run_dir.")
+  configs = [attack.config for attack in attacks if isinstance(attack.config, TransferConfig)]
+  if not configs:
+    raise InputError("--source_run_dir is for the black-box column of suite table1, which is not asked for.")
+  return {config: transfer_images(
+    folder.transfer, other.network, other.facts["checkpoint_digest"], test, config.attack, seed=options.seed,
+    batch_size=options.batch_size, jit=other.jit, progress=progress) for config in configs}
+
+
+def _timed(progress):
+  """Adds the seconds left to what a progress function is told."""
   began = {}
 
   def timed(name, done, total):
-    start = began.setdefault(name, time.monotonic())
+    now = time.monotonic()
     # The clock starts when the first batch, and its compilation, is done.
-    progress(name, done, total, (time.monotonic() - start) / max(done - 1, 1) * (total - done))
+    start, first = began.setdefault(name, (now, done))
+    left = (now - start) / (done - first) * (total - done) if done > first else 0.0
+    progress(name, done, total, left)
 
-  results, adversarial = judge.evaluate(network, test, attacks, seed=seed, jit=config.jit.value, batch_size=batch_size,
-                                        progress=timed if progress else None)
-  results.update({
-    "suite": suite_name, "checkpoint": step, "config": config.to_dict(), "data_digest": digest, "seed": seed,
-    "versions": versions(),
-  })
-  strongest = min(results["attacks"], key=lambda row: row["accuracy"])["name"]
-  return Outcome(results, strongest, _broken(network, test, adversarial[strongest]))
+  return timed
 
 
 def _require_fitting_data(folder, facts, splits):
@@ -98,12 +295,3 @@ def _require_fitting_data(folder, facts, splits):
     raise InputError(f"{folder.path}: its network takes images {tuple(expected[0])} of {expected[1]} classes, the data "
                      f"have {found[0]} of {found[1]}; give the right --data_dir.")
   return digest
-
-
-def _broken(network, test, adversarial, count=8):
-  images = test.float_images()
-  changed = np.flatnonzero(np.any(adversarial != images, axis=tuple(range(1, images.ndim))))[:count]
-  predictions = np.zeros(0, int)
-  if len(changed):
-    predictions = np.argmax(networks.logits_function(network)(adversarial[changed]), -1)
-  return Broken(images[changed], adversarial[changed], test.labels[changed], predictions, test.class_names)

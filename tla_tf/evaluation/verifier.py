@@ -4,33 +4,71 @@ import numpy as np
 
 # Float32 rounding of x + epsilon for pixels in [0, 1].
 TOLERANCE = 1e-6
+_NORMS = ("linf", "l2", "l0")
 
 
-def verify(images, adversarial, epsilon, norm="linf"):
+def verify(images, adversarial, epsilon, norm="linf", eight_bit=False):
   """Which adversarial images keep the rules.
 
   Args:
     images: float32 [n, ...] in [0, 1], the clean ones.
     adversarial: float32 [n, ...].
     epsilon: radius of the ball.
-    norm: "linf", no pixel further than epsilon, or "l2", the length of the
-      change.
+    norm: "linf", no pixel further than epsilon; "l2", the length of the change;
+      "l0", the share of pixel values that changed at all.
+    eight_bit: whether every pixel must be a whole grey level of 255.
 
   Returns:
-    bool [n]: finite, in [0, 1], and in the ball.
+    bool [n]: finite, in [0, 1], in the ball and, where asked, of 8 bits.
 
   Raises:
     ValueError: for another norm.
   """
-  if norm not in ("linf", "l2"):
-    raise ValueError(f"norm {norm!r}: expected 'linf' or 'l2'")
-  images = np.asarray(images, np.float64)
-  flat = (len(images), int(np.prod(images.shape[1:])))
-  clean, found = images.reshape(flat), np.asarray(adversarial, np.float64).reshape(flat)
+  clean, found = _flat(images), _flat(adversarial)
   finite = np.isfinite(found).all(1)
   with np.errstate(invalid="ignore"):
     in_range = (found >= 0.0).all(1) & (found <= 1.0).all(1)
-    change = found - clean
-    size = np.sqrt((change**2).sum(1)) if norm == "l2" else np.abs(change).max(1, initial=0.0)
-    in_ball = size <= epsilon + TOLERANCE * max(1.0, epsilon)
-  return finite & in_range & in_ball
+    in_ball = _lengths(found - clean, norm) <= epsilon + TOLERANCE * max(1.0, epsilon)
+    whole = np.abs(found * 255 - np.rint(found * 255)).max(1, initial=0.0) < 1e-3 if eight_bit else True
+  return finite & in_range & in_ball & whole
+
+
+def to_eight_bits(images, adversarial, epsilon, norm="linf"):
+  """Rounds adversarial images to whole grey levels without leaving the ball.
+
+  Args:
+    images: float32 [n, ...], clean, of whole grey levels.
+    adversarial: float32 [n, ...].
+    epsilon: radius of the ball.
+    norm: as in `verify`.
+
+  Returns:
+    float32 [n, ...]: the nearest levels, or, where these lie outside the ball,
+    those towards the clean image.
+  """
+  clean, found = _flat(images), _flat(adversarial)
+  change = np.nan_to_num(found - clean) * 255
+  nearest = np.rint(change)
+  outside = _lengths(nearest / 255, norm) > epsilon + TOLERANCE * max(1.0, epsilon)
+  # 1e-3 of a level: a whole number of levels, in float32, is not to lose one.
+  inward = np.sign(change) * np.floor(np.abs(change) + 1e-3)
+  levels = np.rint(clean * 255) + np.where(outside[:, None], inward, nearest)
+  return (np.clip(levels, 0, 255) / 255).astype(np.float32).reshape(np.shape(adversarial))
+
+
+def distance(images, adversarial, norm="linf"):
+  """Size of the change, float64 [n]: arguments as in `verify`."""
+  return _lengths(_flat(adversarial) - _flat(images), norm)
+
+
+def _flat(images):
+  images = np.asarray(images, np.float64)
+  return images.reshape(len(images), int(np.prod(images.shape[1:])))
+
+
+def _lengths(change, norm):
+  if norm not in _NORMS:
+    raise ValueError(f"norm {norm!r}: expected one of {list(_NORMS)}")
+  if norm == "l2":
+    return np.sqrt((change**2).sum(1))
+  return (change != 0.0).mean(1) if norm == "l0" else np.abs(change).max(1, initial=0.0)

@@ -18,7 +18,9 @@ class RunFolder:
   """Paths and small files of one training run.
 
   `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`,
-  `evaluation.json`, `evaluation.md`, `figures/`, `saved_model/`.
+  `evaluation.json`, `evaluation.md`, `evaluation_images.npz` (which image withstood
+  which attack), `figures/`, `saved_model/`; while an evaluation runs,
+  `evaluation_state/`; where it is the source of a black-box attack, `transfer/`.
 
   Args:
     path: the folder; see `create` and `open`.
@@ -31,6 +33,9 @@ class RunFolder:
     self.figures = self.path / "figures"
     self.evaluation = self.path / "evaluation.json"
     self.evaluation_table = self.path / "evaluation.md"
+    self.evaluation_images = self.path / "evaluation_images.npz"
+    self.evaluation_state = self.path / "evaluation_state"
+    self.transfer = self.path / "transfer"
     self.saved_model = self.path / "saved_model"
     self._config = self.path / "config.json"
     self._metrics = self.path / "metrics.jsonl"

@@ -1,0 +1,167 @@
+"""Foreign models: SavedModels and .keras files, their outputs, pixel ranges and damage."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tla_tf import data
+from tla_tf.errors import InputError
+from tla_tf.persistence import export_saved_model, foreign
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def digits():
+  return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def by_range(digits):
+  """Keras classifiers of digits, by the pixel range that they take."""
+  models = {}
+  for low, high in foreign.RANGES:
+    model = keras.Sequential([
+      keras.Input(SHAPE), keras.layers.Rescaling(1 / (high - low), -low / (high - low)), keras.layers.Flatten(),
+      keras.layers.Dense(32, "tanh"), keras.layers.Dense(10)])  # fmt: skip
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = low + digits.train.float_images() * (high - low)
+    model.fit(images, digits.train.labels, epochs=15, verbose=0)
+    models[low, high] = model
+  return models
+
+
+@pytest.fixture
+def model(by_range):
+  return by_range[0.0, 1.0]
+
+
+def _saved(model, path, kind):
+  if kind == "keras":
+    model.save(path.with_suffix(".keras"))
+    return path.with_suffix(".keras"), foreign.load_keras_model
+  model.export(path, verbose=False)
+  return path, foreign.load_saved_model
+
+
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+@pytest.mark.parametrize("pixel_range", foreign.RANGES)
+def test_logits_of_pixels_in_0_1(by_range, digits, tmp_path, kind, pixel_range):
+  path, load = _saved(by_range[pixel_range], tmp_path / "model", kind)
+  loaded = load(path, pixel_range)
+  loaded.check(digits.test)
+  images, (low, high) = digits.test.float_images(slice(5)), pixel_range
+  np.testing.assert_allclose(loaded(images), by_range[pixel_range](low + images * (high - low)), atol=1e-3)
+  assert (loaded.kind, loaded.pixel_range, loaded.probabilities) == (kind, pixel_range, False)
+  assert loaded.doubt is None
+
+
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+@pytest.mark.parametrize("stated, right", [((0.0, 1.0), (0.0, 255.0)), ((0.0, 1.0), (-1.0, 1.0)),
+                                           ((-1.0, 1.0), (0.0, 255.0))])  # fmt: skip
+def test_a_range_that_costs_accuracy_is_refused(by_range, digits, tmp_path, kind, stated, right):
+  path, load = _saved(by_range[right], tmp_path / "model", kind)
+  with pytest.raises(InputError, match=rf"--pixel_range={right[0]:g},{right[1]:g}"):
+    load(path, stated).check(digits.test)
+
+
+@pytest.mark.parametrize("stated, doubtful", [((0.0, 255.0), True), ((0.0, 1.0), False)])
+def test_a_range_that_only_makes_surer_is_doubted(digits, tmp_path, stated, doubtful):
+  # Without biases logits grow with the pixels, and the classes stay the same.
+  model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(10, use_bias=False)])
+  model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+  model.fit(digits.train.float_images(), digits.train.labels, epochs=15, verbose=0)
+  path, load = _saved(model, tmp_path / "model", "keras")
+  loaded = load(path, stated)
+  loaded.check(digits.test)
+  assert (loaded.doubt is not None) == doubtful
+
+
+def test_gradients_flow_through_a_saved_model(model, digits, tmp_path):
+  path, load = _saved(model, tmp_path / "model", "saved_model")
+  images = tf.constant(digits.test.float_images(slice(3)))
+  loaded = load(path)
+  with tf.GradientTape() as tape:
+    tape.watch(images)
+    logits = loaded(images)
+  with tf.GradientTape() as expected:
+    expected.watch(images)
+    direct = model(images)
+  np.testing.assert_allclose(tape.gradient(logits, images), expected.gradient(direct, images), rtol=1e-4, atol=1e-4)
+
+
+def test_our_own_export_is_read_by_its_endpoint(digits, tmp_path):
+  from tla_tf import networks
+
+  network = networks.build("mlp_16", SHAPE, 10)
+  export_saved_model(network, SHAPE, tmp_path / "saved")
+  images = digits.test.float_images(slice(4))
+  loaded = foreign.load_saved_model(tmp_path / "saved")
+  np.testing.assert_allclose(loaded(tf.constant(images)), network(images)["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["activation", "layer"])
+def test_a_softmax_at_the_end_of_a_keras_model_is_taken_off(model, digits, tmp_path, ending):
+  last = [keras.layers.Softmax()] if ending == "layer" else []
+  dense = keras.layers.Dense(10, activation=None if last else "softmax")
+  squashed = keras.Sequential([keras.Input(SHAPE), *model.layers[:-1], dense, *last])
+  dense.set_weights(model.layers[-1].get_weights())
+  path, load = _saved(squashed, tmp_path / "model", "keras")
+  loaded = load(path)
+  loaded.check(digits.test)
+  images = digits.test.float_images(slice(4))
+  np.testing.assert_allclose(loaded(images), model(images), atol=1e-4)
+  assert not loaded.probabilities
+
+
+def test_probabilities_of_a_saved_model_become_their_logarithms(model, digits, tmp_path):
+  squashed = keras.Sequential([model, keras.layers.Softmax()])
+  path, load = _saved(squashed, tmp_path / "model", "saved_model")
+  loaded = load(path)
+  loaded.check(digits.test)
+  assert loaded.probabilities
+  images = digits.test.float_images(slice(4))
+  np.testing.assert_allclose(loaded(images), tf.nn.log_softmax(model(images)), atol=1e-3)
+
+
+def test_another_data_set_is_refused(model, digits, tmp_path):
+  path, load = _saved(model, tmp_path / "model", "keras")
+  images = np.zeros((4, 5, 5, 1), np.uint8)
+  with pytest.raises(InputError, match=r"\(8, 8, 1\).*\(5, 5, 1\).*--dataset"):
+    load(path).check(data.ImageData(images, np.zeros(4, int), tuple("abcdefghij")))
+  eleven = data.ImageData(digits.test.images, digits.test.labels, tuple("abcdefghijk"))
+  with pytest.raises(InputError, match="11 logits"):
+    load(path).check(eleven)
+
+
+def test_digests_tell_models_apart(by_range, tmp_path):
+  digests = set()
+  for i, model in enumerate(by_range.values()):
+    path, load = _saved(model, tmp_path / f"model{i}", "saved_model")
+    digests |= {load(path).digest, load(path).digest}
+  assert len(digests) == 3
+
+
+def test_missing_models_are_named(tmp_path):
+  with pytest.raises(InputError, match="no saved_model.pb"):
+    foreign.load_saved_model(tmp_path)
+  with pytest.raises(InputError, match="no such file"):
+    foreign.load_keras_model(tmp_path / "no.keras")
+
+
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_damaged_models_are_named(model, tmp_path, kind):
+  path, load = _saved(model, tmp_path / "model", kind)
+  file = path if kind == "keras" else path / "saved_model.pb"
+  file.write_bytes(file.read_bytes()[:100])
+  with pytest.raises(InputError, match="cannot load it"):
+    load(path)
+
+
+def test_code_in_a_keras_file_is_not_run(tmp_path):
+  evil = keras.Sequential([keras.Input(SHAPE), keras.layers.Lambda(lambda x: x * 2.0), keras.layers.Flatten(),
+                           keras.layers.Dense(10)])  # fmt: skip
+  evil.save(tmp_path / "evil.keras")
+  with pytest.raises(InputError, match="cannot load it"):
+    foreign.load_keras_model(tmp_path / "evil.keras")

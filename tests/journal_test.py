@@ -1,0 +1,80 @@
+"""The journal of an evaluation: kept, cut off, locked, removed."""
+
+import pytest
+
+from tla_tf.errors import InputError
+from tla_tf.evaluation.journal import Journal
+
+FACTS = {"network": "a", "attacks": [1, 2]}
+
+
+class Interrupted(Exception):
+  pass
+
+
+def _fail():
+  raise AssertionError("this batch was judged already")
+
+
+def _interrupted(folder, batches, facts=FACTS):
+  """A process that judges some batches and dies; returns the journal's path."""
+  journal = Journal(folder, facts)
+  with pytest.raises(Interrupted), journal.open():
+    for name, result in batches.items():
+      journal.recall(["PGD", name], lambda result=result: result)
+    raise Interrupted
+  return journal.path
+
+
+def test_what_was_judged_is_not_judged_again(tmp_path):
+  _interrupted(tmp_path, {1: {"broken": [3]}, 2: {"broken": []}})
+  with Journal(tmp_path, FACTS).open() as journal:
+    assert len(journal) == 2
+    assert journal.recall(["PGD", 1], _fail) == {"broken": [3]}
+    assert journal.recall(["PGD", 2], _fail) == {"broken": []}
+    assert journal.recall(["PGD", 3], lambda: 7) == 7
+
+
+def test_a_finished_evaluation_leaves_nothing(tmp_path):
+  with Journal(tmp_path / "state", FACTS).open() as journal:
+    journal.recall(["PGD", 1], lambda: 5)
+  assert not (tmp_path / "state").exists()
+
+
+def test_other_settings_have_another_journal(tmp_path):
+  first = _interrupted(tmp_path, {1: 5})
+  with Journal(tmp_path, {**FACTS, "network": "b"}).open() as journal:
+    assert journal.path != first
+    assert journal.recall(["PGD", 1], lambda: 6) == 6
+  assert first.exists()
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_line_that_was_cut_off_is_judged_again(tmp_path, cut):
+  path = _interrupted(tmp_path, {1: {"broken": [3]}, 2: {"broken": [4]}})
+  content = path.read_bytes()
+  path.write_bytes(content[:-cut])
+  _interrupted(tmp_path, {1: "not asked for", 2: {"broken": [9]}})
+  with Journal(tmp_path, FACTS).open() as journal:
+    assert journal.recall(["PGD", 1], _fail) == {"broken": [3]}
+    assert journal.recall(["PGD", 2], _fail) == {"broken": [9]}
+
+
+def test_damage_in_the_middle_costs_what_follows(tmp_path):
+  path = _interrupted(tmp_path, {1: 5, 2: 6, 3: 7})
+  lines = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(lines[0] + b"\x00\xff damaged\n" + lines[2])
+  with Journal(tmp_path, FACTS).open() as journal:
+    assert len(journal) == 1
+
+
+def test_two_processes_do_not_share_a_journal(tmp_path):
+  with (Journal(tmp_path, FACTS).open(), pytest.raises(InputError, match="another process"),
+        Journal(tmp_path, FACTS).open()):  # fmt: skip
+    pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(InputError, match="cannot be made"), Journal(tmp_path / "file" / "state", FACTS).open():
+    pass

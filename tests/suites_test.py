@@ -1,0 +1,148 @@
+"""Suites as data: the paper's Table 3, AutoAttack, a user's own list."""
+
+import json
+
+import pytest
+
+from tla_tf import attack_configs
+from tla_tf.config import AttackConfig
+from tla_tf.errors import InputError
+from tla_tf.evaluation import NamedAttack, read_suite, suite
+from tla_tf.types import ApgdLoss, Norm, Objective, Target
+
+
+def _settings(attacks, *names):
+  return [(attack.name, *(getattr(attack.config, name, None) for name in names)) for attack in attacks]
+
+
+@pytest.mark.parametrize("dataset, l0, l2, steps, step_size", [
+  ("mnist", 0.1, 3.0, 40, 0.1), ("cifar10", 0.02, 128 / 255, 10, 32 / 255)])
+def test_table3_has_the_papers_attacks(dataset, l0, l2, steps, step_size):
+  attacks = suite("table3", dataset)
+  assert _settings(attacks, "norm", "epsilon")[0] == ("JSMA (L0)", Norm.L0, l0)
+  assert _settings(attacks, "norm", "epsilon", "steps", "step_size", "objective")[1:3] == [
+    (f"PGD-{steps} (L2)", Norm.L2, l2, steps, step_size, Objective.CROSS_ENTROPY),
+    (f"C&W-{steps} (L2)", Norm.L2, l2, steps, step_size, Objective.MARGIN)]  # fmt: skip
+  assert {a.config.epsilon for a in attacks[1:]} == {l2}
+  assert [type(a.config) for a in attacks[3:]] == [
+    attack_configs.CarliniWagnerConfig, attack_configs.DeepFoolConfig, attack_configs.DeepFoolConfig]  # fmt: skip
+  assert [a.config.steps for a in attacks[4:]] == [2, 50]
+
+
+@pytest.mark.parametrize("name, norm, epsilon", [("auto_attack", Norm.LINF, 8 / 255),
+                                                 ("auto_attack_l2", Norm.L2, 128 / 255)])  # fmt: skip
+def test_auto_attack_is_the_standard_version(name, norm, epsilon):
+  attacks = suite(name, "cifar10")
+  apgd, targeted, fab, square = (attack.config for attack in attacks)
+  assert all(attack.on_survivors and attack.suite == name for attack in attacks)
+  assert {(c.norm, c.epsilon) for c in (apgd, targeted, fab, square)} == {(norm, epsilon)}
+  assert (apgd.loss, apgd.steps, apgd.restarts) == (ApgdLoss.CROSS_ENTROPY, 100, 1)
+  assert (targeted.loss, targeted.steps, targeted.restarts) == (ApgdLoss.TARGETED_DLR, 100, 9)
+  assert (type(fab), fab.steps, fab.restarts) == (attack_configs.FabConfig, 100, 9)
+  assert (type(square), square.steps, square.initial_share) == (attack_configs.SquareConfig, 5000, 0.8)
+  assert not square.rescale_schedule
+
+
+@pytest.mark.parametrize("dataset, name, steps, step_size", [
+  ("mnist", "BB-100", 100, 0.01), ("cifar10", "BB-7", 7, 2 / 255), ("tiny_imagenet", "BB-10", 10, 2 / 255)])
+def test_the_black_box_column_is_the_papers(dataset, name, steps, step_size):
+  last = suite("table1", dataset, black_box=True)[-1]
+  assert (last.name, last.config.attack.steps, last.config.attack.step_size) == (name, steps, step_size)
+  assert name not in [attack.name for attack in suite("table1", dataset)]
+
+
+def test_another_epsilon_is_that_of_the_linf_attacks():
+  assert {a.config.epsilon for a in suite("auto_attack", "mnist", 0.2)} == {0.2}
+  assert suite("table1", "mnist", 0.15, black_box=True)[-1].config.attack.step_size == pytest.approx(0.005)
+  with pytest.raises(InputError, match="no attack"):
+    suite("table3", "mnist", 0.2)
+
+
+YAML = """
+attacks:
+  - {name: long, attack: pgd, epsilon: 8/255, step_size: 1e-3, steps: 200, restarts: 5}
+  - {attack: apgd, loss: dlr, target: least_likely}
+  - attack: square
+    norm: l2
+    steps: 100
+    on_survivors: true
+  - {attack: jsma, theta: -1}
+"""
+
+
+def test_a_list_of_ones_own(tmp_path):
+  path = tmp_path / "mine.yaml"
+  path.write_text(YAML)
+  long, apgd, square, jsma = read_suite(path, "mnist")
+  assert long == NamedAttack("long", AttackConfig(8 / 255, 0.001, 200, restarts=5), suite="mine")
+  assert apgd == NamedAttack("apgd", attack_configs.ApgdConfig(0.3, loss="dlr"), Target.LEAST_LIKELY, suite="mine")
+  assert square == NamedAttack("square", attack_configs.SquareConfig(3.0, 100, norm="l2"), on_survivors=True,
+                               suite="mine")
+  assert (jsma.config.epsilon, jsma.config.theta) == (0.1, -1)
+
+
+def test_a_list_as_json_is_the_same(tmp_path):
+  (tmp_path / "mine.json").write_text(json.dumps([{"attack": "fgsm", "epsilon": "8/255"}]))
+  (tmp_path / "mine.yml").write_text("[{attack: fgsm, epsilon: 8/255}]")
+  first, second = (read_suite(tmp_path / name, "mnist") for name in ("mine.json", "mine.yml"))
+  assert first == second and first[0].config.epsilon == 8 / 255
+
+
+WRONG = {
+  "[{attack: pdg}]": r"attack 1: unknown attack 'pdg'.*pgd",
+  "[{attack: fgsm}, {steps: 3}]": "attack 2: has no 'attack'",
+  "[pgd]": "attack 1: has no 'attack'",
+  "[{attack: fgsm, steps: 3}]": "attack 1: fgsm: .*'steps'",
+  "[{attack: pgd}]": "attack 1: pgd: missing 2 required .*'step_size' and 'steps'",
+  "[{attack: square, epsilon: 7}]": "attack 1: .*`epsilon`.*7",
+  "[{attack: square, norm: l3}]": "attack 1: norm 'l3'",
+  "[{attack: deepfool, norm: linf}]": "attack 1: .*`norm`",
+  "[{attack: square, target: cat}]": "attack 1: target 'cat'",
+  "[{attack: square, on_survivors: 2}]": "attack 1: on_survivors",
+  "[{attack: square}, {attack: square}]": "two attacks are called 'square'",
+  "[]": "expected a list",
+  "{}": "expected a list",
+  "attacks: 5": "expected a list",
+  "a: [": "neither YAML nor JSON",
+  "!!python/object/apply:os.system ['true']": "neither YAML nor JSON",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_in_a_list_is_named(tmp_path, text):
+  path = tmp_path / "mine.yaml"
+  path.write_text(text)
+  with pytest.raises(InputError, match=WRONG[text]) as caught:
+    read_suite(path, "mnist")
+  assert str(path) in str(caught.value)
+
+
+def test_a_list_that_is_not_there(tmp_path):
+  with pytest.raises(InputError, match="none.yaml: cannot be read"):
+    read_suite(tmp_path / "none.yaml", "mnist")
+
+
+@pytest.mark.parametrize("kind", attack_configs.KINDS)
+def test_every_kind_goes_through_json(kind):
+  config = attack_configs.KINDS[kind]()
+  assert attack_configs.kind(config) == kind
+  assert attack_configs.KINDS[kind].from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("config, expected", [
+  (AttackConfig(), True), (AttackConfig(random_start=False), False), (attack_configs.ApgdConfig(), True),
+  (attack_configs.SquareConfig(), True), (attack_configs.FabConfig(), False), (attack_configs.DeepFoolConfig(), False),
+  (attack_configs.TransferConfig(), False)])  # fmt: skip
+def test_which_attacks_draw(config, expected):
+  assert attack_configs.draws(config) == expected
+
+
+PGD = AttackConfig(steps=40)
+
+
+@pytest.mark.parametrize("changes, expected", [
+  ({}, True), ({"steps": 100}, True), ({"restarts": 20}, True), ({"steps": 39}, False), ({"step_size": 0.02}, False),
+  ({"epsilon": 0.4}, False), ({"objective": "margin"}, False), ({"random_start": False}, False)])
+def test_which_attack_contains_another(changes, expected):
+  assert attack_configs.contains(PGD.replace(**changes), PGD) == expected
+  assert not attack_configs.contains(attack_configs.ApgdConfig(), PGD)

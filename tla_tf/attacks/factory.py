@@ -1,0 +1,58 @@
+"""From settings to attacks on one network, sharing what is compiled."""
+
+from tla_tf import attack_configs
+from tla_tf.attacks.auto_attack import Apgd, Fab, Square
+from tla_tf.attacks.carlini_wagner import CarliniWagner
+from tla_tf.attacks.deepfool import DeepFool
+from tla_tf.attacks.gradient_attack import GradientAttack, GradientSearch
+from tla_tf.attacks.jsma import Jsma
+from tla_tf.attacks.transfer import Transfer
+from tla_tf.config import AttackConfig
+from tla_tf.errors import InputError
+
+_CLASSES = {
+  attack_configs.ApgdConfig: Apgd, attack_configs.CarliniWagnerConfig: CarliniWagner,
+  attack_configs.DeepFoolConfig: DeepFool, attack_configs.FabConfig: Fab, attack_configs.JsmaConfig: Jsma,
+  attack_configs.SquareConfig: Square,
+}  # fmt: skip
+
+
+class AttackFactory:
+  """Makes the attacks on one network.
+
+  Gradient attacks of one objective, momentum rule and norm share a compiled
+  loop; any other attack is made once for its settings.
+
+  Args:
+    network: see `Attack`.
+    jit: see `Attack`.
+    transfers: dict from TransferConfig to the images made on the source
+      network, see `Transfer`.
+  """
+
+  def __init__(self, network, jit="auto", transfers=None):
+    self._network = network
+    self._jit = jit
+    self._transfers = transfers or {}
+    self._searches = {}
+    self._made = {}
+
+  def make(self, config):
+    """The `Attack` of a config.
+
+    Raises:
+      InputError: for a transfer without its images.
+    """
+    if isinstance(config, AttackConfig):
+      shared = (config.objective, config.momentum_rule, config.norm)
+      if shared not in self._searches:
+        self._searches[shared] = GradientSearch(
+          self._network, config.objective, config.momentum_rule, self._jit, config.norm)
+      return GradientAttack(self._searches[shared], config)
+    if isinstance(config, attack_configs.TransferConfig):
+      if config not in self._transfers:
+        raise InputError("A black-box attack needs a second network: give --source_run_dir.")
+      return Transfer(self._network, config, self._transfers[config], self._jit)
+    if config not in self._made:
+      self._made[config] = _CLASSES[type(config)](self._network, config, self._jit)
+    return self._made[config]

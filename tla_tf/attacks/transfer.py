@@ -1,0 +1,57 @@
+"""Black box: adversarial images of another network, replayed (Papernot et al. 2017)."""
+
+import numpy as np
+import tensorflow as tf
+
+from tla_tf import balls
+from tla_tf.attacks.attack import Attack, AttackResult, missed
+from tla_tf.ops import objectives
+
+
+class Transfer(Attack):
+  """Shows a network the images that were made on another one.
+
+  Args:
+    network: see `Attack`; the network under attack.
+    config: TransferConfig.
+    adversarial: float32 [n, ...] in [0, 1], one for each example id: an array,
+      or a memory map.
+    jit: see `Attack`.
+  """
+
+  def __init__(self, network, config, adversarial, jit="auto"):
+    super().__init__(network, config, jit)
+    self._adversarial = adversarial
+    self._judge = tf.function(self._measure, jit_compile=self.jit, reduce_retracing=True, autograph=False)
+
+  def bound(self, example_ids):
+    return _Replay(self, np.asarray(self._adversarial[example_ids], np.float32))
+
+  def run(self, images, labels, key, targets, restart):
+    """All examples at once, which must be as many as the saved images."""
+    return self.bound(np.arange(len(self._adversarial))).run(images, labels, key, targets, restart)
+
+  def replay(self, adversarial, images, labels, targets):
+    """AttackResult of showing `adversarial`."""
+    goal = labels if targets is None else targets
+    success, loss = self._judge(adversarial, goal, tf.constant(targets is not None))
+    distance = balls.get(self.config.norm).distance(adversarial, images)
+    none = np.zeros(len(images), np.int32)
+    return AttackResult(adversarial, success, loss, distance, none, none)
+
+  def _measure(self, adversarial, goal, targeted):
+    logits = self.forward(adversarial)
+    loss = objectives.cross_entropy(logits, goal)
+    return missed(logits, goal) ^ targeted, tf.where(targeted, -loss, loss)
+
+
+class _Replay(Attack):
+  """The saved images of one batch."""
+
+  def __init__(self, transfer, adversarial):
+    # Not the base class's: the transfer holds the network.
+    self.config, self.restarts = transfer.config, transfer.restarts
+    self._transfer, self._adversarial = transfer, adversarial
+
+  def run(self, images, labels, key, targets, restart):
+    return self._transfer.replay(self._adversarial, images, labels, targets)

@@ -1,0 +1,246 @@
+"""Alarms: signs that an evaluation flatters the network.
+
+The checklist of Carlini et al. 2019 ("On Evaluating Adversarial Robustness",
+Sections 3 to 5) and the warnings of AutoAttack (Croce and Hein 2020), computed
+from the rows of a suite, the images that each attack broke, and the probes.
+docs/alarms.md lists them for people.
+"""
+
+import typing
+
+import numpy as np
+
+
+class Alarm(typing.NamedTuple):
+  """One alarm.
+
+  Attributes:
+    code: its name, as in docs/alarms.md.
+    seen: what was measured.
+    why: why it matters.
+    remedy: what to do.
+  """
+
+  code: str
+  seen: str
+  why: str
+  remedy: str
+
+
+class _Evidence(typing.NamedTuple):
+  rows: list
+  broken: dict
+  right: np.ndarray
+  probes: dict
+  probabilities: bool
+  range_doubt: typing.Any
+
+  def untargeted(self, *kinds, norm=None, epsilon=None):
+    """Rows of these kinds, untargeted, in a ball where one is given."""
+    return [row for row in self.rows if row["kind"] in kinds and row["target"] == "none"
+            and (norm is None or (row["norm"], row["epsilon"]) == (norm, epsilon))]
+
+
+# Attacks with gradients of the network itself.
+_WHITE_BOX = ("gradient", "apgd", "fab", "carlini_wagner", "deepfool", "jsma")
+# Differences of fewer images are chance.
+_FEW = 3
+
+
+def raise_alarms(rows, broken, right, probes=None, probabilities=False, range_doubt=None):
+  """The alarms of an evaluation.
+
+  Args:
+    rows: "attacks" of `evaluation.json`.
+    broken: dict from attack name to bool [n].
+    right: bool [n], images classified correctly.
+    probes: what `probes.probe` returns, or None.
+    probabilities: whether logits are logarithms of probabilities.
+    range_doubt: why the pixel range may be wrong, or None.
+
+  Returns:
+    List of `Alarm`.
+  """
+  evidence = _Evidence(rows, broken, np.asarray(right), probes, probabilities, range_doubt)
+  return [Alarm(check.__name__.strip("_").upper(), seen, *_WORDS[check.__name__]) for check in _CHECKS
+          if (seen := check(evidence))]
+
+
+def _zero_gradients(evidence):
+  worst = _worst(evidence, "zero_gradient_images")
+  return worst and (f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images was 0 in every pixel at "
+                    "some step.")
+
+
+def _nonfinite_gradients(evidence):
+  worst = _worst(evidence, "nonfinite_gradient_images", least=0.0)
+  return worst and f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images held NaN or infinity."
+
+
+def _worst(evidence, name, least=0.01):
+  """(attack, images, attacked images) of the attack with the largest share, or None if no share is above `least`."""
+  shares = [(row["name"], row["diagnostics"][name], row["images_attacked"]) for row in evidence.rows
+            if row["images_attacked"]]
+  worst = max(shares, key=lambda found: found[1] / found[2], default=None)
+  return worst if worst and worst[1] / worst[2] > least else None
+
+
+def _one_step_is_enough(evidence):
+  for norm, epsilon in _threats(evidence):
+    rows = evidence.untargeted("gradient", norm=norm, epsilon=epsilon)
+    one = [row for row in rows if row["steps"] == 1]
+    many = [row for row in rows if row["steps"] > 1 and row["settings"]["objective"] == "cross_entropy"]
+    for single in one:
+      for longer in many:
+        fell = [int((evidence.right & evidence.broken[row["name"]]).sum()) for row in (single, longer)]
+        if fell[1] < evidence.right.sum() and fell[0] >= max(fell[1], _FEW):
+          return f"{single['name']} broke {fell[0]} images, {longer['name']} only {fell[1]}."
+  if evidence.probes:
+    curve, count = evidence.probes["steps"], evidence.probes["num_examples"]
+    clean = evidence.probes["clean_accuracy"]
+    fell = [round((clean - point["accuracy"]) * count) for point in (curve[0], curve[-1])]
+    if curve[-1]["accuracy"] > 0 and fell[0] >= max(fell[1], _FEW):
+      return f"One step broke {fell[0]} of {count} probed images, {curve[-1]['steps']} steps only {fell[1]}."
+  return None
+
+
+def _more_steps_help(evidence):
+  if not evidence.probes:
+    return None
+  *_, half, full = evidence.probes["steps"]
+  gain = half["accuracy"] - full["accuracy"]
+  if gain * evidence.probes["num_examples"] < _FEW or gain < 0.02:
+    return None
+  return (f"PGD with {half['steps']} steps leaves {half['accuracy']:.1%} of {evidence.probes['num_examples']} probed "
+          f"images, with {full['steps']} steps {full['accuracy']:.1%}.")
+
+
+def _more_restarts_help(evidence):
+  rows = evidence.untargeted("gradient")
+  for row in rows:
+    for other in rows:
+      same = {**other["settings"], "restarts": row["settings"]["restarts"]} == row["settings"]
+      gain = other["accuracy"] - row["accuracy"]
+      if same and row["restarts"] > other["restarts"] and gain > 0.02 and gain * len(evidence.right) >= _FEW:
+        return (f"{row['name']} ({row['restarts']} starts) leaves {row['accuracy']:.1%}, {other['name']} "
+                f"({other['restarts']}) {other['accuracy']:.1%}.")
+  return None
+
+
+def _noise_is_enough(evidence):
+  if not evidence.probes:
+    return None
+  noise, clean = evidence.probes["noise"], evidence.probes["clean_accuracy"]
+  at = next((p["accuracy"] for p in evidence.probes["epsilons"] if p["epsilon"] == evidence.probes["epsilon"]), 0.0)
+  fell, attacked = clean - noise["accuracy"], clean - at
+  if round(fell * evidence.probes["num_examples"]) < 1 or fell < attacked - 1e-9:
+    return None
+  return (f"{noise['tries']} random points of the ball broke {fell:.1%} of the probed images, PGD from one start "
+          f"{attacked:.1%}.")
+
+
+def _large_epsilon_survives(evidence):
+  if not evidence.probes:
+    return None
+  last = evidence.probes["epsilons"][-1]
+  if last["accuracy"] <= 0.01:
+    return None
+  return (f"With epsilon {last['epsilon']:.3g} ({evidence.probes['norm']}), which allows every image, PGD still leaves "
+          f"{last['accuracy']:.1%}.")
+
+
+def _transfer_is_stronger(evidence):
+  return _black_box(evidence, "transfer", "images made on another network broke")
+
+
+def _square_is_stronger(evidence):
+  return _black_box(evidence, "square", "a search without gradients broke")
+
+
+def _black_box(evidence, kind, words):
+  """What a black-box attack broke that no white-box attack in the same ball did."""
+  for row in evidence.untargeted(kind):
+    white = evidence.untargeted(*_WHITE_BOX, norm=row["norm"], epsilon=row["epsilon"])
+    if not white:
+      continue
+    fell = np.any([evidence.broken[other["name"]] for other in white], axis=0)
+    alone = int((evidence.right & evidence.broken[row["name"]] & ~fell).sum())
+    if alone >= max(_FEW, 0.002 * len(fell)):
+      return f"{row['name']}: {words} {alone} images that no attack with gradients broke."
+  return None
+
+
+def _randomised_outputs(evidence):
+  differs = evidence.probes and not evidence.probes["same_outputs"]
+  return "The network gave different logits for the same images." if differs else None
+
+
+def _probabilities_given(evidence):
+  return "The model returns probabilities, not logits." if evidence.probabilities else None
+
+
+def _pixel_range_doubtful(evidence):
+  return evidence.range_doubt
+
+
+def _rejected_by_verifier(evidence):
+  counts = {row["name"]: row["diagnostics"]["rejected_by_verifier"] for row in evidence.rows
+            if row["diagnostics"]["rejected_by_verifier"]}
+  return ", ".join(f"{name}: {count} images" for name, count in counts.items()) + "." if counts else None
+
+
+def _threats(evidence):
+  return list(dict.fromkeys((row["norm"], row["epsilon"]) for row in evidence.rows))
+
+
+_CHECKS = (_zero_gradients, _nonfinite_gradients, _one_step_is_enough, _more_steps_help, _more_restarts_help,
+           _noise_is_enough, _large_epsilon_survives, _transfer_is_stronger, _square_is_stronger, _randomised_outputs,
+           _probabilities_given, _pixel_range_doubtful, _rejected_by_verifier)
+
+# Why it matters, and what to do.
+_WORDS = {
+  "_zero_gradients": (
+    "An attack that follows a gradient of 0 stands still: saturated outputs, a quantised input or another operation "
+    "without a derivative hides the way, and accuracy says nothing.",
+    "Attack with margin and DLR losses and without gradients (--suite=auto_attack); differentiate through a smooth "
+    "stand-in for the operation (BPDA)."),
+  "_nonfinite_gradients": (
+    "Such an example is not attacked at that step.",
+    "Find the operation (a square root at 0, a division, an overflow) and make its derivative finite."),
+  "_one_step_is_enough": (
+    "More steps should find more. If they do not, gradients mislead: a sign of masking, or of a nearly linear "
+    "network.",
+    "Try smaller and larger step sizes and --suite=auto_attack; look at the loss along the way."),
+  "_more_steps_help": (
+    "The attack has not converged: with still more steps accuracy would fall further.",
+    "Attack with more steps until the curve of accuracy against steps is flat; APGD adapts its step size."),
+  "_more_restarts_help": (
+    "The result depends on lucky starts: still more of them would break more.",
+    "Use more restarts, more steps, or --suite=auto_attack."),
+  "_noise_is_enough": (
+    "Following the gradient should beat guessing. If it does not, gradients are masked.",
+    "Attack without gradients (--suite=auto_attack has Square); average gradients over the noise if the network is "
+    "randomised."),
+  "_large_epsilon_survives": (
+    "In a ball that holds every image the network can always be fooled. An attack that fails there fails anywhere.",
+    "The attack is broken or its gradients are masked: try other losses, step sizes, and --suite=auto_attack."),
+  "_transfer_is_stronger": (
+    "An attacker who knows the network should do at least as well as one who does not: gradients are masked.",
+    "Do not report the white-box figures; strengthen the attacks until they find what transfer finds."),
+  "_square_is_stronger": (
+    "Random search should find nothing that gradients miss: gradients are masked.",
+    "Do not report the white-box figures alone; attack a smooth stand-in, and more queries."),
+  "_randomised_outputs": (
+    "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",
+    "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (--num_seeds)."),
+  "_probabilities_given": (
+    "Probabilities of 0 and 1 have lost the differences that attacks follow.",
+    "Export the model without its softmax."),
+  "_pixel_range_doubtful": (
+    "A model that is fed pixels of another range than it was trained on saturates, and epsilon means something else.",
+    "Find out which pixels the model takes and state them (--pixel_range)."),
+  "_rejected_by_verifier": (
+    "An attack claims images outside the ball or the pixel range. They were not counted.",
+    "A fault of the attack: report it."),
+}
+CODES = tuple(check.__name__.strip("_").upper() for check in _CHECKS)

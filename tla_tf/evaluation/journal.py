@@ -1,0 +1,92 @@
+"""The journal of an evaluation: what was judged stays judged when the process is killed."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+
+from tla_tf import files
+from tla_tf.errors import InputError
+
+
+class Journal:
+  """Results of finished batches, one JSON line each, under the name of the batch.
+
+  A batch's name says all that its result depends on besides the `facts`, which
+  name the file: an evaluation with other settings has another journal.
+
+  Args:
+    folder: where journals lie; made if missing.
+    facts: JSON values that all results depend on: network, data, attacks, ...
+  """
+
+  def __init__(self, folder, facts):
+    text = json.dumps(facts, sort_keys=True)
+    self._folder = pathlib.Path(folder)
+    self.path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+    self._known = {}
+    self._file = None
+
+  @contextlib.contextmanager
+  def open(self):
+    """Reads what an earlier process wrote and keeps others out while the body runs.
+
+    When the body ends without an error, the journal is removed.
+
+    Raises:
+      InputError: if another process holds it, or it cannot be written.
+    """
+    files.make_folder(self._folder)
+    try:
+      with open(self.path, "a+b") as file:
+        self._lock(file)
+        self._read(file)
+        self._file = file
+        yield self
+        self.path.unlink(missing_ok=True)
+    finally:
+      self._file = None
+    with contextlib.suppress(OSError):
+      self._folder.rmdir()
+
+  def __len__(self):
+    return len(self._known)
+
+  def recall(self, name, compute):
+    """The result of a batch: from the journal, or computed and written.
+
+    Args:
+      name: a list of strings and numbers.
+      compute: function without arguments that returns JSON values.
+    """
+    key = json.dumps(name)
+    if key not in self._known:
+      result = compute()
+      if self._file is not None:
+        # One write of one line: a kill leaves it whole or without its end.
+        os.write(self._file.fileno(), (json.dumps([key, result]) + "\n").encode())
+      self._known[key] = result
+    return self._known[key]
+
+  def _lock(self, file):
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise InputError(f"{self.path}: another process runs the same evaluation; wait for it.") from None
+
+  def _read(self, file):
+    file.seek(0)
+    whole = 0
+    for line in file:
+      try:
+        key, result = json.loads(line)
+      except (ValueError, TypeError):
+        break
+      if not line.endswith(b"\n"):
+        break
+      self._known[key] = result
+      whole += len(line)
+    # What follows the last whole line was cut off by a kill: it is judged again.
+    file.truncate(whole)

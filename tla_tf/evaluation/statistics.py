@@ -1,0 +1,25 @@
+"""How sure an accuracy is: confidence intervals, and the spread over seeds."""
+
+import numpy as np
+from scipy import stats
+
+
+def interval(count, total, confidence=0.95):
+  """The exact (Clopper and Pearson 1934) confidence interval of a share.
+
+  Args:
+    count: images that were right.
+    total: images, at least 1.
+    confidence: how often such an interval covers the true share.
+
+  Returns:
+    [low, high].
+  """
+  found = stats.binomtest(int(count), int(total)).proportion_ci(confidence, method="exact")
+  return [float(found.low), float(found.high)]
+
+
+def spread(values):
+  """Mean and sample standard deviation (None of fewer than two) of accuracies over seeds."""
+  values = np.asarray(values, float)
+  return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None

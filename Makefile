@@ -50,8 +50,11 @@ test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 
-bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox and the bare passes; reading
+bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare passes; survivors; reading
 	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/minimal_attacks.py
+	$(BIN)/python benchmarks/auto_attack.py
+	$(BIN)/python benchmarks/suite.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/reading.py
 

@@ -1,4 +1,4 @@
-"""PGD against cleverhans, Foolbox and the bare passes: ratios in one run.
+"""FGSM, BIM, PGD and MIM against cleverhans, Foolbox, ART and the bare passes: ratios in one run.
 
   python benchmarks/attacks.py
 
@@ -16,6 +16,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 import tensorflow as tf
 from side_by_side import measure, report
@@ -24,6 +25,7 @@ from tla_tf import networks
 from tla_tf.attacks import GradientSearch, presets
 from tla_tf.attacks.gradient_loop import input_gradient
 from tla_tf.ops import objectives, seeds
+from tla_tf.types import Norm
 
 EPSILON, STEP_SIZE = 0.3, 0.01
 
@@ -51,42 +53,109 @@ def ours(network, images, labels, steps, jit, record):
   return lambda: search.run(images, labels, key, config, record=record).adversarial
 
 
-def cleverhans_pgd(network, images, labels, steps):
-  """cleverhans's PGD from a random start."""
+def logits_model(network):
+  """The network as a Keras model that returns logits, which the other libraries expect."""
+  return keras.Model(network.inputs, network.output["logits"])
+
+
+def by_cleverhans(network, images, labels, config):
+  """cleverhans's attack with the settings of ours, or None where it has none."""
+  from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
+  from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method
   from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
   forward = tf.function(lambda x: network(x, training=False)["logits"], autograph=False)
-  return lambda: projected_gradient_descent(forward, images, EPSILON, STEP_SIZE, steps, np.inf, clip_min=0.0,
-                                            clip_max=1.0, y=labels, rand_init=True)
+  norm = 2 if config.norm is Norm.L2 else np.inf
+  common = dict(clip_min=0.0, clip_max=1.0, y=labels)
+  if config.steps == 1:
+    return lambda: fast_gradient_method(forward, images, config.epsilon, norm, **common)
+  steps = (config.epsilon, config.step_size, config.steps, norm)
+  if config.momentum:
+    return lambda: momentum_iterative_method(forward, images, *steps, decay_factor=config.momentum, sanity_checks=False,
+                                             **common)
+  return lambda: projected_gradient_descent(forward, images, *steps, rand_init=config.random_start, sanity_checks=False,
+                                            **common)
 
 
-def foolbox_pgd(network, images, labels, steps):
-  """Foolbox's PGD from a random start."""
+def by_foolbox(network, images, labels, config):
+  """Foolbox's attack with the settings of ours, or None where it has none."""
   import foolbox
-  import keras
 
-  logits = keras.Model(network.inputs, network.outputs[list(network.output_names).index("logits")]
-                       if isinstance(network.outputs, list) and len(network.outputs) > 1 else network.output["logits"])
-  model = foolbox.TensorFlowModel(logits, bounds=(0, 1))
-  attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=steps, random_start=True)
+  if config.momentum:
+    return None
+  model = foolbox.TensorFlowModel(logits_model(network), bounds=(0, 1))
   criterion = foolbox.criteria.Misclassification(labels)
-  return lambda: attack.run(model, images, criterion, epsilon=EPSILON)
+  if config.steps == 1:
+    attack = foolbox.attacks.LinfFastGradientAttack()
+  else:
+    kind = foolbox.attacks.L2PGD if config.norm is Norm.L2 else foolbox.attacks.LinfPGD
+    attack = kind(abs_stepsize=config.step_size, steps=config.steps, random_start=config.random_start)
+  return lambda: attack.run(model, images, criterion, epsilon=config.epsilon)
+
+
+def by_art(network, images, labels, config):
+  """ART's attack with the settings of ours."""
+  from art.attacks import evasion
+  from art.estimators.classification import TensorFlowV2Classifier
+
+  classifier = TensorFlowV2Classifier(
+    logits_model(network), nb_classes=10, input_shape=network.input_shape[1:], clip_values=(0.0, 1.0),
+    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True))
+  norm = 2 if config.norm is Norm.L2 else np.inf
+  common = dict(norm=norm, eps=config.epsilon, eps_step=config.step_size, batch_size=len(images))
+  if config.steps == 1:
+    attack = evasion.FastGradientMethod(classifier, **common)
+  elif config.momentum:
+    attack = evasion.MomentumIterativeMethod(classifier, decay=config.momentum, max_iter=config.steps, verbose=False,
+                                             **common)
+  else:
+    attack = evasion.ProjectedGradientDescentTensorFlowV2(
+      classifier, max_iter=config.steps, num_random_init=int(config.random_start), verbose=False, **common)
+  arrays, one_hot = images.numpy(), keras.utils.to_categorical(labels, 10)
+  return lambda: attack.generate(arrays, one_hot)
+
+
+LIBRARIES = {"cleverhans": by_cleverhans, "Foolbox": by_foolbox, "ART": by_art}
+# Of one attack on mlp: at least as slow as ours.
+ATTACKS = {
+  "FGSM": presets.fgsm(EPSILON), "BIM-40": presets.bim(EPSILON, STEP_SIZE, 40), "MIM-40": presets.mim(
+    EPSILON, STEP_SIZE, 40), "PGD-40 in L2": presets.pgd(3.0, 0.1, 40, norm=Norm.L2)}  # fmt: skip
+
+
+def example(name, batch_size):
+  """(network, images, labels)."""
+  rng = np.random.default_rng(0)
+  return (networks.build(name, (28, 28, 1), 10, seed=1), tf.constant(rng.random((batch_size, 28, 28, 1)), tf.float32),
+          tf.constant(rng.integers(0, 10, batch_size), tf.int32))
+
+
+def compare_kinds(repeats, batch_size=100):
+  """Measures every kind of gradient attack on mlp; returns whether ours is the fastest."""
+  network, images, labels = example("mlp", batch_size)
+  good = True
+  for name, config in ATTACKS.items():
+    search = GradientSearch(network, config.objective, config.momentum_rule, norm=config.norm)
+    functions = {"ours": lambda search=search, config=config: search.run(
+      images, labels, seeds.key(0, "benchmark"), config, record=False).adversarial}
+    others = {library: make(network, images, labels, config) for library, make in LIBRARIES.items()}
+    functions |= {library: function for library, function in others.items() if function}
+    seconds = measure(functions, repeats)
+    good &= report(f"{name} on mlp, batch {batch_size}", seconds, "ours",
+                   [(library, "at least", 1.0) for library in functions if library != "ours"])
+  return good
 
 
 def compare(name, steps, batch_size, repeats, requirements):
   """Measures one network; returns whether the requirements hold."""
-  network = networks.build(name, (28, 28, 1), 10, seed=1)
-  rng = np.random.default_rng(0)
-  images = tf.constant(rng.random((batch_size, 28, 28, 1)), tf.float32)
-  labels = tf.constant(rng.integers(0, 10, batch_size), tf.int32)
+  network, images, labels = example(name, batch_size)
+  config = presets.pgd(EPSILON, STEP_SIZE, steps)
   jit = networks.prefers_xla(network)
   seconds = measure({
     "ours": ours(network, images, labels, steps, jit, False),
     "ours, record": ours(network, images, labels, steps, jit, True),
     "bare passes": bare_passes(network, images, labels, steps, jit),
     "ours, other compiler": ours(network, images, labels, steps, not jit, False),
-    "cleverhans": cleverhans_pgd(network, images, labels, steps),
-    "Foolbox": foolbox_pgd(network, images, labels, steps),
+    **{library: make(network, images, labels, config) for library, make in LIBRARIES.items()},
   }, repeats)
   title = f"PGD-{steps} on {name}, batch {batch_size}, XLA {'on' if jit else 'off'} (other compiler: the other way)"
   good = report(title, seconds, "ours", requirements)
@@ -98,8 +167,11 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--repeats", type=int, default=7)
   repeats = parser.parse_args().repeats
-  good = compare("mlp", 40, 100, repeats, [("cleverhans", "at least", 1.8), ("Foolbox", "at least", 4.0)])
-  good &= compare("lenet", 10, 100, max(5, repeats), [("cleverhans", "at least", 1.0), ("Foolbox", "at least", 1.5)])
+  good = compare("mlp", 40, 100, repeats, [("cleverhans", "at least", 1.8), ("Foolbox", "at least", 4.0),
+                                           ("ART", "at least", 1.0)])  # fmt: skip
+  good &= compare("lenet", 10, 100, max(5, repeats), [("cleverhans", "at least", 1.0), ("Foolbox", "at least", 1.5),
+                                                      ("ART", "at least", 1.0)])  # fmt: skip
+  good &= compare_kinds(repeats)
   sys.exit(0 if good else 1)
 
 

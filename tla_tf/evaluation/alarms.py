@@ -228,8 +228,9 @@ _WORDS = {
     "An attacker who knows the network should do at least as well as one who does not: gradients are masked.",
     "Do not report the white-box figures; strengthen the attacks until they find what transfer finds."),
   "_square_is_stronger": (
-    "Random search should find nothing that gradients miss: gradients are masked.",
-    "Do not report the white-box figures alone; attack a smooth stand-in, and more queries."),
+    "Random search should find next to nothing that gradients miss. If it does, gradients are masked, or the attacks "
+    "with gradients were too short.",
+    "Do not report the white-box figures alone; attack a smooth stand-in, with more steps and restarts."),
   "_randomised_outputs": (
     "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",
     "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (--num_seeds)."),

@@ -79,7 +79,8 @@ def robust_accuracy(results, suite, path, title=""):
     columns[model] = {"Clean": result["clean"], **rows, "Worst case": result["worst_case"]["by_suite"].get(suite)}
   names = list(dict.fromkeys(name for rows in columns.values() for name in rows if name != "Worst case"))
   names.append("Worst case")
-  figure = _figure(figsize=(max(6.0, max(1.3, 0.42 * len(results)) * len(names)), 3.6))
+  group = max(1.3, 0.42 * len(results), 0.105 * max(len(name) for name in names))
+  figure = _figure(figsize=(max(6.0, group * len(names)), 3.6))
   axes = figure.subplots()
   width = 0.8 / len(results)
   for i, (model, rows) in enumerate(columns.items()):

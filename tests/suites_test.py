@@ -8,6 +8,7 @@ from tla_tf import attack_configs
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation import NamedAttack, read_suite, suite
+from tla_tf.evaluation.run_evaluation import Options, planned_attacks
 from tla_tf.types import ApgdLoss, Norm, Objective, Target
 
 
@@ -41,6 +42,27 @@ def test_auto_attack_is_the_standard_version(name, norm, epsilon):
   assert (type(fab), fab.steps, fab.restarts) == (attack_configs.FabConfig, 100, 9)
   assert (type(square), square.steps, square.initial_share) == (attack_configs.SquareConfig, 5000, 0.8)
   assert not square.rescale_schedule
+
+
+def test_auto_attack_plus_has_more_starts_and_names_of_its_own():
+  attacks = suite("auto_attack_plus", "mnist")
+  assert [(a.name, a.config.restarts) for a in attacks] == [
+    ("5xAPGD-CE", 5), ("5xAPGD-DLR", 5), ("Square+", 1), ("APGD-T+", 9), ("FAB-T+", 9)]  # fmt: skip
+  assert attacks[1].config.loss is ApgdLoss.DLR
+  assert not {a.name for a in attacks} & {a.name for a in suite("auto_attack", "mnist")}
+
+
+def test_suites_share_an_attack_but_no_link_of_a_chain(tmp_path):
+  attacks = planned_attacks(Options(suites=("quick", "table1")), "mnist")
+  assert [a.suite for a in attacks if a.name == "PGD-40"] == ["quick", "table1"]
+  (tmp_path / "table1.yaml").write_text("[{name: Square, attack: square, rescale_schedule: false, on_survivors: true}]")
+  own = Options(suites=("table1",), suite_file=tmp_path / "table1.yaml")
+  assert planned_attacks(own, "mnist")[-1].suite == "table1.yaml"
+  with pytest.raises(InputError, match="'Square' but differ"):
+    planned_attacks(own._replace(suites=("auto_attack",)), "mnist")
+  (tmp_path / "table1.yaml").write_text("[{name: FGSM, attack: fgsm, epsilon: 0.1}]")
+  with pytest.raises(InputError, match="'FGSM' but differ"):
+    planned_attacks(own, "mnist")
 
 
 @pytest.mark.parametrize("dataset, name, steps, step_size", [

@@ -22,7 +22,7 @@ from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
 
-_SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2")
+_SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_attack_plus")
 
 flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
 flags.DEFINE_string("saved_model", None, "Judge this SavedModel instead: its endpoint serve, or its signature "
@@ -30,7 +30,8 @@ flags.DEFINE_string("saved_model", None, "Judge this SavedModel instead: its end
 flags.DEFINE_string("keras_model", None, "Judge this .keras file instead.")
 flags.DEFINE_list("suite", None, f"One or several of {', '.join(_SUITES)}. quick: FGSM, PGD, 20-restart PGD; table1, "
                   "table3: the attacks of the paper's tables with its steps (digits, images: ours); auto_attack, "
-                  "auto_attack_l2: the standard AutoAttack in L-infinity and in L2. quick by default.")
+                  "auto_attack_l2: the standard AutoAttack in L-infinity and in L2; auto_attack_plus: its version with "
+                  "more starts, in L-infinity. quick by default.")
 flags.DEFINE_string("suite_file", None, "Your own list of attacks, YAML or JSON, see docs/evaluation.md.")
 flags.DEFINE_string("source_run_dir", None, "Adds table1's black-box column: images made by PGD on this run, kept "
                     "there in transfer/, and replayed.")

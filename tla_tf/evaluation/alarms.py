@@ -69,7 +69,7 @@ def raise_alarms(rows, broken, right, probes=None, probabilities=False, range_do
 def _zero_gradients(evidence):
   worst = _worst(evidence, "zero_gradient_images")
   return worst and (f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images was 0 in every pixel at "
-                    "some step.")
+                    "some step of a start that left them standing.")
 
 
 def _nonfinite_gradients(evidence):
@@ -216,7 +216,7 @@ _WORDS = {
     "Attack with more steps until the curve of accuracy against steps is flat; APGD adapts its step size."),
   "_more_restarts_help": (
     "The result depends on lucky starts: still more of them would break more.",
-    "Use more restarts, more steps, or --suite=auto_attack."),
+    "Use more restarts, more steps, or --suite=auto_attack_plus."),
   "_noise_is_enough": (
     "Following the gradient should beat guessing. If it does not, gradients are masked.",
     "Attack without gradients (--suite=auto_attack has Square); average gradients over the noise if the network is "
@@ -230,7 +230,7 @@ _WORDS = {
   "_square_is_stronger": (
     "Random search should find next to nothing that gradients miss. If it does, gradients are masked, or the attacks "
     "with gradients were too short.",
-    "Do not report the white-box figures alone; attack a smooth stand-in, with more steps and restarts."),
+    "Do not report these figures alone: add --suite=auto_attack_plus, and attack a smooth stand-in."),
   "_randomised_outputs": (
     "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",
     "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (--num_seeds)."),

@@ -45,7 +45,8 @@ class Verdict(typing.NamedTuple):
       attack.
     attacked: bool [n], whether the attack saw the image at all.
     distance: float64 [n] of the broken images in the attack's norm, else NaN.
-    zero_gradients: bool [n], the whole gradient was 0 at some step.
+    zero_gradients: bool [n], the whole gradient was 0 at some step of a start
+      that did not break the image.
     nonfinite_gradients: bool [n], it held NaN or infinity at some step.
     rejected: number of successes that the verifier refused.
     found: Found.
@@ -128,6 +129,10 @@ class Judge:
                       np.zeros(count, bool), 0, None, 0.0)
     broken, kept, rejected = np.zeros(len(places), bool), [], 0
     made = self._factory.make(attack.config)
+    restarts = made.restarts
+    if not attack_configs.draws(attack.config):
+      # What draws nothing aims at another class at every restart, or does the same again.
+      restarts = min(restarts, self.clean_logits.shape[1] - 1) if targets is None else 1
 
     def judged(restart, chosen, attack_chosen):
       # `chosen` follows from what earlier batches broke, so that its first image names the batch.
@@ -137,7 +142,7 @@ class Judge:
 
     batches = survivor_batches(
       made, lambda positions: self.data.float_images(places[positions]), labels, broken=broken, example_ids=places,
-      targets=targets, seed=seed, batch_size=self._batch_size, run=judged,
+      targets=targets, seed=seed, restarts=restarts, batch_size=self._batch_size, run=judged,
       progress=self._progress and (lambda done, total: self._progress(label, done, total)))
     for chosen, outcome in batches:
       fell = chosen[np.array(outcome["broken"], int)]
@@ -184,7 +189,8 @@ class Judge:
       "broken": broken.tolist(),
       "reached": [] if targets is None else np.flatnonzero(valid & (said == targets)).tolist(),
       "distance": [float(d) for d in np.asarray(verifier.distance(clean[broken], shown[broken], config.norm.value))],
-      "zero_gradients": np.flatnonzero(result.zero_gradients > 0).tolist(),
+      # A loss that has done its work may be flat: only what stands is hidden by a gradient of 0.
+      "zero_gradients": np.flatnonzero((result.zero_gradients > 0) & ~(valid & (said != labels))).tolist(),
       "nonfinite_gradients": np.flatnonzero(result.nonfinite_gradients > 0).tolist(),
       "rejected": int((result.success & ~valid).sum()),
       "kept": [positions[chosen].tolist(), said[chosen].tolist(),

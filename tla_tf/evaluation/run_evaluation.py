@@ -159,8 +159,10 @@ def planned_attacks(options, dataset, black_box=False):
              for attack in suites.suite(name, dataset, options.epsilon, black_box and name == "table1")]
   if options.suite_file:
     attacks += suites.read_suite(options.suite_file, dataset)
-  by_name = {attack.name: attack._replace(suite="") for attack in attacks}
-  twice = next((a.name for a in attacks if by_name[a.name] != a._replace(suite="")), None)
+  # Suites may share an attack, but not one whose result depends on the rest of its suite.
+  same = [attack if attack.on_survivors else attack._replace(suite="") for attack in attacks]
+  by_name = {attack.name: attack for attack in same}
+  twice = next((attack.name for attack in same if by_name[attack.name] != attack), None)
   if twice:
     raise InputError(f"Two attacks of the suites are called {twice!r} but differ; rename yours.")
   return attacks

@@ -2,7 +2,8 @@
 
 `table1` and `table3` have the attacks of the paper's tables with its steps and
 radii; step sizes are those of the authors' configurations. `auto_attack` is the
-standard version of Croce and Hein 2020 in L-infinity, `auto_attack_l2` in L2.
+standard version of Croce and Hein 2020 in L-infinity, `auto_attack_l2` in L2,
+`auto_attack_plus` its version with more starts.
 `quick` is ours. `read_suite` reads a user's own list.
 """
 
@@ -161,15 +162,16 @@ def _table3(given):
   )
 
 
-def _auto_attack(given, norm=Norm.LINF):
+def _auto_attack(given, norm=Norm.LINF, version=auto_attack.standard):
   epsilon, ending = (given.l2_epsilon, " (L2)") if norm is Norm.L2 else (given.epsilon, "")
   return tuple(NamedAttack(name + ending, config, on_survivors=True)
-               for name, config in auto_attack.standard(epsilon, norm))
+               for name, config in version(epsilon, norm))
 
 
 _MAKERS = {
   "quick": _quick, "table1": _table1, "table3": _table3, "auto_attack": _auto_attack,
   "auto_attack_l2": lambda given: _auto_attack(given, Norm.L2),
+  "auto_attack_plus": lambda given: _auto_attack(given, version=auto_attack.plus),
 }  # fmt: skip
 SUITES = tuple(_MAKERS)
 
@@ -207,10 +209,12 @@ def read_suite(path, dataset):
   entries = content.get("attacks") if isinstance(content, dict) else content
   if not isinstance(entries, list) or not entries:
     raise InputError(f"{path}: expected a list of attacks, each with 'attack: pgd' or the like.")
+  # A file called table1.yaml is not table1.
+  title = path.stem if path.stem not in SUITES else path.name
   attacks = []
   for number, entry in enumerate(entries, 1):
     try:
-      attacks.append(_own_attack(entry, scale(dataset))._replace(suite=path.stem))
+      attacks.append(_own_attack(entry, scale(dataset))._replace(suite=title))
     except (InputError, TypeError, KeyError, ValueError) as error:
       raise InputError(f"{path}: attack {number}: {error}") from None
   names = [attack.name for attack in attacks]

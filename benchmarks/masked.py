@@ -1,0 +1,56 @@
+"""What the alarms say of networks that hide their gradients.
+
+  python benchmarks/masked.py --run_dir=RUN [--num_examples=200]
+
+The network of a run, behind a rounding of its input to five grey levels, and with logits times 10,000: neither is more
+robust than the network itself, both withstand PGD. Judged under FGSM, PGD, AutoAttack's APGD-CE and Square, and images
+made on the bare network.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+
+from tla_tf.attack_configs import TransferConfig
+from tla_tf.attacks import GradientAttack, attack_survivors
+from tla_tf.evaluation import Judge, markdown_table, probe, raise_alarms, run_evaluation, suite
+from tla_tf.evaluation.judge import evaluate_with
+from tla_tf.persistence import RunFolder
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--run_dir", required=True)
+  parser.add_argument("--num_examples", type=int, default=200)
+  options = parser.parse_args()
+  subject = run_evaluation.run_subject(RunFolder.open(options.run_dir))
+  network, test = subject.network, subject.test.take(slice(options.num_examples))
+  table1 = {attack.name: attack for attack in suite("table1", subject.dataset, black_box=True)}
+  chosen = [attack for name, attack in table1.items() if name.startswith(("FGSM", "PGD", "BB"))]
+  chosen += [attack._replace(on_survivors=False, suite="table1") for attack in suite("auto_attack", subject.dataset)
+             if attack.name in ("APGD-CE", "Square")]
+  black_box = next(attack.config for attack in chosen if isinstance(attack.config, TransferConfig))
+  made = attack_survivors(GradientAttack(network, black_box.attack), test.float_images(), test.labels).adversarial
+  networks = {
+    "bare": network,
+    "quantised input": lambda images: network(tf.round(images * 4.0) / 4.0, training=False)["logits"],
+    "saturated logits": lambda images: network(images, training=False)["logits"] * 1e4,
+  }  # fmt: skip
+  results, alarms = {}, {}
+  for name, masked in networks.items():
+    judge = Judge(masked, test, keep=0, transfers={black_box: made})
+    outcome = evaluate_with(judge, chosen)
+    probes = probe(judge, chosen[0].config.norm, chosen[0].config.epsilon)
+    results[name] = outcome.results
+    alarms[name] = [alarm.code for alarm in raise_alarms(outcome.results["attacks"], outcome.broken, outcome.right,
+                                                         probes)]  # fmt: skip
+  print(markdown_table(results, "table1"))
+  for name, codes in alarms.items():
+    print(f"{name}: {', '.join(codes) or 'no alarm'}")
+
+
+if __name__ == "__main__":
+  main()

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tla_tf import data, models, networks
+from tla_tf.attack_configs import DeepFoolConfig
 from tla_tf.attacks import Attack, AttackFactory, AttackResult, presets
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
@@ -103,11 +104,31 @@ def test_verdict_on_grey_levels():
 
 
 def test_rounding_by_hand():
-  # 3.9 levels are allowed: +3.6 is rounded inwards, not to 4, and all others of that image with it.
+  # 3.9 levels are allowed: +3.6 is rounded inwards, not to 4.
   clean = np.array([[100, 100, 0], [100, 100, 255]]) / 255
   found = clean + np.array([[3.6, -1.6, 0.2], [1.6, -3.4, -0.6]]) / 255
   rounded = to_eight_bits(clean, found, 3.9 / 255)
-  np.testing.assert_allclose(rounded * 255, [[103, 99, 0], [102, 97, 254]], rtol=1e-6)
+  np.testing.assert_allclose(rounded * 255, [[103, 98, 0], [102, 97, 254]], rtol=1e-6)
+
+
+def test_rounding_in_l2_gives_up_as_little_as_needed():
+  # Nearest, (4, 2, -3), is longer than 5.2; without the pixel that gained most, (3, 2, -3), it is not.
+  clean = np.full((1, 3), 100 / 255)
+  found = clean + np.array([[3.5, 1.8, -3.2]]) / 255
+  np.testing.assert_allclose(to_eight_bits(clean, found, 5.2 / 255, "l2") * 255, [[103, 102, 97]], rtol=1e-6)
+  rng = np.random.default_rng(0)
+  clean = (rng.integers(20, 236, (20, 3072)) / 255).astype(np.float32)
+  change = rng.normal(size=clean.shape)
+  found = clean + 0.5 * change / np.linalg.norm(change, axis=1, keepdims=True)
+  assert distance(clean, to_eight_bits(clean, found, 0.5, "l2"), "l2").min() > 0.49
+
+
+def test_pixels_of_no_change_stay_bit_by_bit():
+  # Grey levels as others make them, n * (1 / 255) in float32, are not always n / 255.
+  clean = (np.arange(256, dtype=np.float32) * np.float32(1 / 255))[None]
+  found = clean.copy()
+  found[0, 7] = 1.0
+  assert (to_eight_bits(clean, found, 0.1, "l0") != clean).sum() == 1
 
 
 @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -249,6 +270,50 @@ def test_worst_case_joins_what_different_attacks_break():
   results, _ = _judged(_wrong_in_a_band, test, attacks)
   assert [row["accuracy"] for row in results["attacks"]] == pytest.approx([2 / 3, 2 / 3])
   assert results["worst_case"]["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_a_chain_counts_what_a_deterministic_head_broke_under_every_seed(linear_case):
+  attacks = [NamedAttack("head", presets.bim(0.2, 0.1, 3)),
+             NamedAttack("noise", presets.noise(0.01, 1), on_survivors=True),
+             NamedAttack("alone", presets.noise(0.01, 2))]  # fmt: skip
+  outcome = evaluate(*linear_case, attacks, jit="off", num_seeds=3)
+  rows = {row["name"]: row for row in outcome.results["attacks"]}
+  assert rows["noise"]["accuracy_per_seed"] == [0.4, 0.4, 0.4]
+  # What the head broke is not the noise's own, and a longer noise takes over nothing of it.
+  assert not outcome.broken["noise"].any()
+  assert rows["alone"]["accuracy"] == pytest.approx(0.8)
+  assert outcome.results["worst_case"]["by_threat"][1]["accuracy"] == 0.8
+
+
+def test_two_attacks_of_one_name_are_refused(linear_case):
+  with pytest.raises(InputError, match="'FGSM' but differ"):
+    _judged(*linear_case, [FGSM, NamedAttack("FGSM", presets.fgsm(0.1))])
+  with pytest.raises(InputError, match="'FGSM' but differ"):
+    _judged(*linear_case, [FGSM._replace(on_survivors=True)] * 2)
+
+
+def test_outputs_of_nan_are_errors():
+  """Not class 0, as the position of NaN's maximum would have it."""
+  def network(images):
+    score = tf.reshape(images, [-1, 1]) - 0.4
+    return tf.concat([tf.where(score > 0.3, float("nan"), score), -score], 1)
+
+  test = _image_data([[[[0.6]]], [[[0.65]]], [[[0.9]]]], [0, 0, 0])
+  results, _ = _judged(network, test, [NamedAttack("noise", presets.noise(0.2, 40))])
+  assert results["clean"]["accuracy"] == pytest.approx(2 / 3)
+  assert results["worst_case"]["accuracy"] == 0.0
+
+
+def test_a_success_that_rounding_undoes_is_tried_further_out(linear_case):
+  # Class 1 where the first pixel is the larger: from (0.55, 0.45) the nearest answer lies a hair beyond (0.5, 0.5).
+  network, _ = linear_case
+  test = data.ImageData(np.array([[[[140], [115]]]], np.uint8).reshape(1, 1, 2, 1), np.array([1]), ("0", "1"))
+  attack = NamedAttack("DeepFool", DeepFoolConfig(epsilon=0.3, overshoot=0.001))
+  results, found = _judged(network, test, [attack], eight_bit=True)
+  assert results["worst_case"]["accuracy"] == 0.0
+  levels = found["DeepFool"].ravel() * 255
+  np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
+  assert levels[0] <= levels[1]
 
 
 def test_network_that_is_always_wrong_is_judged():

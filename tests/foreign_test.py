@@ -21,6 +21,7 @@ def digits():
 def by_range(digits):
   """Keras classifiers of digits, by the pixel range that they take."""
   models = {}
+  keras.utils.set_random_seed(0)
   for low, high in foreign.RANGES:
     model = keras.Sequential([
       keras.Input(SHAPE), keras.layers.Rescaling(1 / (high - low), -low / (high - low)), keras.layers.Flatten(),
@@ -69,6 +70,7 @@ def test_a_range_that_costs_accuracy_is_refused(by_range, digits, tmp_path, kind
 @pytest.mark.parametrize("stated, doubtful", [((0.0, 255.0), True), ((0.0, 1.0), False)])
 def test_a_range_that_only_makes_surer_is_doubted(digits, tmp_path, stated, doubtful):
   # Without biases logits grow with the pixels, and the classes stay the same.
+  keras.utils.set_random_seed(0)
   model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(10, use_bias=False)])
   model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
   model.fit(digits.train.float_images(), digits.train.labels, epochs=15, verbose=0)
@@ -165,3 +167,32 @@ def test_code_in_a_keras_file_is_not_run(tmp_path):
   evil.save(tmp_path / "evil.keras")
   with pytest.raises(InputError, match="cannot load it"):
     foreign.load_keras_model(tmp_path / "evil.keras")
+
+
+class _Served(tf.Module):
+  """A SavedModel with one signature of the given input."""
+
+  def __init__(self, spec):
+    super().__init__()
+    self.kernel = tf.Variable(tf.ones([64, 10]))
+    self.call = tf.function(lambda x: {"logits": tf.cast(tf.reshape(x, [-1, 64]), tf.float32) @ self.kernel},
+                            input_signature=[spec])
+
+
+@pytest.mark.parametrize("spec, words", [
+  (tf.TensorSpec([None, *SHAPE], tf.uint8, name="x"), "takes uint8 pixels.*float32"),
+  (tf.TensorSpec([1, *SHAPE], tf.float32, name="x"), "batches of 1 images only")])
+def test_a_signature_that_cannot_be_attacked_is_refused(tmp_path, spec, words):
+  module = _Served(spec)
+  tf.saved_model.save(module, tmp_path / "model", signatures=module.call)
+  with pytest.raises(InputError, match=words):
+    foreign.load_saved_model(tmp_path / "model")
+
+
+def test_a_signature_of_float64_and_unknown_classes_is_attacked(digits, tmp_path):
+  module = _Served(tf.TensorSpec([None, *SHAPE], tf.float64, name="x"))
+  tf.saved_model.save(module, tmp_path / "model", signatures=module.call)
+  loaded = foreign.load_saved_model(tmp_path / "model")
+  loaded.check(digits.test)
+  outputs = tf.function(loaded)(tf.constant(digits.test.float_images(slice(2))))
+  assert (outputs.dtype, outputs.shape) == (tf.float32, (2, 10))

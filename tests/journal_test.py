@@ -35,9 +35,13 @@ def test_what_was_judged_is_not_judged_again(tmp_path):
     assert journal.recall(["PGD", 3], lambda: 7) == 7
 
 
-def test_a_finished_evaluation_leaves_nothing(tmp_path):
+def test_a_finished_evaluation_leaves_nothing_once_it_is_written(tmp_path):
   with Journal(tmp_path / "state", FACTS).open() as journal:
     journal.recall(["PGD", 1], lambda: 5)
+  # Until the results are on disk a kill costs nothing.
+  with Journal(tmp_path / "state", FACTS).open() as journal:
+    assert journal.recall(["PGD", 1], _fail) == 5
+  journal.discard()
   assert not (tmp_path / "state").exists()
 
 

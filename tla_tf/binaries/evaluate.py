@@ -36,7 +36,8 @@ flags.DEFINE_string("suite_file", None, "Your own list of attacks, YAML or JSON,
 flags.DEFINE_string("source_run_dir", None, "Adds table1's black-box column: images made by PGD on this run, kept "
                     "there in transfer/, and replayed.")
 flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
-entry.define_fraction("epsilon", None, "Replaces the radius of the L-infinity attacks; step sizes scale with it.")
+entry.define_fraction("epsilon", None, "Replaces the radius of the suites' L-infinity attacks; step sizes scale with "
+                      "it.")
 flags.DEFINE_boolean("eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, "
                      "before they are judged.")
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
@@ -68,7 +69,9 @@ def main(argv):
   if FLAGS.compare_dir:
     files.make_folder(FLAGS.compare_dir)
   models = _models(argv)
-  results = {name: _evaluate(name, folder, subject) for name, folder, subject in models}
+  source = _source() if FLAGS.source_run_dir else None
+  outcomes = {name: _evaluate(name, folder, subject, source) for name, folder, subject in models}
+  results = {name: outcome.results for name, outcome in outcomes.items()}
   for suite in evaluation.suites_of(results):
     evaluation.print_table(results, suite, _title(results, suite))
   evaluation.print_alarms(results)
@@ -77,6 +80,8 @@ def main(argv):
     figures = _figures(results, folder, reporting)
     files.write_text(folder / "table.md", _markdown(results))
     print(f"tables       {folder / 'table.md'}\n" + "".join(f"figure       {figure}\n" for figure in figures), end="")
+  for outcome in outcomes.values():
+    outcome.discard()
 
 
 def _check_flags(argv):
@@ -170,28 +175,34 @@ def _options():
     probe_examples=FLAGS.probe_examples)
 
 
-def _evaluate(name, folder, load_subject):
+def _source():
+  """The black-box attack's source: (RunFolder, Subject)."""
+  from tla_tf.persistence import RunFolder
+
+  folder = RunFolder.open(FLAGS.source_run_dir)
+  folder.require_writable()
+  return folder, _run_subject(folder)
+
+
+def _evaluate(name, folder, load_subject, source):
   """Judges one model; writes evaluation.json, evaluation.md, evaluation_images.npz and figures."""
   from tla_tf import files, reporting
   from tla_tf.evaluation import run_evaluation
-  from tla_tf.persistence import RunFolder
 
-  source = None
-  if FLAGS.source_run_dir:
-    source_folder = RunFolder.open(FLAGS.source_run_dir)
-    source_folder.require_writable()
-    source = (source_folder, _run_subject(source_folder))
   outcome = run_evaluation.evaluate_subject(load_subject(), _options(), state=folder.evaluation_state, source=source,
                                             progress=_progress, on_resume=_resumed)
   files.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
   files.write_bytes(folder.evaluation_images, run_evaluation.packed_images(outcome.images))
   one = {name: outcome.results}
   files.write_text(folder.evaluation_table, _markdown(one))
+  # Those of another evaluation would contradict the new results.
+  for stale in (*folder.figures.glob("robust_accuracy*.png"), *folder.figures.glob("accuracy_curves.png")):
+    stale.unlink()
   _figures(one, folder.figures, reporting)
   reporting.broken_images(outcome.broken, outcome.class_names, folder.figures / "adversarial_examples.png",
                           title=f"{name}: images that were broken")
   print(f"results      {folder.evaluation}")
-  return outcome.results
+  return outcome
 
 
 def _figures(results, folder, reporting):

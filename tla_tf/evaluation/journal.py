@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import pathlib
 
 from tla_tf import files
@@ -33,10 +32,10 @@ class Journal:
   def open(self):
     """Reads what an earlier process wrote and keeps others out while the body runs.
 
-    When the body ends without an error, the journal is removed.
+    The journal stays until `discard`: results are to be written first.
 
     Raises:
-      InputError: if another process holds it, or it cannot be written.
+      InputError: if another process holds it, or its folder cannot be made.
     """
     files.make_folder(self._folder)
     try:
@@ -45,9 +44,12 @@ class Journal:
         self._read(file)
         self._file = file
         yield self
-        self.path.unlink(missing_ok=True)
     finally:
       self._file = None
+
+  def discard(self):
+    """Removes the journal, and its folder if that is empty then."""
+    self.path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
       self._folder.rmdir()
 
@@ -65,15 +67,16 @@ class Journal:
     if key not in self._known:
       result = compute()
       if self._file is not None:
-        # One write of one line: a kill leaves it whole or without its end.
-        os.write(self._file.fileno(), (json.dumps([key, result]) + "\n").encode())
+        # A kill leaves the line whole or without its end.
+        self._file.write((json.dumps([key, result]) + "\n").encode())
+        self._file.flush()
       self._known[key] = result
     return self._known[key]
 
   def _lock(self, file):
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
       raise InputError(f"{self.path}: another process runs the same evaluation; wait for it.") from None
 
   def _read(self, file):

@@ -6,6 +6,7 @@ attacked and judged batch by batch: memory does not grow with their number.
 """
 
 import base64
+import hashlib
 import time
 import typing
 
@@ -14,12 +15,15 @@ import tensorflow as tf
 
 from tla_tf import attack_configs, networks
 from tla_tf.attacks import AttackFactory, batch_slots, survivor_batches
+from tla_tf.errors import InputError
 from tla_tf.evaluation import statistics, verifier
 from tla_tf.networks import resolve_jit
 from tla_tf.ops import seeds
-from tla_tf.types import Target
+from tla_tf.types import Norm, Target
 
 _BATCH = 100
+# Factors on a change that rounding to 8 bits undid.
+_OUTWARD = (1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0)
 
 
 class Found(typing.NamedTuple):
@@ -95,7 +99,9 @@ class Judge:
     self._logits = tf.function(forward, jit_compile=resolve_jit(jit, network), autograph=False,
                                input_signature=[tf.TensorSpec([None, *data.image_shape], tf.float32)])
     self.clean_logits = self.logits(data.float_images, len(data))
-    self.right = np.argmax(self.clean_logits, 1) == data.labels
+    # Remembered: a network that answers otherwise when asked again must not shift who is attacked.
+    self.predictions = np.array(self._recall(["clean"], lambda: said(self.clean_logits).tolist()), int)
+    self.right = self.predictions == data.labels
 
   def logits(self, fetch, count):
     """Logits float32 [count, classes] of the images that `fetch(positions)` gives."""
@@ -135,9 +141,9 @@ class Judge:
       restarts = min(restarts, self.clean_logits.shape[1] - 1) if targets is None else 1
 
     def judged(restart, chosen, attack_chosen):
-      # `chosen` follows from what earlier batches broke, so that its first image names the batch.
-      name = [label, seed, restart, int(places[chosen[0]]), len(chosen)]
       aims = None if targets is None else targets[chosen]
+      who = np.stack([places[chosen], places[chosen] if aims is None else aims]).astype(np.int64)
+      name = [label, seed, restart, len(chosen), hashlib.sha256(who.tobytes()).hexdigest()[:16]]
       return self._recall(name, lambda: self._judged(attack.config, attack_chosen(), places[chosen], aims, kept))
 
     batches = survivor_batches(
@@ -175,32 +181,57 @@ class Judge:
   def _judged(self, config, result, positions, targets, kept):
     """JSON values: what of an attack's result on a batch holds, by row of the batch."""
     clean, labels = self.data.float_images(positions), self.data.labels[positions]
-    adversarial, rules = result.adversarial, (config.epsilon, config.norm.value)
+    shown, valid, answers = self._shown(config, clean, result.adversarial)
+    errs = valid & (answers != labels)
+    if self._eight_bit:
+      # Rounding undoes what lies just beyond a boundary: the same direction further out may still do.
+      for factor in _OUTWARD:
+        lost = np.flatnonzero(result.success & ~errs)
+        if not len(lost):
+          break
+        change = result.adversarial[lost] - clean[lost]
+        size = verifier.distance(clean[lost], result.adversarial[lost], config.norm.value)
+        limit = np.inf if config.norm is Norm.L0 else config.epsilon / np.maximum(size, 1e-12)
+        scale = np.minimum(factor, limit).reshape(-1, *[1] * (clean.ndim - 1))
+        tried = self._shown(config, clean[lost], np.clip(clean[lost] + scale * change, 0, 1).astype(np.float32))
+        works = tried[1] & (tried[2] != labels[lost])
+        for kept_part, new in zip((shown, valid, answers), tried):
+          kept_part[lost[works]] = new[works]
+        errs = valid & (answers != labels)
+    broken = np.flatnonzero(errs)
+    room = None if self._keep is None else max(0, self._keep - sum(len(part.positions) for part in kept))
+    chosen = broken[:room]
+    return {
+      "broken": broken.tolist(),
+      "reached": [] if targets is None else np.flatnonzero(valid & (answers == targets)).tolist(),
+      "distance": [float(d) for d in np.asarray(verifier.distance(clean[broken], shown[broken], config.norm.value))],
+      # A loss that has done its work may be flat: only what stands is hidden by a gradient of 0.
+      "zero_gradients": np.flatnonzero((result.zero_gradients > 0) & ~errs).tolist(),
+      "nonfinite_gradients": np.flatnonzero(result.nonfinite_gradients > 0).tolist(),
+      "rejected": int((result.success & ~valid).sum()),
+      "kept": [positions[chosen].tolist(), answers[chosen].tolist(),
+               base64.b64encode(shown[chosen].astype("<f4").tobytes()).decode()],
+    }
+
+  def _shown(self, config, clean, adversarial):
+    """(images as they are shown to the network, whether they keep the rules, what it says of them)."""
+    rules = (config.epsilon, config.norm.value)
     if self._eight_bit:
       adversarial = verifier.to_eight_bits(clean, adversarial, *rules)
     valid = verifier.verify(clean, adversarial, *rules, eight_bit=self._eight_bit)
     # Refused images may hold anything; the network is shown the clean ones in their place.
     shown = np.where(valid.reshape(-1, *[1] * (clean.ndim - 1)), adversarial, clean)
-    said = np.argmax(self.logits(lambda rows: shown[rows], len(shown)), 1)
-    broken = np.flatnonzero(valid & (said != labels))
-    room = None if self._keep is None else max(0, self._keep - sum(len(part.positions) for part in kept))
-    chosen = broken[:room]
-    return {
-      "broken": broken.tolist(),
-      "reached": [] if targets is None else np.flatnonzero(valid & (said == targets)).tolist(),
-      "distance": [float(d) for d in np.asarray(verifier.distance(clean[broken], shown[broken], config.norm.value))],
-      # A loss that has done its work may be flat: only what stands is hidden by a gradient of 0.
-      "zero_gradients": np.flatnonzero((result.zero_gradients > 0) & ~(valid & (said != labels))).tolist(),
-      "nonfinite_gradients": np.flatnonzero(result.nonfinite_gradients > 0).tolist(),
-      "rejected": int((result.success & ~valid).sum()),
-      "kept": [positions[chosen].tolist(), said[chosen].tolist(),
-               base64.b64encode(shown[chosen].astype("<f4").tobytes()).decode()],
-    }
+    return shown, valid, said(self.logits(lambda rows: shown[rows], len(shown)))
 
   def _unpacked(self, packed, room):
     positions, predictions, text = packed
     images = np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, *self.data.image_shape)
     return Found(np.array(positions, int)[:room], images[:room], np.array(predictions, int)[:room])
+
+
+def said(logits):
+  """Predicted classes int [n]; -1, which is always wrong, where a logit is NaN."""
+  return np.where(np.isnan(logits).any(1), -1, np.argmax(logits, 1))
 
 
 def _joined(parts, image_shape):
@@ -216,7 +247,8 @@ class Evaluation(typing.NamedTuple):
     results: dict with "clean", "attacks" and "worst_case" as in
       `evaluation.json`.
     found: dict from attack name to Found, of all seeds.
-    broken: dict from attack name to bool [n], under any seed.
+    broken: dict from attack name to bool [n], what the attack itself broke under
+      any seed; of one on survivors, without what had fallen before.
     right: bool [n], images classified correctly.
   """
 
@@ -246,26 +278,33 @@ def evaluate(network, data, attacks, *, seed=0, num_seeds=1, survivors=True, **s
 
 
 def evaluate_with(judge, attacks, *, seed=0, num_seeds=1, survivors=True):
-  """`evaluate` by a `Judge` of the caller's."""
+  """`evaluate` by a `Judge` of the caller's.
+
+  Raises:
+    InputError: for two different attacks of one name.
+  """
+  require_names(attacks)
   right, count = judge.right, len(judge.data)
   rows, found, broken, done = [], {}, {}, []
   for attack in attacks:
     draws = attack_configs.draws(attack.config) or attack.target is Target.RANDOM or attack.on_survivors
-    runs = []
+    runs, fallen = [], []
     for used in range(seed, seed + (num_seeds if draws else 1)):
-      earlier = [(other, verdict) for other, its_seed, verdict in done if its_seed == used]
-      same = next((verdict for other, verdict in earlier if _same(attack, other)), None)
-      if same is None:
-        chain = [verdict for other, verdict in earlier if attack.on_survivors and other.suite == attack.suite]
-        parts = [verdict for other, verdict in earlier if survivors and _contains(attack, other)]
-        spare = np.any([np.zeros(count, bool), *(verdict.broken for verdict in chain + parts)], axis=0)
-        same = judge.run(attack, used, spare=spare)
-        same = same._replace(broken=same.broken | spare)
-      runs.append(same)
-      done.append((attack, used, same))
-    broken[attack.name] = np.any([run.broken for run in runs], axis=0)
+      # What draws nothing is the same under every seed.
+      earlier = [(other, verdict) for other, its_seed, verdict in done if its_seed in (used, None)]
+      chain = _union([verdict.broken for other, verdict in earlier
+                      if attack.on_survivors and other.suite == attack.suite], count)
+      verdict = next((verdict for other, verdict in earlier if _same(attack, other)), None)
+      if verdict is None:
+        parts = _union([verdict.broken for other, verdict in earlier if survivors and _contains(attack, other)], count)
+        verdict = judge.run(attack, used, spare=chain | parts)
+        verdict = verdict._replace(broken=verdict.broken | parts)
+      runs.append(verdict)
+      fallen.append(verdict.broken | chain)
+      done.append((attack, used if draws else None, verdict))
+    broken[attack.name] = _union([run.broken for run in runs], count)
     found[attack.name] = _joined([run.found for run in runs], judge.data.image_shape)
-    rows.append(_row(attack, runs, right))
+    rows.append(_row(attack, runs, fallen, right))
   results = {
     "clean": {"accuracy": float(right.mean()), "num_examples": count,
               "interval": statistics.interval(right.sum(), count)},
@@ -273,6 +312,22 @@ def evaluate_with(judge, attacks, *, seed=0, num_seeds=1, survivors=True):
     "worst_case": _worst_case(attacks, broken, right),
   }
   return Evaluation(results, found, broken, right)
+
+
+def require_names(attacks):
+  """Raises InputError where two attacks of one name are not one attack."""
+  # Suites may share an attack, but not one whose result depends on the rest of its suite.
+  same = [attack if attack.on_survivors else attack._replace(suite="") for attack in attacks]
+  by_name = {attack.name: attack for attack in same}
+  twice = next((attack.name for attack in same if by_name[attack.name] != attack), None)
+  chains = [attack.name for attack in same if attack.on_survivors]
+  twice = twice or next((name for name in chains if chains.count(name) > 1), None)
+  if twice:
+    raise InputError(f"Two attacks of the suites are called {twice!r} but differ; rename yours.")
+
+
+def _union(masks, count):
+  return np.any([np.zeros(count, bool), *masks], axis=0)
 
 
 def _same(attack, earlier):
@@ -285,9 +340,9 @@ def _contains(attack, earlier):
   return untargeted and attack_configs.contains(attack.config, earlier.config)
 
 
-def _row(attack, runs, right):
-  """An attack's entry in `evaluation.json`."""
-  accuracies = [float((right & ~run.broken).mean()) for run in runs]
+def _row(attack, runs, fallen, right):
+  """An attack's entry in `evaluation.json`; `fallen` is what had been broken after each run."""
+  accuracies = [float((right & ~mask).mean()) for mask in fallen]
   mean, deviation = statistics.spread(accuracies)
   distances = np.concatenate([run.distance[~np.isnan(run.distance)] for run in runs])
   settings = attack.config.to_dict()
@@ -298,7 +353,7 @@ def _row(attack, runs, right):
     "target": attack.target.value, "on_survivors": attack.on_survivors,
     "accuracy": mean, "interval": statistics.interval(round(mean * len(right)), len(right)),
     "accuracy_per_seed": accuracies, "accuracy_std": deviation,
-    "accuracy_worst_over_seeds": float((right & ~np.any([run.broken for run in runs], axis=0)).mean()),
+    "accuracy_worst_over_seeds": float((right & ~np.any(fallen, axis=0)).mean()),
     "images_attacked": int(sum(run.attacked.sum() for run in runs)),
     "median_distance": float(np.median(distances)) if len(distances) else None,
     "seconds": round(sum(run.seconds for run in runs), 3),
@@ -309,14 +364,14 @@ def _row(attack, runs, right):
     },
   }
   if attack.target is not Target.NONE:
-    row["target_success"] = float(np.mean([run.reached.sum() / max(1, right.sum()) for run in runs]))
+    row["target_success"] = float(np.mean([run.reached.sum() / max(1, run.attacked.sum()) for run in runs]))
   return row
 
 
 def _worst_case(attacks, broken, right):
   """Accuracy where an image must withstand every attack: of all, by suite, and by norm and epsilon."""
   def standing(chosen):
-    left = right & ~np.any([np.zeros_like(right), *(broken[attack.name] for attack in chosen)], axis=0)
+    left = right & ~_union([broken[attack.name] for attack in chosen], len(right))
     return {"accuracy": float(left.mean()), "interval": statistics.interval(left.sum(), len(left))}
 
   suites = list(dict.fromkeys(attack.suite for attack in attacks))

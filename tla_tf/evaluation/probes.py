@@ -55,9 +55,9 @@ def probe(judge, norm, epsilon, count=100, seed=0):
   for radius in radii:
     # A larger ball holds the smaller ones, and what was found there.
     config = _pgd(radius, _CURVE_STEPS, norm)
-    fallen = fallen | broken(f"epsilon {radius:.3g}", config, fallen)
+    fallen = fallen | broken(f"epsilon {radius!r}", config, fallen)
     if radius == largest:
-      fallen = fallen | broken(f"margin, epsilon {radius:.3g}", config.replace(objective=Objective.MARGIN), fallen)
+      fallen = fallen | broken(f"margin, epsilon {radius!r}", config.replace(objective=Objective.MARGIN), fallen)
     curve.append({"epsilon": radius, "accuracy": accuracy(fallen)})
   again = judge.logits(judge.data.float_images, count)
   return {

@@ -87,12 +87,14 @@ class Outcome(typing.NamedTuple):
     broken: dict from attack name to `Broken`.
     images: dict of arrays, one row an image, for `evaluation_images.npz`.
     class_names: names of the classes.
+    discard: function that removes the journal, when results are written.
   """
 
   results: dict
   broken: dict
   images: dict
   class_names: tuple
+  discard: typing.Any
 
 
 def run_subject(folder, checkpoint="best", data_dir=None, cache_dir=None, reading_progress=None):
@@ -153,18 +155,16 @@ def planned_attacks(options, dataset, black_box=False):
   """The attacks of all suites of the options.
 
   Raises:
-    InputError: for a bad suite, or two attacks of one name.
+    InputError: for a bad suite, two attacks of one name, or an epsilon without a
+      suite that it is for.
   """
+  if options.epsilon is not None and not options.suites:
+    raise InputError("--epsilon is for the built-in suites: write it into the suite file.")
   attacks = [attack for name in options.suites
              for attack in suites.suite(name, dataset, options.epsilon, black_box and name == "table1")]
   if options.suite_file:
     attacks += suites.read_suite(options.suite_file, dataset)
-  # Suites may share an attack, but not one whose result depends on the rest of its suite.
-  same = [attack if attack.on_survivors else attack._replace(suite="") for attack in attacks]
-  by_name = {attack.name: attack for attack in same}
-  twice = next((attack.name for attack in same if by_name[attack.name] != attack), None)
-  if twice:
-    raise InputError(f"Two attacks of the suites are called {twice!r} but differ; rename yours.")
+  judge.require_names(attacks)
   return attacks
 
 
@@ -192,7 +192,7 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
   """
   attacks = planned_attacks(options, subject.dataset, source is not None)
   test = _taken(subject, options)
-  if options.eight_bit and test.images.dtype != np.uint8 and np.abs(test.images * 255 % 1).max() > 1e-3:
+  if options.eight_bit and test.images.dtype != np.uint8 and not _whole_levels(test.images):
     raise InputError("--eight_bit: the clean images are not of whole grey levels, so adversarial ones cannot be.")
   timed = _timed(progress) if progress else None
   transfers = _transfers(attacks, source, test, subject, options, timed)
@@ -206,12 +206,13 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
       subject.network, test, jit=subject.jit, batch_size=options.batch_size, eight_bit=options.eight_bit, keep=_KEPT,
       transfers=transfers, recall=recall, progress=timed)
     outcome = judge.evaluate_with(court, attacks, seed=options.seed, num_seeds=options.num_seeds)
-    return court, outcome, _probed(court, attacks, options)
+    return court, outcome, _probed(court, attacks, options, subject.dataset)
 
-  if state is None:
+  journal = state and Journal(state, settings)
+  if not journal:
     court, outcome, probed = judged(None)
   else:
-    with Journal(state, settings).open() as journal:
+    with journal.open():
       if len(journal) and on_resume:
         on_resume(len(journal))
       court, outcome, probed = judged(journal.recall)
@@ -227,9 +228,9 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
   })
   broken = {name: Broken(test.float_images(kept.positions), kept.adversarial, test.labels[kept.positions],
                          kept.predictions) for name, kept in outcome.found.items()}
-  images = {"labels": test.labels, "predictions": np.argmax(court.clean_logits, 1), "right": outcome.right,
+  images = {"labels": test.labels, "predictions": court.predictions, "right": outcome.right,
             "attacks": np.array(list(outcome.broken)), "broken": np.stack(list(outcome.broken.values()), 1)}
-  return Outcome(results, broken, images, test.class_names)
+  return Outcome(results, broken, images, test.class_names, journal.discard if journal else lambda: None)
 
 
 def packed_images(images):
@@ -246,12 +247,17 @@ def _taken(subject, options):
   return subject.test.take(slice(options.num_examples))
 
 
-def _probed(court, attacks, options):
-  """The probes in the ball of the first attack that has one in L-infinity or L2."""
-  threat = next(((attack.config.norm, attack.config.epsilon) for attack in attacks
-                 if attack.config.norm is not Norm.L0), None)
-  if threat is None or not options.probe_examples:
+def _whole_levels(images):
+  levels = images * 255
+  return np.abs(levels - np.rint(levels)).max() < 1e-2
+
+
+def _probed(court, attacks, options, dataset):
+  """The probes in the ball of the first attack in L-infinity or L2; with none, in the data set's L-infinity ball."""
+  if not options.probe_examples:
     return None
+  threat = next(((attack.config.norm, attack.config.epsilon) for attack in attacks
+                 if attack.config.norm is not Norm.L0), (Norm.LINF, suites.scale(dataset).epsilon))
   return probes.probe(court, *threat, options.probe_examples, options.seed)
 
 

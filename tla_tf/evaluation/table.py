@@ -81,3 +81,5 @@ def print_alarms(results):
       console.print(Text(f"  {alarm['why']} {alarm['remedy']}", style="dim"))
     if not result["alarms"]:
       console.print(f"{model}: no alarm (docs/alarms.md lists what is checked).")
+    if not result["probes"]:
+      console.print(f"{model}: no probes were run, so half of the alarms could not be raised (--probe_examples).")

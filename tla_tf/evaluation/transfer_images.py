@@ -34,6 +34,8 @@ def transfer_images(folder, network, facts, data, config, *, seed=0, batch_size=
   key = json.dumps([facts, data.digest(), len(data), config.to_dict(), seed, batch_size], sort_keys=True)
   place = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
   if not place.exists():
+    if folder.is_dir():
+      files.remove_leftovers(folder)
     with files.new_folder(place) as temporary:
       _make(temporary / "images.npy", network, data, config, seed, batch_size, jit, progress)
       digest = files.digest(temporary / "images.npy")

@@ -43,17 +43,35 @@ def to_eight_bits(images, adversarial, epsilon, norm="linf"):
     norm: as in `verify`.
 
   Returns:
-    float32 [n, ...]: the nearest levels, or, where these lie outside the ball,
-    those towards the clean image.
+    float32 [n, ...]: the nearest levels. Where these lie outside the ball, as
+    few pixels as needed, those that rounding moved furthest outward, take the
+    level towards the clean image instead. Pixels of no change stay as they are.
   """
   clean, found = _flat(images), _flat(adversarial)
   change = np.nan_to_num(found - clean) * 255
   nearest = np.rint(change)
-  outside = _lengths(nearest / 255, norm) > epsilon + TOLERANCE * max(1.0, epsilon)
   # 1e-3 of a level: a whole number of levels, in float32, is not to lose one.
   inward = np.sign(change) * np.floor(np.abs(change) + 1e-3)
-  levels = np.rint(clean * 255) + np.where(outside[:, None], inward, nearest)
-  return (np.clip(levels, 0, 255) / 255).astype(np.float32).reshape(np.shape(adversarial))
+  if norm == "linf":
+    chosen = np.where(np.abs(nearest) / 255 > epsilon + TOLERANCE, inward, nearest)
+  elif norm == "l2":
+    chosen = _inside_l2(nearest, inward, np.abs(nearest) - np.abs(change), 255 * epsilon)
+  else:
+    chosen = nearest
+  levels = np.clip(np.rint(clean * 255) + chosen, 0, 255) / 255
+  return np.where(chosen == 0, clean, levels).astype(np.float32).reshape(np.shape(adversarial))
+
+
+def _inside_l2(nearest, inward, excess, radius):
+  """`nearest`, where the entries of largest excess become those of `inward` until the length is within `radius`."""
+  order = np.argsort(-excess, 1)
+  saved = np.take_along_axis(nearest**2 - inward**2, order, 1)
+  lengths = np.concatenate([np.zeros((len(saved), 1)), np.cumsum(saved, 1)], 1)
+  needed = (nearest**2).sum(1) - (radius + 255 * TOLERANCE) ** 2
+  # The first number of replaced entries that is enough; all, if none is.
+  count = np.where((lengths >= needed[:, None]).any(1), (lengths >= needed[:, None]).argmax(1), saved.shape[1])
+  rank = np.argsort(order, 1)
+  return np.where(rank < count[:, None], inward, nearest)
 
 
 def distance(images, adversarial, norm="linf"):

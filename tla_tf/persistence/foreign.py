@@ -34,11 +34,15 @@ class ForeignModel:
     self.image_shape, self.pixel_range = image_shape, pixel_range
     self._call = call
     self.probabilities, self.doubt = False, None
+    self._num_classes = None
 
   def __call__(self, images):
     """float32 [n, ...] in [0, 1] -> float32 [n, classes]."""
     low, high = self.pixel_range
-    outputs = self._call(low + images * (high - low))
+    # Whatever the model computes in; a SavedModel may not say how many classes it has.
+    outputs = tf.cast(self._call(low + images * (high - low)), tf.float32)
+    if self._num_classes:
+      outputs = tf.ensure_shape(outputs, [None, self._num_classes])
     return tf.math.log(tf.maximum(outputs, _TINY)) if self.probabilities else outputs
 
   def check(self, data, count=200):
@@ -72,9 +76,10 @@ class ForeignModel:
         if tried == stated and np.allclose(outputs.sum(1), 1.0, atol=1e-3) and outputs.min() >= -1e-6:
           self.probabilities, outputs = True, np.log(np.maximum(outputs, _TINY))
         found[tried] = (float(np.mean(outputs.argmax(1) == labels)), _cross_entropy(outputs, labels))
-    except (tf.errors.OpError, ValueError, TypeError) as error:
-      raise InputError(f"{self.path}: cannot be called on images {data.image_shape} "
-                       f"({str(error).splitlines()[0][:160]}).") from None
+      self._num_classes = data.num_classes
+      self._try_gradient(tf.constant(images[:3]))
+    except (tf.errors.OpError, ValueError, TypeError, LookupError) as error:
+      raise InputError(f"{self.path}: cannot be called on images {data.image_shape} ({_first_line(error)}).") from None
     finally:
       self.pixel_range = stated
     highest = max(accuracy for accuracy, _ in found.values())
@@ -87,6 +92,17 @@ class ForeignModel:
       raise InputError(f"{self.path}: {words}: state its range, perhaps --pixel_range={best[0]:g},{best[1]:g}.")
     if best != stated and entropy > 1.5 * best_entropy + 0.1:
       self.doubt = f"{words}; the cross-entropy is {entropy:.2f} against {best_entropy:.2f}."
+
+
+  def _try_gradient(self, images):
+    with tf.GradientTape() as tape:
+      tape.watch(images)
+      total = tf.reduce_sum(self(images))
+    tape.gradient(total, images, unconnected_gradients="zero")
+
+
+def _first_line(error):
+  return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _cross_entropy(logits, labels):
@@ -109,7 +125,7 @@ def load_saved_model(path, pixel_range=(0.0, 1.0)):
   try:
     loaded = tf.saved_model.load(str(path))
   except (OSError, tf.errors.OpError, ValueError, KeyError, RuntimeError) as error:
-    raise InputError(f"{path}: damaged, TensorFlow cannot load it ({str(error).splitlines()[0][:160]}).") from None
+    raise InputError(f"{path}: damaged, TensorFlow cannot load it ({_first_line(error)}).") from None
   shape = None
   if callable(getattr(loaded, "serve", None)):
     raw = loaded.serve
@@ -119,10 +135,15 @@ def load_saved_model(path, pixel_range=(0.0, 1.0)):
     if len(inputs) != 1:
       raise InputError(f"{path}: its signature takes {len(inputs)} inputs, expected images alone.")
     (name, spec), = inputs.items()
+    if not spec.dtype.is_floating:
+      raise InputError(f"{path}: takes {spec.dtype.name} pixels, through which no gradient flows; export it with "
+                       "float32 input.")
+    if spec.shape.rank and spec.shape[0] is not None:
+      raise InputError(f"{path}: takes batches of {spec.shape[0]} images only; export it with any batch size.")
     shape = spec.shape[1:].as_list() if spec.shape.rank is not None else None
 
     def raw(images):
-      return signature(**{name: images})
+      return signature(**{name: tf.cast(images, spec.dtype)})
   elif callable(loaded):
     raw = loaded
   else:
@@ -150,7 +171,7 @@ def load_keras_model(path, pixel_range=(0.0, 1.0)):
   try:
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
   except Exception as error:  # noqa: BLE001  Keras raises whatever its parts raise.
-    raise InputError(f"{path}: Keras cannot load it ({str(error).splitlines()[0][:160]}).") from None
+    raise InputError(f"{path}: Keras cannot load it ({_first_line(error)}).") from None
   # Probabilities of 0 and 1 have no gradient; the logits below a softmax have.
   last = model.layers[-1] if getattr(model, "layers", None) else None
   if getattr(last, "activation", None) is keras.activations.softmax:

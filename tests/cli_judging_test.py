@@ -1,7 +1,6 @@
 """End to end: evaluate and export through the console scripts."""
 
 import json
-import signal
 import subprocess
 import sys
 
@@ -72,15 +71,7 @@ def test_killed_and_started_again_an_evaluation_ends_in_the_same_result(runs, tm
   (tmp_path / "own.yaml").write_text(OWN)
   arguments = (f"--run_dir={runs / 'at'}", f"--suite_file={tmp_path / 'own.yaml'}", "--num_examples=50",
                "--batch_size=10", "--seed=3", "--probe_examples=20")  # fmt: skip
-  process = subprocess.Popen(cli.command("tla-evaluate", *arguments), stderr=subprocess.PIPE, text=True,
-                             stdout=subprocess.DEVNULL)
-  for line in process.stderr:
-    if line.startswith("PGD: done"):
-      process.send_signal(signal.SIGKILL)
-      break
-  process.wait()
-  process.stderr.close()
-  assert process.returncode == -signal.SIGKILL
+  cli.kill_when("PGD: done", "tla-evaluate", *arguments, stream="stderr")
   journal, = (runs / "at" / "evaluation_state").iterdir()
   assert len(journal.read_text().splitlines()) >= 3
   again = cli.run("tla-evaluate", *arguments)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -30,6 +31,20 @@ def run_well(tool, *arguments, **kwargs):
   done = run(tool, *arguments, **kwargs)
   assert done.returncode == 0, done.stderr + done.stdout
   return done.stdout
+
+
+def kill_when(line_start, tool, *arguments, stream="stdout"):
+  """Starts a tool and kills it (-9) at once when a line of an output stream begins so."""
+  pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: subprocess.PIPE}
+  process = subprocess.Popen(command(tool, *arguments), text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes)
+  output = getattr(process, stream)
+  for line in output:
+    if line.startswith(line_start):
+      process.send_signal(signal.SIGKILL)
+      break
+  process.wait()
+  output.close()
+  assert process.returncode == -signal.SIGKILL
 
 
 def train_small(output_dir, *arguments):

@@ -1,9 +1,6 @@
 """End to end: training through the console scripts, resuming after kill -9."""
 
 import json
-import os
-import signal
-import subprocess
 
 import cli_support as cli
 import numpy as np
@@ -33,16 +30,7 @@ def test_a_run_folder_holds_what_design_says(uninterrupted):
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(uninterrupted, tmp_path):
   """kill -9 right after the process announces its first interval."""
   folder = tmp_path / "killed"
-  arguments = cli.command("tla-train-digits", *cli.SMALL, "--method=tla", f"--output_dir={folder}")
-  process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                             env={**os.environ, "PYTHONUNBUFFERED": "1"})
-  for line in process.stdout:
-    if line.startswith("step 10/"):
-      process.send_signal(signal.SIGKILL)
-      break
-  process.wait()
-  process.stdout.close()
-  assert process.returncode == -signal.SIGKILL
+  cli.kill_when("step 10/", "tla-train-digits", *cli.SMALL, "--method=tla", f"--output_dir={folder}")
   assert "going on at step" in cli.train_small(folder, "--method=tla")
   cli.assert_same_run(uninterrupted, folder, 30)
 

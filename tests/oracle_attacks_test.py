@@ -1,8 +1,8 @@
 """Oracles: our attacks against those of CleverHans 4.0 and Foolbox 3.3 on a trained network."""
 
 import foolbox
-import keras
 import numpy as np
+import oracle_support
 import pytest
 import tensorflow as tf
 from cleverhans.tf2.attacks import projected_gradient_descent as cleverhans_pgd
@@ -10,7 +10,6 @@ from cleverhans.tf2.attacks.basic_iterative_method import basic_iterative_method
 from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method
 
-from tla_tf import data, models, networks
 from tla_tf.attacks import GradientAttack, GradientSearch, attack_survivors, presets
 from tla_tf.ops import seeds
 
@@ -23,30 +22,17 @@ PIXEL, SHARE = 1e-5, 0.999
 
 @pytest.fixture(scope="module")
 def network():
-  """mlp_64 after five epochs of adversarial training on scikit-learn's digits."""
-  train = data.load("digits").train
-  network = networks.build("mlp_64", train.image_shape, train.num_classes)
-  model = models.AdversarialTraining(network, attack=presets.pgd(EPSILON, 0.05, 5))
-  model.compile(keras.optimizers.Adam(2e-3))
-  stream = data.BatchStream(train, 50, seed=1, classmates=False)
-  model.fit(stream.dataset(0, 125), verbose=0, shuffle=False)
-  return network
+  return oracle_support.network()
 
 
 @pytest.fixture(scope="module")
-def logits(network):
-  """The network as a Keras model that returns logits, which the other libraries expect."""
-  return keras.Model(network.inputs, network.output["logits"])
+def logits():
+  return oracle_support.logits()
 
 
 @pytest.fixture(scope="module")
-def right(network):
-  """Test images that the network classifies correctly, and their labels."""
-  test = data.load("digits").test
-  images, labels = test.float_images(), test.labels
-  correct = np.argmax(network(images)["logits"], -1) == labels
-  assert correct.mean() > 0.7
-  return images[correct][:200], labels[correct][:200]
+def right():
+  return oracle_support.right()
 
 
 @pytest.fixture(scope="module")

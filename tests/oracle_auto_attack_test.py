@@ -3,49 +3,35 @@
 import foolbox
 import keras
 import numpy as np
+import oracle_support
 import pytest
 import tensorflow as tf
 from art.attacks.evasion import AutoProjectedGradientDescent, SquareAttack
 from art.estimators.classification import TensorFlowV2Classifier
+from oracle_support import COUNT, EPSILON
 
-from tla_tf import data, models, networks
 from tla_tf.attack_configs import ApgdConfig, FabConfig, SquareConfig
-from tla_tf.attacks import attack_survivors, presets
+from tla_tf.attacks import attack_survivors
 from tla_tf.attacks.auto_attack import Apgd, Fab, Square
 
 CLASSES = 10
-# Radii at which some images are broken and some are not.
-EPSILON = {"linf": 0.15, "l2": 0.7}
 ORDER = {"linf": np.inf, "l2": 2}
-COUNT, QUERIES = 200, 300
+QUERIES = 300
 
 
 @pytest.fixture(scope="module")
 def network():
-  """mlp_64 after five epochs of adversarial training on scikit-learn's digits."""
-  train = data.load("digits").train
-  network = networks.build("mlp_64", train.image_shape, train.num_classes)
-  model = models.AdversarialTraining(network, attack=presets.pgd(EPSILON["linf"], 0.05, 5))
-  model.compile(keras.optimizers.Adam(2e-3))
-  stream = data.BatchStream(train, 50, seed=1, classmates=False)
-  model.fit(stream.dataset(0, 125), verbose=0, shuffle=False)
-  return network
+  return oracle_support.network()
 
 
 @pytest.fixture(scope="module")
-def logits(network):
-  """The network as a Keras model that returns logits, which the other libraries expect."""
-  return keras.Model(network.inputs, network.output["logits"])
+def logits():
+  return oracle_support.logits()
 
 
 @pytest.fixture(scope="module")
-def right(network):
-  """Test images that the network classifies correctly, and their labels."""
-  test = data.load("digits").test
-  images, labels = test.float_images(), test.labels
-  correct = np.argmax(network(images)["logits"], -1) == labels
-  assert correct.mean() > 0.7
-  return images[correct][:COUNT], labels[correct][:COUNT].astype(np.int32)
+def right():
+  return oracle_support.right()
 
 
 @pytest.fixture(scope="module")

@@ -208,8 +208,8 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
     outcome = judge.evaluate_with(court, attacks, seed=options.seed, num_seeds=options.num_seeds)
     return court, outcome, _probed(court, attacks, options, subject.dataset)
 
-  journal = state and Journal(state, settings)
-  if not journal:
+  journal = None if state is None else Journal(state, settings)
+  if journal is None:
     court, outcome, probed = judged(None)
   else:
     with journal.open():
@@ -230,7 +230,7 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
                          kept.predictions) for name, kept in outcome.found.items()}
   images = {"labels": test.labels, "predictions": court.predictions, "right": outcome.right,
             "attacks": np.array(list(outcome.broken)), "broken": np.stack(list(outcome.broken.values()), 1)}
-  return Outcome(results, broken, images, test.class_names, journal.discard if journal else lambda: None)
+  return Outcome(results, broken, images, test.class_names, (lambda: None) if journal is None else journal.discard)
 
 
 def packed_images(images):

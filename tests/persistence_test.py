@@ -39,7 +39,7 @@ class TestAtomic:
     path = tmp_path / "file"
     files.write_text(path, "old")
     with pytest.raises(TypeError):
-      files.write_text(path, 7)
+      files.write_bytes(path, 7)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -191,6 +191,7 @@ def _evaluate(name, folder, load_subject, source):
 
   outcome = run_evaluation.evaluate_subject(load_subject(), _options(), state=folder.evaluation_state, source=source,
                                             progress=_progress, on_resume=_resumed)
+  files.make_folder(folder.path)
   files.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
   files.write_bytes(folder.evaluation_images, run_evaluation.packed_images(outcome.images))
   one = {name: outcome.results}

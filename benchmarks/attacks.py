@@ -94,7 +94,9 @@ def by_foolbox(network, images, labels, config):
 
 
 def by_art(network, images, labels, config):
-  """ART's attack with the settings of ours."""
+  """ART's attack with the settings of ours, or None where it has none: its MIM is switched off for TensorFlow."""
+  if config.momentum:
+    return None
   from art.attacks import evasion
   from art.estimators.classification import TensorFlowV2Classifier
 
@@ -105,13 +107,10 @@ def by_art(network, images, labels, config):
   common = dict(norm=norm, eps=config.epsilon, eps_step=config.step_size, batch_size=len(images))
   if config.steps == 1:
     attack = evasion.FastGradientMethod(classifier, **common)
-  elif config.momentum:
-    attack = evasion.MomentumIterativeMethod(classifier, decay=config.momentum, max_iter=config.steps, verbose=False,
-                                             **common)
   else:
     attack = evasion.ProjectedGradientDescentTensorFlowV2(
       classifier, max_iter=config.steps, num_random_init=int(config.random_start), verbose=False, **common)
-  arrays, one_hot = images.numpy(), keras.utils.to_categorical(labels, 10)
+  arrays, one_hot = images.numpy(), keras.utils.to_categorical(labels.numpy(), 10)
   return lambda: attack.generate(arrays, one_hot)
 
 

@@ -31,6 +31,7 @@ setuptools.setup(
     "tensorboard>=2.18",
     "tensorflow>=2.18",
     "tensorflow-datasets>=4.9.7",
+    "threadpoolctl>=3.1",
   ],
   extras_require={
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -53,6 +54,8 @@ setuptools.setup(
       "tla-train-images = tla_tf.binaries.train_images:run",
       "tla-import-tf1 = tla_tf.binaries.import_tf1:run",
       "tla-evaluate = tla_tf.binaries.evaluate:run",
+      "tla-analyze = tla_tf.binaries.analyze:run",
+      "tla-report = tla_tf.binaries.report:run",
       "tla-export = tla_tf.binaries.export:run",
     ],
   },

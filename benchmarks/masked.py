@@ -14,9 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
+from tla_tf import reporting
 from tla_tf.attack_configs import TransferConfig
 from tla_tf.attacks import GradientAttack, attack_survivors
-from tla_tf.evaluation import Judge, markdown_table, probe, raise_alarms, run_evaluation, suite
+from tla_tf.evaluation import Judge, probe, raise_alarms, run_evaluation, suite
 from tla_tf.evaluation.judge import evaluate_with
 from tla_tf.persistence import RunFolder
 
@@ -47,7 +48,7 @@ def main():
     results[name] = outcome.results
     alarms[name] = [alarm.code for alarm in raise_alarms(outcome.results["attacks"], outcome.broken, outcome.right,
                                                          probes)]  # fmt: skip
-  print(markdown_table(results, "table1"))
+  print(reporting.markdown_table(reporting.suite_table(results, "table1")))
   for name, codes in alarms.items():
     print(f"{name}: {', '.join(codes) or 'no alarm'}")
 

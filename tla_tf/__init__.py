@@ -8,7 +8,7 @@ import importlib
 __version__ = "0.1.0"
 
 _SUBPACKAGES = frozenset({
-  "attack_configs", "attacks", "balls", "config", "data", "errors", "evaluation", "files",
+  "analysis", "attack_configs", "attacks", "balls", "config", "data", "detection", "errors", "evaluation", "files",
   "losses", "models", "networks", "ops", "persistence", "published", "reporting",
   "training", "types",
 })  # fmt: skip

@@ -2,10 +2,13 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import pathlib
 import shutil
 import tempfile
+
+import numpy as np
 
 from tla_tf.errors import InputError
 
@@ -37,6 +40,13 @@ def write_bytes(path, content):
       raise
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def write_arrays(path, arrays):
+  """Replaces a compressed `.npz` file of arrays in one step."""
+  content = io.BytesIO()
+  np.savez_compressed(content, **arrays)
+  write_bytes(path, content.getvalue())
 
 
 @contextlib.contextmanager

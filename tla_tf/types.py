@@ -152,6 +152,21 @@ class Jit(_Choice):
   OFF = "off"
 
 
+class Metric(_Choice):
+  """By which distance embeddings are near each other, as scikit-learn names it."""
+
+  COSINE = "cosine"
+  EUCLIDEAN = "euclidean"
+
+
+class Covariance(_Choice):
+  """Of one Gaussian per class: a matrix each, one for all, or a variance per dimension each."""
+
+  FULL = "full"
+  TIED = "tied"
+  DIAGONAL = "diagonal"
+
+
 class Role:
   """Names of the images of a triplet; the authors' names in brackets."""
 

@@ -121,13 +121,6 @@ class _SizeParser(flags.ArgumentParser):
       raise ValueError(f"expected {self.syntactic_help}, got {argument!r}") from None
 
 
-def pixels(value):
-  """A length in pixels of [0, 1] as people know it: 8/255 or 0.3."""
-  grey_levels = round(value * 255)
-  few = 0 < grey_levels <= 32 and value == grey_levels / 255
-  return f"{grey_levels}/255" if few else f"{value:.4g}"
-
-
 def define_size(name, default, help_):
   """Defines a flag that takes an image size, 64 or 64x48."""
   return flags.DEFINE(_SizeParser(), name, default, help_, serializer=flags.ArgumentSerializer())
@@ -151,3 +144,49 @@ def refuse_arguments(argv):
   """Raises InputError if arguments are left that are no flags."""
   if argv:
     raise InputError(f"Unexpected argument {argv[0]!r}: flags begin with --.")
+
+
+def open_runs(run_dirs, writable=True):
+  """Opens run folders that are to be compared.
+
+  Args:
+    run_dirs: their paths.
+    writable: whether results will be written into them.
+
+  Returns:
+    Dict from name to RunFolder; the name is the folder's, or the path where two
+    folders are called alike.
+
+  Raises:
+    InputError: if one is no run folder, or their data sets differ.
+  """
+  from tla_tf.persistence.run_folder import RunFolder
+
+  folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
+  datasets = {folder.read_config()[0].dataset for folder in folders}
+  if len(datasets) > 1:
+    raise InputError(f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: "
+                     "give them one by one.")
+  if writable:
+    for folder in folders:
+      folder.require_writable()
+  names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
+  if len(set(names)) < len(names):
+    names = run_dirs
+  return dict(zip(names, folders))
+
+
+def show_progress(quiet=()):
+  """A progress function of (what, batches done, batches to do, seconds left) that writes to standard error.
+
+  Args:
+    quiet: beginnings of what is only shown on a terminal.
+  """
+  def show(name, done, total, seconds_left):
+    if sys.stderr.isatty():
+      print(f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left",
+            end="" if done < total else "\r\x1b[K", file=sys.stderr, flush=True)
+    elif done == total and not name.startswith(tuple(quiet)):
+      print(f"{name}: done", file=sys.stderr)
+
+  return show

@@ -10,7 +10,6 @@ Killed and started again, the same command goes on where it was.
 """
 
 import json
-import os
 import pathlib
 import sys
 
@@ -64,7 +63,7 @@ def main(argv):
   """Evaluates every model, writes its results, prints the tables and alarms."""
   _check_flags(argv)
   entry.load_tensorflow()
-  from tla_tf import evaluation, files, reporting
+  from tla_tf import files, reporting
 
   if FLAGS.compare_dir:
     files.make_folder(FLAGS.compare_dir)
@@ -72,9 +71,9 @@ def main(argv):
   source = _source() if FLAGS.source_run_dir else None
   outcomes = {name: _evaluate(name, folder, subject, source) for name, folder, subject in models}
   results = {name: outcome.results for name, outcome in outcomes.items()}
-  for suite in evaluation.suites_of(results):
-    evaluation.print_table(results, suite, _title(results, suite))
-  evaluation.print_alarms(results)
+  for suite in reporting.suites_of(results):
+    reporting.print_table(reporting.suite_table(results, suite))
+  reporting.print_alarms(results)
   if FLAGS.compare_dir:
     folder = pathlib.Path(FLAGS.compare_dir)
     figures = _figures(results, folder, reporting)
@@ -118,19 +117,10 @@ def _models(argv):
     folder = RunFolder(FLAGS.output_dir)
     folder.require_writable()
     return [(pathlib.Path(model.path).stem, folder, lambda: _foreign_subject(model))]
-  run_dirs = [FLAGS.run_dir, *argv]
-  folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
-  datasets = [folder.read_config()[0].dataset for folder in folders]
-  if len(set(datasets)) > 1:
-    raise InputError(f"Runs on different data sets ({', '.join(sorted(set(datasets)))}) make no common table: "
-                     "evaluate them one by one.")
-  run_evaluation.planned_attacks(_options(), datasets[0], FLAGS.source_run_dir is not None)
-  for folder in folders:
-    folder.require_writable()
-  names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
-  if len(set(names)) < len(names):
-    names = run_dirs
-  return [(name, folder, lambda folder=folder: _run_subject(folder)) for name, folder in zip(names, folders)]
+  folders = entry.open_runs([FLAGS.run_dir, *argv])
+  dataset = next(iter(folders.values())).read_config()[0].dataset
+  run_evaluation.planned_attacks(_options(), dataset, FLAGS.source_run_dir is not None)
+  return [(name, folder, lambda folder=folder: _run_subject(folder)) for name, folder in folders.items()]
 
 
 def _run_subject(folder):
@@ -190,10 +180,10 @@ def _evaluate(name, folder, load_subject, source):
   from tla_tf.evaluation import run_evaluation
 
   outcome = run_evaluation.evaluate_subject(load_subject(), _options(), state=folder.evaluation_state, source=source,
-                                            progress=_progress, on_resume=_resumed)
+                                            progress=entry.show_progress(quiet=("probe",)), on_resume=_resumed)
   files.make_folder(folder.path)
   files.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
-  files.write_bytes(folder.evaluation_images, run_evaluation.packed_images(outcome.images))
+  files.write_arrays(folder.evaluation_images, outcome.images)
   one = {name: outcome.results}
   files.write_text(folder.evaluation_table, _markdown(one))
   # Those of another evaluation would contradict the new results.
@@ -208,13 +198,9 @@ def _evaluate(name, folder, load_subject, source):
 
 def _figures(results, folder, reporting):
   """Draws the accuracies and curves of one or several models; returns the paths."""
-  from tla_tf import evaluation
-
   paths = []
-  for suite in evaluation.suites_of(results):
-    ending = "" if suite == evaluation.suites_of(results)[0] else f"_{suite}"
-    paths.append(reporting.robust_accuracy(results, suite, folder / f"robust_accuracy{ending}.png",
-                                           _title(results, suite)))
+  for i, suite in enumerate(reporting.suites_of(results)):
+    paths.append(reporting.robust_accuracy(results, suite, folder / f"robust_accuracy{f'_{suite}' if i else ''}.png"))
   if all(result["probes"] for result in results.values()):
     paths.append(reporting.accuracy_curves(results, folder / "accuracy_curves.png"))
   return paths
@@ -222,33 +208,15 @@ def _figures(results, folder, reporting):
 
 def _markdown(results):
   """Tables and alarms as evaluation.md and table.md hold them."""
-  from tla_tf import evaluation
+  from tla_tf import reporting
 
-  tables = [f"{_title(results, suite)}\n\n{evaluation.markdown_table(results, suite)}"
-            for suite in evaluation.suites_of(results)]
-  return "\n".join(tables) + f"\nAlarms:\n\n{evaluation.markdown_alarms(results)}"
-
-
-def _title(results, suite):
-  first = next(iter(results.values()))
-  rows = [row for row in first["attacks"] if row["suite"] == suite]
-  units = {"linf": "L-inf epsilon ", "l2": "L2 epsilon ", "l0": "L0 share "}
-  threats = dict.fromkeys(units[row["norm"]] + entry.pixels(row["epsilon"]) for row in rows)
-  chain = ", every attack on what the last one left" if any(row["on_survivors"] for row in rows) else ""
-  return (f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
-          f"suite {suite}, {', '.join(threats)}{chain}")
+  tables = [reporting.suite_table(results, suite) for suite in reporting.suites_of(results)]
+  return ("\n".join(f"{table.title}\n\n{reporting.markdown_table(table)}" for table in tables)
+          + f"\nAlarms:\n\n{reporting.markdown_alarms(results)}")
 
 
 def _resumed(batches):
   print(f"going on behind {batches} batches that were judged before", file=sys.stderr)
-
-
-def _progress(name, done, total, seconds_left):
-  if sys.stderr.isatty():
-    print(f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left", end="" if done < total else "\r\x1b[K",
-          file=sys.stderr, flush=True)
-  elif done == total and not name.startswith("probe"):
-    print(f"{name}: done", file=sys.stderr)
 
 
 def run():

@@ -10,6 +10,7 @@ from tla_tf.binaries import entry
 from tla_tf.binaries.entry import define_choice, define_fraction
 from tla_tf.config import OPTIMIZERS, TrainingConfig
 from tla_tf.errors import InputError
+from tla_tf.reporting.tables import pixels
 
 FLAGS = flags.FLAGS
 
@@ -56,7 +57,7 @@ def define(dataset):
     return f" {origin}: {value}."
 
   def is_pixels(value):
-    return is_(entry.pixels(value))
+    return is_(pixels(value))
 
   def by_method(field):
     """The setting's value, and the methods that have another."""
@@ -252,7 +253,7 @@ def train(dataset):
     settings = settings.replace(init=training.find_init(FLAGS.init_from, FLAGS.init_checkpoint, FLAGS.output_dir))
   folder = training.train(settings, FLAGS.output_dir, getattr(FLAGS, "data_dir", None),
                           getattr(FLAGS, "cache_dir", None), reading_progress=entry.reading_progress)
-  figure = reporting.training_curves(folder.read_metrics(), folder.figures / "training.png",
+  figure = reporting.training_curves({str(settings.method): folder.read_metrics()}, folder.figures / "training.png",
                                      f"{settings.method} on {dataset}, {settings.network}")
   print(f"run folder   {folder.path}\nfigure       {figure}\nTensorBoard  tensorboard --logdir {folder.tensorboard}\n"
         f"next         tla-evaluate --run_dir={folder.path}")

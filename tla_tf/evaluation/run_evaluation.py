@@ -1,6 +1,5 @@
 """Evaluating a trained run or a foreign model: network, data, suites, probes, alarms, resuming."""
 
-import io
 import time
 import typing
 
@@ -26,7 +25,7 @@ class Subject(typing.NamedTuple):
 
   Attributes:
     network: a `keras.Model` or callable, see `judge.Judge`.
-    test: `ImageData`.
+    splits: `data.Splits`; `test` is what is judged on.
     dataset: the data set's name.
     facts: dict for `evaluation.json`: "config", "data_digest", and what names
       the network.
@@ -36,12 +35,16 @@ class Subject(typing.NamedTuple):
   """
 
   network: typing.Any
-  test: data.ImageData
+  splits: data.Splits
   dataset: str
   facts: dict
   jit: str
   probabilities: bool = False
   range_doubt: typing.Any = None
+
+  @property
+  def test(self):
+    return self.splits.test
 
 
 class Options(typing.NamedTuple):
@@ -98,7 +101,7 @@ class Outcome(typing.NamedTuple):
 
 
 def run_subject(folder, checkpoint="best", data_dir=None, cache_dir=None, reading_progress=None):
-  """The network of a run folder with the test images of its data.
+  """The network of a run folder with its data.
 
   Args:
     folder: RunFolder.
@@ -124,7 +127,7 @@ def run_subject(folder, checkpoint="best", data_dir=None, cache_dir=None, readin
   splits = data.load(config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir,
                      reading_progress)
   digest = _require_fitting_data(folder, facts, splits)
-  return Subject(network, splits.test, config.dataset, {
+  return Subject(network, splits, config.dataset, {
     "checkpoint": step, "checkpoint_digest": store.digest(step), "config": config.to_dict(), "data_digest": digest,
   }, config.jit.value)  # fmt: skip
 
@@ -144,7 +147,7 @@ def foreign_subject(model, dataset, splits):
     InputError: if the model does not fit the data or its pixel range is wrong.
   """
   model.check(splits.test)
-  return Subject(model, splits.test, dataset, {
+  return Subject(model, splits, dataset, {
     "checkpoint_digest": model.digest, "data_digest": splits.digest(),
     "config": {"dataset": dataset, "model": str(model.path), "kind": model.kind,
                "pixel_range": list(model.pixel_range), "probabilities": model.probabilities},
@@ -194,7 +197,7 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
   test = _taken(subject, options)
   if options.eight_bit and test.images.dtype != np.uint8 and not _whole_levels(test.images):
     raise InputError("--eight_bit: the clean images are not of whole grey levels, so adversarial ones cannot be.")
-  timed = _timed(progress) if progress else None
+  timed = with_seconds_left(progress) if progress else None
   transfers = _transfers(attacks, source, test, subject, options, timed)
   settings = {"attacks": [[a.name, a.suite, a.config.to_dict(), a.target.value, a.on_survivors] for a in attacks],
               "options": {**options._asdict(), "suite_file": None}, "subject": subject.facts, "jit": subject.jit,
@@ -231,13 +234,6 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
   images = {"labels": test.labels, "predictions": court.predictions, "right": outcome.right,
             "attacks": np.array(list(outcome.broken)), "broken": np.stack(list(outcome.broken.values()), 1)}
   return Outcome(results, broken, images, test.class_names, (lambda: None) if journal is None else journal.discard)
-
-
-def packed_images(images):
-  """The bytes of `evaluation_images.npz`."""
-  content = io.BytesIO()
-  np.savez_compressed(content, **images)
-  return content.getvalue()
 
 
 def _taken(subject, options):
@@ -277,7 +273,7 @@ def _transfers(attacks, source, test, subject, options, progress):
     batch_size=options.batch_size, jit=other.jit, progress=progress) for config in configs}
 
 
-def _timed(progress):
+def with_seconds_left(progress):
   """Adds the seconds left to what a progress function is told."""
   began = {}
 

@@ -9,17 +9,20 @@ from tla_tf import files
 from tla_tf.errors import InputError
 
 
-def export_saved_model(network, image_shape, output):
-  """Writes a SavedModel with the endpoints `serve` and `embed`.
+def export_saved_model(network, image_shape, output, detect=None):
+  """Writes a SavedModel with the endpoints `serve`, `embed` and, where there is a detector, `detect`.
 
   `serve` (also the default signature): images float32 [n, ...] in [0, 1] ->
   {"logits" [n, classes], "probabilities" [n, classes], "label" int32 [n]}.
   `embed`: images -> {"embedding" [n, d]}.
+  `detect`: images -> {"score" float64 [n], "is_suspect" bool [n], "label" int32 [n]}.
 
   Args:
     network: maps images to {"embedding", "logits"}.
     image_shape: (height, width, channels).
     output: the folder to make; must not exist.
+    detect: function from embeddings to tensors (score, is_suspect), for instance
+      `detection.Detector.tensors`, or None.
 
   Raises:
     InputError: if it exists or cannot be written.
@@ -37,10 +40,18 @@ def export_saved_model(network, image_shape, output):
   def embed(images):
     return {"embedding": network(images, training=False)["embedding"]}
 
+  def detection(images):
+    outputs = network(images, training=False)
+    score, is_suspect = detect(outputs["embedding"])
+    return {"score": score, "is_suspect": is_suspect,
+            "label": tf.argmax(outputs["logits"], -1, output_type=tf.int32)}
+
   archive = keras.export.ExportArchive()
   archive.track(network)
   archive.add_endpoint("serve", serve, input_signature=signature)
   archive.add_endpoint("embed", embed, input_signature=signature)
+  if detect:
+    archive.add_endpoint("detect", detection, input_signature=signature)
   with files.new_folder(output) as temporary:
     try:
       archive.write_out(str(temporary), verbose=False)

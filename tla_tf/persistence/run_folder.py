@@ -20,7 +20,9 @@ class RunFolder:
   `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`,
   `evaluation.json`, `evaluation.md`, `evaluation_images.npz` (which image withstood
   which attack), `figures/`, `saved_model/`; while an evaluation runs,
-  `evaluation_state/`; where it is the source of a black-box attack, `transfer/`.
+  `evaluation_state/`; where it is the source of a black-box attack, `transfer/`;
+  after an analysis `analysis.json`, `analysis.md`, `analysis.npz` (what its
+  figures are drawn from), `detector.npz` and `embeddings/`.
 
   Args:
     path: the folder; see `create` and `open`.
@@ -36,6 +38,11 @@ class RunFolder:
     self.evaluation_images = self.path / "evaluation_images.npz"
     self.evaluation_state = self.path / "evaluation_state"
     self.transfer = self.path / "transfer"
+    self.analysis = self.path / "analysis.json"
+    self.analysis_table = self.path / "analysis.md"
+    self.analysis_arrays = self.path / "analysis.npz"
+    self.detector = self.path / "detector.npz"
+    self.embeddings = self.path / "embeddings"
     self.saved_model = self.path / "saved_model"
     self._config = self.path / "config.json"
     self._metrics = self.path / "metrics.jsonl"

@@ -1,27 +1,68 @@
 """Figures of a run: training curves, robust accuracy, adversarial images."""
 
+import functools
 import io
 import pathlib
 
 import numpy as np
 
 from tla_tf.errors import InputError
+from tla_tf.reporting.tables import suite_title
 
-_BLUE, _ORANGE, _GREY = "#2563a8", "#c8571b", "#6b7280"
-_COLORS = (_GREY, _BLUE, _ORANGE, "#2f855a", "#805ad5", "#b7791f")
+# Colours of models, in order, and of what is drawn around them.
+_PALETTES = {
+  "light": ("#6b7280", "#2563a8", "#c8571b", "#2f855a", "#805ad5", "#b7791f"),
+  "dark": ("#a3adbb", "#6aa9ea", "#f0955f", "#68c08e", "#b79cf0", "#dcb264"),
+}
+# Paper and ink.
+_PAPER = {"light": ("#ffffff", "#1f2937"), "dark": ("#161b22", "#e2e8f0")}
 
 
-def _figure(*args, **kwargs):
+def themed(draw):
+  """Gives a function that draws a figure the argument `theme`, "light" or "dark"."""
+  @functools.wraps(draw)
+  def drawn(*args, theme="light", **kwargs):
+    import matplotlib
+
+    paper, ink = _PAPER[theme]
+    settings = {"axes.prop_cycle": matplotlib.cycler(color=_PALETTES[theme]), "text.color": ink, "axes.labelcolor": ink,
+                "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink, "figure.facecolor": paper,
+                "axes.facecolor": paper, "savefig.facecolor": paper}  # fmt: skip
+    with matplotlib.rc_context(settings):
+      return draw(*args, **kwargs)
+
+  return drawn
+
+
+def color(i):
+  """The colour of the i-th model under the theme at hand."""
+  import matplotlib
+
+  colors = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+  return colors[i % len(colors)]
+
+
+def _ink():
+  import matplotlib
+
+  return matplotlib.rcParams["text.color"]
+
+
+def new_figure(*args, **kwargs):
+  """A figure that needs no window system."""
   from matplotlib.figure import Figure
 
   return Figure(*args, layout="constrained", **kwargs)
 
 
-def _save(figure, path):
-  """Writes a PNG whole or not at all; returns its path."""
-  path = pathlib.Path(path)
+def save(figure, path):
+  """Writes a PNG to a path, whole or not at all, or into an open binary file; returns either."""
   content = io.BytesIO()
   figure.savefig(content, format="png", dpi=150)
+  if hasattr(path, "write"):
+    path.write(content.getvalue())
+    return path
+  path = pathlib.Path(path)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -32,43 +73,50 @@ def _save(figure, path):
   return path
 
 
-def training_curves(rows, path, title=""):
+@themed
+def training_curves(runs, path, title=""):
   """Loss, and clean and robust accuracy, against the step.
 
   Args:
-    rows: the dicts of `metrics.jsonl`.
-    path: PNG to write.
+    runs: dict from model name to the dicts of its `metrics.jsonl`.
+    path: PNG to write, or an open binary file.
     title: what was trained.
 
   Returns:
     The path.
   """
-  steps = [row["step"] for row in rows]
-  figure = _figure(figsize=(9, 3.6))
+  figure = new_figure(figsize=(9, 3.6))
   left, right = figure.subplots(1, 2)
-  left.plot(steps, [row["loss"] for row in rows], "o-", color=_GREY, markersize=3, label="total loss")
-  left.plot(steps, [row["cross_entropy"] for row in rows], "o-", color=_ORANGE, markersize=3, label="cross-entropy")
+  panels = ((left, "loss", "total loss", "-"), (left, "cross_entropy", "cross-entropy", ":"),
+            (right, "val_accuracy", "clean", "-"), (right, "val_robust_accuracy", "under attack", ":"))
+  for i, rows in enumerate(runs.values()):
+    for axes, name, _, style in panels:
+      # One model's curves differ in colour, several models' by model.
+      shade = color(i) if len(runs) > 1 else color(1 if style == "-" else 2)
+      axes.plot([row["step"] for row in rows], [row[name] for row in rows], "o" + style, color=shade, markersize=3)
   left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-  curves = (("val_accuracy", _BLUE, "clean"), ("val_robust_accuracy", _ORANGE, "under attack"))
-  for name, color, label in curves:
-    right.plot(steps, [row[name] for row in rows], "o-", color=color, markersize=3, label=label)
   right.set(xlabel="step", ylabel="held-out accuracy", ylim=(0, 1.02))
   for axes in (left, right):
-    axes.legend(frameon=False)
+    for _, _, label, style in (panel for panel in panels if panel[0] is axes):
+      axes.plot([], [], style, color=color(0) if len(runs) > 1 else color(1 if style == "-" else 2), label=label)
+    if len(runs) > 1:
+      for i, name in enumerate(runs):
+        axes.plot([], [], "o", color=color(i), markersize=4, label=name)
+    axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
   figure.suptitle(title)
-  return _save(figure, path)
+  return save(figure, path)
 
 
-def robust_accuracy(results, suite, path, title=""):
+@themed
+def robust_accuracy(results, suite, path):
   """Accuracy under every attack of a suite as bars with 95% intervals, one group an attack, one bar a model.
 
   Args:
     results: dict from model name to what `evaluation.json` holds.
     suite: which of its suites.
-    path: PNG to write.
-    title: of the figure.
+    path: PNG to write, or an open binary file.
 
   Returns:
     The path.
@@ -80,7 +128,7 @@ def robust_accuracy(results, suite, path, title=""):
   names = list(dict.fromkeys(name for rows in columns.values() for name in rows if name != "Worst case"))
   names.append("Worst case")
   group = max(1.3, 0.42 * len(results), 0.105 * max(len(name) for name in names))
-  figure = _figure(figsize=(max(6.0, group * len(names)), 3.6))
+  figure = new_figure(figsize=(max(6.0, group * len(names)), 3.6))
   axes = figure.subplots()
   width = 0.8 / len(results)
   for i, (model, rows) in enumerate(columns.items()):
@@ -88,41 +136,42 @@ def robust_accuracy(results, suite, path, title=""):
     shown = [(x, rows[name]) for x, name in zip(positions, names) if rows.get(name)]
     heights = np.array([row["accuracy"] for _, row in shown])
     ends = np.array([row["interval"] for _, row in shown]).T
-    axes.bar([x for x, _ in shown], heights, width, label=model, color=_COLORS[i % len(_COLORS)],
+    axes.bar([x for x, _ in shown], heights, width, label=model, color=color(i),
              yerr=np.clip([heights - ends[0], ends[1] - heights], 0, None),
-             error_kw={"elinewidth": 0.8, "ecolor": "#1f2937"})
+             error_kw={"elinewidth": 0.8, "ecolor": _ink()})
     for (x, _), height, end in zip(shown, heights, ends[1]):
       axes.text(x, max(height, end) + 0.01, f"{100 * height:.0f}%", ha="center", va="bottom", fontsize=7)
   axes.set_xticks(np.arange(len(names)), names)
   axes.set(ylabel="accuracy", ylim=(0, 1.18))
-  axes.set_title(title, fontsize=10)
+  axes.set_title(suite_title(results, suite), fontsize=10)
   axes.legend(frameon=False, ncols=len(results), loc="upper right")
   axes.spines[["top", "right"]].set_visible(False)
-  return _save(figure, path)
+  return save(figure, path)
 
 
+@themed
 def accuracy_curves(results, path):
   """Accuracy of the probed images against epsilon and against the number of PGD's steps.
 
   Args:
     results: dict from model name to what `evaluation.json` holds, with probes.
-    path: PNG to write.
+    path: PNG to write, or an open binary file.
 
   Returns:
     The path.
   """
-  figure = _figure(figsize=(9, 3.6))
+  figure = new_figure(figsize=(9, 3.6))
   left, right = figure.subplots(1, 2, sharey=True)
   for i, (model, result) in enumerate(results.items()):
-    probes, color = result["probes"], _COLORS[i % len(_COLORS)]
+    probes, shade = result["probes"], color(i)
     for axes, name, unit in ((left, "epsilons", "epsilon"), (right, "steps", "steps")):
       points = probes[name]
-      axes.plot([p[unit] for p in points], [p["accuracy"] for p in points], "o-", color=color, markersize=3.5,
+      axes.plot([p[unit] for p in points], [p["accuracy"] for p in points], "o-", color=shade, markersize=3.5,
                 label=model)
     if probes["noise"]["accuracy"] is not None:
-      right.axhline(probes["noise"]["accuracy"], color=color, linestyle=":", linewidth=1)
+      right.axhline(probes["noise"]["accuracy"], color=shade, linestyle=":", linewidth=1)
   norm = {"linf": "L-inf", "l2": "L2"}[probes["norm"]]
-  left.axvline(probes["epsilon"], color="#9ca3af", linestyle="--", linewidth=1)
+  left.axvline(probes["epsilon"], color=color(0), linestyle="--", linewidth=1)
   left.set(xlabel=f"epsilon ({norm}; dashed: that of the suite)", ylabel="accuracy", ylim=(0, 1.02))
   right.set(xlabel="steps of PGD (dotted: random noise)", xscale="log")
   steps = [point["steps"] for point in probes["steps"]]
@@ -134,9 +183,10 @@ def accuracy_curves(results, path):
   left.legend(frameon=False)
   figure.suptitle(f"{probes['num_examples']} test images; a curve that does not fall to 0 (left), or has not levelled "
                   "off (right), is a warning", fontsize=9)
-  return _save(figure, path)
+  return save(figure, path)
 
 
+@themed
 def broken_images(broken, class_names, path, title=""):
   """What was broken and how: a row an attack, in each clean image, adversarial image and their difference.
 
@@ -158,7 +208,7 @@ def broken_images(broken, class_names, path, title=""):
     return None
   # A triple an example: three examples an attack are enough to see how.
   count = min(3, max(len(found[0]) for _, found in rows))
-  figure = _figure(figsize=(1.15 * 3 * count + 1.2, 1.3 * len(rows) + 0.7))
+  figure = new_figure(figsize=(1.15 * 3 * count + 1.2, 1.3 * len(rows) + 0.7))
   grid = figure.subplots(len(rows), 3 * count, squeeze=False)
   for panels, (name, (images, adversarial, labels, predictions)) in zip(grid, rows):
     change = adversarial[:count] - images[:count]
@@ -177,4 +227,4 @@ def broken_images(broken, class_names, path, title=""):
     for panel, heading in zip(grid[0][3 * i:3 * i + 3], ("clean", "attacked", "change")):
       panel.set_title(heading, fontsize=8)
   figure.suptitle(title, fontsize=10)
-  return _save(figure, path)
+  return save(figure, path)

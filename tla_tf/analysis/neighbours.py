@@ -1,0 +1,50 @@
+"""Nearest neighbours among natural training images: classification and retrieval."""
+
+import numpy as np
+import sklearn
+from sklearn.neighbors import KNeighborsClassifier
+
+from tla_tf.errors import InputError
+from tla_tf.types import Metric
+
+# MiB that a block of distances may take.
+_WORKING_MEMORY = 512
+
+
+class Neighbours:
+  """scikit-learn's k nearest neighbours by brute force, in blocks.
+
+  The paper (Table 6: k = 50; Figure 4) does not name its metric; the cosine is
+  what the embedding was trained for.
+
+  Args:
+    reference: float32 [n, d], embeddings of natural training images.
+    labels: integer [n].
+    k: neighbours that vote.
+    metric: a `types.Metric`.
+
+  Raises:
+    InputError: if there are fewer than k reference embeddings.
+  """
+
+  def __init__(self, reference, labels, k=50, metric=Metric.COSINE):
+    if not 1 <= k <= len(reference):
+      raise InputError(f"k = {k} neighbours: expected at least 1 and at most the {len(reference)} training "
+                       "embeddings.")
+    self.labels = np.asarray(labels)
+    self._classifier = KNeighborsClassifier(k, algorithm="brute", metric=Metric(metric).value)
+    self._classifier.fit(np.asarray(reference), self.labels)
+
+  def predict(self, queries):
+    """The class of most of the k nearest, int [m]; of equally many, the lowest class."""
+    with sklearn.config_context(working_memory=_WORKING_MEMORY):
+      return self._classifier.predict(np.asarray(queries))
+
+  def accuracy(self, queries, labels):
+    """Share of queries [m, d] whose neighbours vote for their class."""
+    return float(np.mean(self.predict(queries) == np.asarray(labels)))
+
+  def nearest(self, queries, count):
+    """Positions of the nearest reference embeddings, nearest first: int [m, count]."""
+    with sklearn.config_context(working_memory=_WORKING_MEMORY):
+      return self._classifier.kneighbors(np.asarray(queries), min(count, len(self.labels)), return_distance=False)

@@ -1,0 +1,34 @@
+"""Embeddings in the plane."""
+
+import numpy as np
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from tla_tf.errors import InputError
+from tla_tf.types import Metric
+
+
+def project(embeddings, seed=0, perplexity=30.0, metric=Metric.COSINE):
+  """t-SNE of embeddings (van der Maaten and Hinton 2008), by scikit-learn.
+
+  Args:
+    embeddings: float [n, d], at least 3.
+    seed: of the projection; the same seed gives the same points.
+    perplexity: about how many neighbours an embedding has; lowered where there
+      are too few embeddings for it.
+    metric: a `types.Metric`.
+
+  Returns:
+    float32 [n, 2].
+
+  Raises:
+    InputError: for fewer than three embeddings.
+  """
+  embeddings = np.asarray(embeddings, np.float32)
+  if len(embeddings) < 3:
+    raise InputError(f"t-SNE needs at least 3 embeddings, got {len(embeddings)}.")
+  tsne = TSNE(2, perplexity=min(perplexity, (len(embeddings) - 1) / 3), metric=Metric(metric).value, init="pca",
+              random_state=seed)
+  # Several threads add up in no fixed order, and t-SNE makes rounding errors large.
+  with threadpool_limits(1):
+    return tsne.fit_transform(embeddings).astype(np.float32)

@@ -1,0 +1,120 @@
+"""The detector that is put to use: Gaussians, a threshold, and what they were fitted to."""
+
+import io
+import json
+import pathlib
+import typing
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+
+from tla_tf import files
+from tla_tf.detection.gaussians import ClassGaussians
+from tla_tf.errors import InputError
+from tla_tf.types import Covariance
+
+_FORMAT = 1
+
+
+class Detector(typing.NamedTuple):
+  """Flags an image whose embedding is unlikely under every class.
+
+  Attributes:
+    gaussians: ClassGaussians.
+    threshold: scores below it are suspicious.
+    facts: JSON values: "checkpoint_digest" of the network that it was fitted
+      to, its false-positive rate, how it was fitted.
+  """
+
+  gaussians: ClassGaussians
+  threshold: float
+  facts: dict
+
+  def score(self, embeddings):
+    """The largest class's log density, in nats: float [n, d] -> float64 [n]."""
+    return self.gaussians.log_densities(embeddings).max(1)
+
+  def is_suspect(self, embeddings):
+    """Whether the score is below the threshold: float [n, d] -> bool [n]; NaN is suspicious."""
+    return ~(self.score(embeddings) >= self.threshold)
+
+  def tensors(self, embeddings):
+    """The same in a graph: float32 [n, d] -> (score float64 [n], is_suspect bool [n])."""
+    gaussians = self.gaussians
+    embeddings = tf.cast(embeddings, tf.float64)
+
+    def squares(whiten):
+      def of_class(parts):
+        white = whiten(*parts)
+        return tf.reduce_sum(white * white, -1)
+
+      return of_class
+
+    def wide(array):
+      # Stored as float32, which is half of float64's size, and exact.
+      return tf.cast(tf.constant(array), tf.float64)
+
+    if gaussians.covariance is Covariance.TIED:
+      whitening = wide(gaussians.whitening[0])
+      embeddings = embeddings @ whitening
+      parts, whiten = (wide(gaussians.means) @ whitening,), lambda mean: embeddings - mean
+    elif gaussians.covariance is Covariance.DIAGONAL:
+      parts = wide(gaussians.means), wide(gaussians.whitening)
+      whiten = lambda mean, factors: (embeddings - mean) * factors  # noqa: E731
+    else:
+      parts = wide(gaussians.means), tf.constant(gaussians.whitening)
+      whiten = lambda mean, factors: (embeddings - mean) @ tf.cast(factors, tf.float64)  # noqa: E731
+    # A class at a time: all at once would hold batch x classes x d numbers.
+    distances = tf.map_fn(squares(whiten), parts, fn_output_signature=tf.float64)
+    score = tf.reduce_max(tf.constant(gaussians.log_peaks)[:, None] - 0.5 * distances, 0)
+    return score, tf.logical_not(score >= self.threshold)
+
+  def save(self, path):
+    """Writes the detector, whole or not at all."""
+    content, gaussians = io.BytesIO(), self.gaussians
+    facts = {"format": _FORMAT, "covariance": gaussians.covariance.value, "threshold": self.threshold,
+             "facts": self.facts}
+    np.savez(content, about=np.array(json.dumps(facts)), means=gaussians.means, whitening=gaussians.whitening,
+             log_peaks=gaussians.log_peaks, shrinkage=gaussians.shrinkage)
+    files.write_bytes(path, content.getvalue())
+
+  @classmethod
+  def load(cls, path):
+    """Reads what `save` wrote.
+
+    Raises:
+      InputError: if the file is missing, damaged or of another format.
+    """
+    try:
+      with np.load(pathlib.Path(path), allow_pickle=False) as content:
+        about = json.loads(str(content["about"]))
+        if about["format"] != _FORMAT:
+          raise InputError(f"{path}: format {about['format']!r} is not {_FORMAT}; use the release that made it.")
+        names = ("means", "whitening", "log_peaks", "shrinkage")
+        gaussians = ClassGaussians(Covariance(about["covariance"]), *(content[name] for name in names))
+        return cls(gaussians, float(about["threshold"]), dict(about["facts"]))
+    except InputError:
+      raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+      raise InputError(f"{path}: missing or damaged; fit the detector again with tla-analyze.") from None
+
+
+def threshold_at(scores, false_positive_rate):
+  """The threshold that flags at most this share of clean images.
+
+  Args:
+    scores: float [n], of clean images that nothing was fitted to.
+    false_positive_rate: in [0, 1).
+
+  Returns:
+    One of the scores.
+
+  Raises:
+    InputError: for a rate outside [0, 1) or no scores.
+  """
+  if not 0 <= false_positive_rate < 1:
+    raise InputError(f"The false-positive rate must lie in [0, 1), got {false_positive_rate:g}.")
+  if not len(scores):
+    raise InputError("There are no clean images to choose a threshold by.")
+  return float(np.sort(scores)[int(false_positive_rate * len(scores))])

@@ -1,0 +1,90 @@
+"""Tables 5 and 6 and the detector's figures, of one or several models.
+
+All take a dict from model name to what `analysis.json` holds.
+"""
+
+from tla_tf.reporting.tables import Table, percent, pixels, ranged
+
+
+def separation_table(results):
+  """Table 5: the ratio r at both epsilons, and what was left out."""
+  first = next(iter(results.values()))
+  epsilons = [entry["epsilon"] for entry in first["separation"]]
+  rows = []
+  for model, result in results.items():
+    entries = {entry["epsilon"]: entry for entry in result["separation"]}
+    cells = []
+    for epsilon in epsilons:
+      entry = entries.get(epsilon)
+      cells += ["-", "-"] if entry is None else [_ratio(entry["ratio"]), _left_out(entry)]
+    rows.append((model, *cells))
+  header = [title for epsilon in epsilons for title in (f"r at {pixels(epsilon)}", "classes left out")]
+  return Table("Table 5: distance of misclassified attacked images from the class that they are taken for, over that "
+               "class's own spread (D = 1 - |cos|; larger is better)", ("Model", *header), tuple(rows))
+
+
+def _ratio(value):
+  return "-" if value is None else f"{value:.3f}"
+
+
+def _left_out(entry):
+  names = entry["left_out"]
+  listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+  return f"{len(names)} of {len(entry['classes'])}" + (f": {listed}" if names else "")
+
+
+def neighbour_table(results):
+  """Table 6: accuracy of the vote of the nearest neighbours, beside the network's own under the same attack."""
+  first = next(iter(results.values()))["knn"]
+  epsilons = list(first["by_epsilon"])
+  rows = []
+  for model, result in results.items():
+    knn, own = result["knn"], result["accuracy"]
+    cells = [ranged(knn["natural"], knn["natural_interval"])]
+    cells += [ranged(**knn["by_epsilon"][e]) if e in knn["by_epsilon"] else "-" for e in epsilons]
+    cells.append(percent(own["natural"]["accuracy"]))
+    cells += [percent(own["by_epsilon"][e]["accuracy"]) if e in own["by_epsilon"] else "-" for e in epsilons]
+    rows.append((model, *cells))
+  names = [f"PGD at {pixels(float(epsilon))}" for epsilon in epsilons]
+  header = ("Model", "kNN, natural", *(f"kNN, {name}" for name in names), "network, natural",
+            *(f"network, {name}" for name in names))
+  return Table(f"Table 6: {first['k']} nearest natural training images ({first['metric']}) vote; the network's own "
+               "accuracy under the same attack beside it", header, tuple(rows))
+
+
+def detection_table(results):
+  """Figure 5's areas, and what the chosen threshold does."""
+  rows = []
+  for model, result in results.items():
+    found = result["detection"]
+    at = found["at_threshold"]
+    rows.append((model, found["covariance"], *(_area(found, name) for name in ("misclassified", "adversarial")),
+                 *(percent(at[f"{name}_flagged"]) for name in ("clean", "adversarial", "misclassified"))))
+  first = next(iter(results.values()))["detection"]
+  return Table(f"Detection by density (fitted at epsilon {pixels(first['fit_epsilon'])}, tested at "
+               f"{pixels(first['test_epsilon'])}; threshold for {first['false_positive_rate']:.1%} false alarms on "
+               "held-out clean images)",
+               ("Model", "covariance", "AUC misclassified", "AUC adversarial", "clean flagged", "attacked flagged",
+                "misclassified flagged"), tuple(rows))
+
+
+def _area(found, name):
+  value, interval = found[f"auc_{name}"], found[f"auc_{name}_interval"]
+  return "-" if value is None else f"{value:.4f} ({interval[0]:.3f}-{interval[1]:.3f})"
+
+
+def covariance_table(results):
+  """The areas of every kind of covariance."""
+  kinds = list(dict.fromkeys(kind for result in results.values() for kind in result["detection"]["by_covariance"]))
+  header = ("Model", *(f"{kind}, {name}" for kind in kinds for name in ("misclassified", "adversarial")))
+  rows = []
+  for model, result in results.items():
+    areas = result["detection"]["by_covariance"]
+    values = [areas.get(kind, {}).get(f"auc_{name}") for kind in kinds for name in ("misclassified", "adversarial")]
+    rows.append((model, *("-" if value is None else f"{value:.4f}" for value in values)))
+  return Table("AUC by covariance", header, tuple(rows))
+
+
+def tables_of_analysis(results):
+  """All of the above, in order."""
+  return [make(results) for make in (separation_table, neighbour_table, detection_table, covariance_table)]

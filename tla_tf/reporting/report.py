@@ -51,12 +51,23 @@ def read_run(name, folder):
     InputError: if a file is there but damaged.
   """
   config, _ = folder.read_config()
-  analysis = read_json(folder.analysis) if folder.analysis.exists() else None
+  evaluation = _result(folder.evaluation, "tla-evaluate", ("clean", "attacks", "worst_case", "alarms", "probes"))
+  analysis = _result(folder.analysis, "tla-analyze", ("separation", "knn", "detection", "accuracy"))
   picture = folder.figures / "adversarial_examples.png"
   return Run(
     name, folder.path, dict(_flat(config.to_dict())), folder.read_metrics(),
-    read_json(folder.evaluation) if folder.evaluation.exists() else None, analysis,
-    _arrays(folder.analysis_arrays) if analysis else None, picture.read_bytes() if picture.exists() else None)
+    evaluation, analysis, _arrays(folder.analysis_arrays) if analysis else None, picture.read_bytes() if picture.exists() else None)
+
+
+def _result(path, tool, names):
+  """What a result file holds; None where there is none."""
+  if not path.exists():
+    return None
+  content = read_json(path)
+  lacking = [name for name in names if name not in content]
+  if lacking:
+    raise InputError(f"{path}: not as this release writes it ({lacking[0]!r} is missing); run {tool} again.")
+  return content
 
 
 def _flat(settings, prefix=""):

@@ -13,7 +13,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Distributions that are not called as the module they provide.
 _DISTRIBUTIONS = {
-  "PIL": "pillow", "absl": "absl_py", "art": "adversarial_robustness_toolbox", "sklearn": "scikit_learn",
+  "PIL": "pillow", "absl": "absl_py", "art": "adversarial_robustness_toolbox",
+  "google": "protobuf", "sklearn": "scikit_learn",
   "yaml": "pyyaml",
 }  # fmt: skip
 # What a module needs at run time without importing or requiring it everywhere.

@@ -55,8 +55,8 @@ def read_run(name, folder):
   analysis = _result(folder.analysis, "tla-analyze", ("separation", "knn", "detection", "accuracy"))
   picture = folder.figures / "adversarial_examples.png"
   return Run(
-    name, folder.path, dict(_flat(config.to_dict())), folder.read_metrics(),
-    evaluation, analysis, _arrays(folder.analysis_arrays) if analysis else None, picture.read_bytes() if picture.exists() else None)
+    name, folder.path, dict(_flat(config.to_dict())), folder.read_metrics(), evaluation, analysis,
+    _arrays(folder.analysis_arrays) if analysis else None, picture.read_bytes() if picture.exists() else None)
 
 
 def _result(path, tool, names):

@@ -11,16 +11,19 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
 .PHONY: demo install test test-slow lint bench bazel-file clean
 
-demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge them, export one
+demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
 	$(BIN)/tla-train-digits --method=at --output_dir=$(RUNS)/at
 	$(BIN)/tla-train-digits --method=tla --output_dir=$(RUNS)/tla
 	$(BIN)/tla-evaluate --run_dir=$(RUNS)/um $(RUNS)/at $(RUNS)/tla --suite=quick --compare_dir=$(RUNS)
+	$(BIN)/tla-analyze --run_dir=$(RUNS)/um $(RUNS)/at $(RUNS)/tla --compare_dir=$(RUNS)
 	test -d $(RUNS)/tla/saved_model || $(BIN)/tla-export --run_dir=$(RUNS)/tla
+	$(BIN)/tla-report --run_dir=$(RUNS)/um $(RUNS)/at $(RUNS)/tla --output=$(RUNS)/report.html
 	@echo
 	@echo "Done. Look at:"
-	@echo "  table        $(RUNS)/table.md"
-	@echo "  figures      $(RUNS)/robust_accuracy.png, $(RUNS)/*/figures/"
+	@echo "  report       $(RUNS)/report.html (one page, no network; report.md says the same)"
+	@echo "  tables       $(RUNS)/table.md, $(RUNS)/analysis.md"
+	@echo "  figures      $(RUNS)/*.png, $(RUNS)/*/figures/"
 	@echo "  TensorBoard  $(BIN)/tensorboard --logdir $(RUNS)"
 	@echo "  SavedModel   $(RUNS)/tla/saved_model"
 
@@ -50,13 +53,14 @@ test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 
-bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare passes; survivors; reading
+bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare passes; survivors; reading; analysis
 	$(BIN)/python benchmarks/attacks.py
 	$(BIN)/python benchmarks/minimal_attacks.py
 	$(BIN)/python benchmarks/auto_attack.py
 	$(BIN)/python benchmarks/suite.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/analysis.py
 
 bazel-file: $(DEV_STAMP)  ## write BUILD anew after adding a module or a test
 	$(BIN)/python tests/build_file.py

@@ -219,11 +219,11 @@ def test_the_projector_has_points_metadata_and_sprite_of_one_length(runs):
   entry, = config.embeddings
   vectors = np.loadtxt(board / entry.tensor_path, delimiter="\t")
   lines = (board / entry.metadata_path).read_text().splitlines()
-  assert lines[0].split("\t") == ["image", "true class", "predicted class", "outcome"]
+  assert lines[0].split("\t") == ["true class", "predicted class", "image", "outcome"]
   assert len(lines) == 1 + len(vectors) == 81
-  assert {line.split("\t")[0] for line in lines[1:]} == {"natural", "attacked"}
+  assert {line.split("\t")[2] for line in lines[1:]} == {"natural", "attacked"}
   for line in lines[1:]:
-    _, true, said, outcome = line.split("\t")
+    true, said, _, outcome = line.split("\t")
     assert outcome == ("right" if true == said else "wrong")
   assert list(entry.sprite.single_image_dim) == [8, 8]
   with Image.open(board / entry.sprite.image_path) as sprite:

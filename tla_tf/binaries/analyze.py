@@ -150,9 +150,9 @@ def _write_projector(folder, analysis, options):
   reporting.write_projector(
     folder.tensorboard, np.concatenate([side.embeddings for side in sides]),
     np.concatenate([side.images for side in sides]),
-    {"image": [kind for kind, side in zip(("natural", "attacked"), sides) for _ in side.labels],
-     "true class": [names[label] for side in sides for label in side.labels],
+    {"true class": [names[label] for side in sides for label in side.labels],
      "predicted class": [names[label] if label >= 0 else "NaN" for side in sides for label in side.predictions],
+     "image": [kind for kind, side in zip(("natural", "attacked"), sides) for _ in side.labels],
      "outcome": ["right" if right else "wrong" for side in sides for right in ~side.errs]})
 
 

@@ -174,11 +174,11 @@ np.savez(sys.argv[3], embedding=model.embed(tf.constant(images))["embedding"].nu
 """
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal"])
-def test_the_exported_detector_is_numpys_in_plain_tensorflow(runs, tmp_path, covariance):
+@pytest.mark.parametrize("settings", [("--covariance=full",), ("--covariance=tied", "--unit_embeddings")])
+def test_the_exported_detector_is_numpys_in_plain_tensorflow(runs, tmp_path, settings):
   run = tmp_path / "at"
   shutil.copytree(runs / "at", run)
-  cli.run_well("tla-analyze", f"--run_dir={run}", f"--covariance={covariance}", *SHORT)
+  cli.run_well("tla-analyze", f"--run_dir={run}", *settings, *SHORT)
   assert "detect" in cli.run_well("tla-export", f"--run_dir={run}", f"--output={tmp_path / 'model'}", "--detect")
   images = data.load("digits").test.float_images(slice(60))
   images = np.concatenate([images, np.random.default_rng(0).random(images.shape, np.float32)])

@@ -10,7 +10,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.mixture import GaussianMixture
 
-from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, threshold_at
+from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
 from tla_tf.errors import InputError
 from tla_tf.types import Covariance
 
@@ -182,22 +182,31 @@ def test_threshold_of_known_scores():
       threshold_at(np.array(scores), rate)
 
 
-def _detector(covariance="full", width=64):
+def _detector(covariance="full", width=64, unit_length=False):
   embeddings, labels = _sparse(90, width)
-  gaussians = fit_gaussians(embeddings, labels, 3, covariance)
-  threshold = threshold_at(gaussians.log_densities(embeddings).max(1), 0.1)
-  return Detector(gaussians, threshold, {"checkpoint": 3}), embeddings
+  shown = scaled(embeddings, unit_length)
+  gaussians = fit_gaussians(shown, labels, 3, covariance)
+  threshold = threshold_at(gaussians.log_densities(shown).max(1), 0.1)
+  return Detector(gaussians, threshold, unit_length, {"checkpoint": 3}), embeddings
 
 
 @pytest.mark.parametrize("covariance", list(Covariance))
 @pytest.mark.parametrize("width", [64, 1024])
-def test_the_graph_computes_what_numpy_does(covariance, width):
-  detector, embeddings = _detector(covariance, width)
+@pytest.mark.parametrize("unit_length", [False, True])
+def test_the_graph_computes_what_numpy_does(covariance, width, unit_length):
+  detector, embeddings = _detector(covariance, width, unit_length)
   embeddings = np.concatenate([embeddings, _sparse(20, width, seed=5)[0], np.zeros((1, width), np.float32)])
   score, suspect = tf.function(detector.tensors)(tf.constant(embeddings))
   np.testing.assert_allclose(score, detector.score(embeddings), rtol=1e-9, atol=1e-4)
   np.testing.assert_array_equal(suspect, detector.is_suspect(embeddings))
   assert 0 < np.mean(suspect) < 1
+
+
+def test_unit_length_makes_the_score_blind_to_scale():
+  detector, embeddings = _detector(unit_length=True)
+  np.testing.assert_allclose(detector.score(embeddings * 7), detector.score(embeddings), rtol=1e-5)
+  np.testing.assert_allclose(np.linalg.norm(scaled(embeddings, True), axis=1), 1, rtol=1e-6)
+  np.testing.assert_array_equal(scaled(np.zeros((1, 3)), True), np.zeros((1, 3)))
 
 
 def test_nan_is_suspicious():
@@ -209,11 +218,11 @@ def test_nan_is_suspicious():
 
 @pytest.mark.parametrize("covariance", list(Covariance))
 def test_a_saved_detector_is_the_same(covariance, tmp_path):
-  detector, embeddings = _detector(covariance)
+  detector, embeddings = _detector(covariance, unit_length=True)
   detector.save(tmp_path / "detector.npz")
   loaded = Detector.load(tmp_path / "detector.npz")
   np.testing.assert_array_equal(loaded.score(embeddings), detector.score(embeddings))
-  assert (loaded.threshold, loaded.facts) == (detector.threshold, detector.facts)
+  assert loaded[1:] == detector[1:]
   assert [path.name for path in tmp_path.iterdir()] == ["detector.npz"]
 
 

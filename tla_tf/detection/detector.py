@@ -23,17 +23,19 @@ class Detector(typing.NamedTuple):
   Attributes:
     gaussians: ClassGaussians.
     threshold: scores below it are suspicious.
+    unit_length: whether embeddings are scaled to length 1 before.
     facts: JSON values: "checkpoint_digest" of the network that it was fitted
       to, its false-positive rate, how it was fitted.
   """
 
   gaussians: ClassGaussians
   threshold: float
+  unit_length: bool
   facts: dict
 
   def score(self, embeddings):
     """The largest class's log density, in nats: float [n, d] -> float64 [n]."""
-    return self.gaussians.log_densities(embeddings).max(1)
+    return self.gaussians.log_densities(scaled(embeddings, self.unit_length)).max(1)
 
   def is_suspect(self, embeddings):
     """Whether the score is below the threshold: float [n, d] -> bool [n]; NaN is suspicious."""
@@ -43,6 +45,10 @@ class Detector(typing.NamedTuple):
     """The same in a graph: float32 [n, d] -> (score float64 [n], is_suspect bool [n])."""
     gaussians = self.gaussians
     embeddings = tf.cast(embeddings, tf.float64)
+    if self.unit_length:
+      lengths = tf.norm(embeddings, axis=-1, keepdims=True)
+      # As NumPy's: 0 stays 0, and the Gaussians see float32.
+      embeddings = tf.cast(tf.cast(tf.math.divide_no_nan(embeddings, lengths), tf.float32), tf.float64)
 
     def squares(whiten):
       def of_class(parts):
@@ -74,7 +80,7 @@ class Detector(typing.NamedTuple):
     """Writes the detector, whole or not at all."""
     content, gaussians = io.BytesIO(), self.gaussians
     facts = {"format": _FORMAT, "covariance": gaussians.covariance.value, "threshold": self.threshold,
-             "facts": self.facts}
+             "unit_length": self.unit_length, "facts": self.facts}
     np.savez(content, about=np.array(json.dumps(facts)), means=gaussians.means, whitening=gaussians.whitening,
              log_peaks=gaussians.log_peaks, shrinkage=gaussians.shrinkage)
     files.write_bytes(path, content.getvalue())
@@ -93,11 +99,20 @@ class Detector(typing.NamedTuple):
           raise InputError(f"{path}: format {about['format']!r} is not {_FORMAT}; use the release that made it.")
         names = ("means", "whitening", "log_peaks", "shrinkage")
         gaussians = ClassGaussians(Covariance(about["covariance"]), *(content[name] for name in names))
-        return cls(gaussians, float(about["threshold"]), dict(about["facts"]))
+        return cls(gaussians, float(about["threshold"]), bool(about["unit_length"]), dict(about["facts"]))
     except InputError:
       raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
       raise InputError(f"{path}: missing or damaged; fit the detector again with tla-analyze.") from None
+
+
+def scaled(embeddings, unit_length):
+  """Embeddings as the Gaussians see them: float [n, d], of length 1 where asked for; zeros stay zeros."""
+  embeddings = np.asarray(embeddings)
+  if not unit_length:
+    return embeddings
+  lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+  return (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)
 
 
 def threshold_at(scores, false_positive_rate):

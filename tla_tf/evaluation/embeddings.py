@@ -12,6 +12,7 @@ from tla_tf.attacks.gradient_attack import GradientSearch
 from tla_tf.evaluation import judge
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence.kept_arrays import kept_arrays
+from tla_tf.persistence.versions import versions
 
 
 class Embedded(typing.NamedTuple):
@@ -148,7 +149,8 @@ class Embedder:
         array.flush()
 
     facts = {"part": name, "checkpoint_digest": self._subject.facts["checkpoint_digest"],
-             "data_digest": data.digest(), "positions": _digest(positions), "num_examples": count, **about}
+             "data_digest": data.digest(), "positions": _digest(positions), "num_examples": count,
+             "versions": versions(), **about}
     arrays, place = kept_arrays(self._folder, facts, make, prefix=f"{name.replace(' ', '_')}-")
     self._used.append(place)
     return arrays

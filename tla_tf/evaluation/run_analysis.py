@@ -10,7 +10,7 @@ import numpy as np
 
 from tla_tf.analysis import Neighbours, separation_ratio
 from tla_tf.attacks import presets
-from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, threshold_at
+from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
 from tla_tf.errors import InputError
 from tla_tf.evaluation import statistics
 from tla_tf.evaluation.embeddings import Embedded, Embedder
@@ -62,6 +62,7 @@ class Options(typing.NamedTuple):
     metric: of neighbours and t-SNE.
     covariance: of the detector that is stored.
     shrinkage: of its covariance; None for Ledoit and Wolf's.
+    unit_length: whether embeddings are scaled to length 1 for the detector.
     false_positive_rate: share of clean images that it may flag.
     seed: of random starts, subsets and t-SNE.
     batch_size: images a batch.
@@ -76,6 +77,7 @@ class Options(typing.NamedTuple):
   metric: Metric = Metric.COSINE
   covariance: Covariance = Covariance.FULL
   shrinkage: float | None = None
+  unit_length: bool = False
   false_positive_rate: float = 0.05
   seed: int = 0
   batch_size: int = 100
@@ -263,7 +265,11 @@ def _detect(parts, attacks, options, facts):
     (entry of `analysis.json`, Detector, dict of Roc).
   """
   count = len(parts.class_names)
-  embeddings = np.concatenate([parts.train.embeddings[parts.fit], parts.fit_attacked.embeddings])
+  def scores_of(gaussians, part):
+    return gaussians.log_densities(scaled(part.embeddings, options.unit_length)).max(1)
+
+  embeddings = scaled(np.concatenate([parts.train.embeddings[parts.fit], parts.fit_attacked.embeddings]),
+                      options.unit_length)
   labels = np.concatenate([parts.train.labels[parts.fit], parts.fit_attacked.labels])
   attacked = np.repeat([False, True], len(parts.test.labels))
   wrong = np.concatenate([parts.test.errs, parts.strong.errs])
@@ -278,15 +284,15 @@ def _detect(parts, attacks, options, facts):
       continue
     gaussians = fit_gaussians(embeddings, labels, count, covariance,
                               options.shrinkage if covariance is chosen else None)
-    scores = np.concatenate([gaussians.log_densities(part.embeddings).max(1) for part in (parts.test, parts.strong)])
+    scores = np.concatenate([scores_of(gaussians, part) for part in (parts.test, parts.strong)])
     curves = {"misclassified": roc_curve(scores, wrong), "adversarial": roc_curve(scores, attacked)}
     by_covariance[covariance.value] = {f"auc_{name}": curve.auc for name, curve in curves.items()}
     if covariance is chosen:
       kept = gaussians, scores, curves
   gaussians, scores, curves = kept
-  threshold = threshold_at(gaussians.log_densities(parts.heldout.embeddings).max(1), options.false_positive_rate)
+  threshold = threshold_at(scores_of(gaussians, parts.heldout), options.false_positive_rate)
   flagged = scores < threshold
-  detector = Detector(gaussians, threshold, {
+  detector = Detector(gaussians, threshold, options.unit_length, {
     "checkpoint": facts["checkpoint"], "checkpoint_digest": facts["checkpoint_digest"],
     "false_positive_rate": options.false_positive_rate, "attack": attacks["weak"].to_dict(),
     "fit_examples": len(parts.fit), "seed": options.seed,
@@ -296,7 +302,7 @@ def _detect(parts, attacks, options, facts):
     **{f"auc_{name}": curve.auc for name, curve in curves.items()},
     "auc_misclassified_interval": auc_interval(scores, wrong, images, options.seed),
     "auc_adversarial_interval": auc_interval(scores, attacked, images, options.seed),
-    "covariance": chosen.value,
+    "covariance": chosen.value, "unit_length": options.unit_length,
     "shrinkage": "given" if options.shrinkage is not None else "ledoit_wolf",
     "shrinkage_values": [float(value) for value in gaussians.shrinkage],
     "by_covariance": by_covariance, "fit_examples": len(parts.fit), "fit_epsilon": attacks["weak"].epsilon,

@@ -111,7 +111,7 @@ def retrieval(models, class_names, path):
   rows = [(query, name) for query in range(queries) for name in models]
   # A gap between the clean and the attacked half.
   widths = [1] * (1 + count) + [0.35] + [1] * (1 + count)
-  figure = new_figure(figsize=(0.62 * sum(widths) + 0.8, 0.86 * max(1, len(rows)) + 0.7))
+  figure = new_figure(figsize=(0.62 * sum(widths) + 0.8, 0.8 * max(1, len(rows)) + 0.4))
   if not rows:
     figure.text(0.5, 0.5, "No image was classified correctly by every model.", ha="center", va="center")
     return save(figure, path)
@@ -131,11 +131,11 @@ def retrieval(models, class_names, path):
     panels[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", labelpad=8)
   for begin, heading in ((0, "clean query, and the training images nearest to it"),
                          (2 + count, "the same query attacked")):
-    # Wider than its panel, which must not grow for it.
-    grid[0][begin].set_title(heading, fontsize=8, loc="left").set_in_layout(False)
+    # Not a title, for whose middle the layout would make room.
+    grid[0][begin].text(0, 1.1, heading, transform=grid[0][begin].transAxes, fontsize=8).set_in_layout(False)
   # Tight, with room for the headings above.
-  figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01,
-                                 rect=(0, 0, 1, 0.985 - 0.12 / len(rows)))
+  figure.get_layout_engine().set(w_pad=0.03, h_pad=0.01, wspace=0.01, hspace=0.01,
+                                 rect=(0, 0, 1, 1 - 0.2 / (0.8 * len(rows) + 0.4)))
   return save(figure, path)
 
 

@@ -58,8 +58,10 @@ def detection_table(results):
   for model, result in results.items():
     found = result["detection"]
     at = found["at_threshold"]
-    rows.append((model, found["covariance"], *(_area(found, name) for name in ("misclassified", "adversarial")),
-                 *(percent(at[f"{name}_flagged"]) for name in ("clean", "adversarial", "misclassified"))))
+    rows.append((
+      model, found["covariance"] + (", unit length" if found["unit_length"] else ""),
+      *(_area(found, name) for name in ("misclassified", "adversarial")),
+      *(percent(at[f"{name}_flagged"]) for name in ("clean", "adversarial", "misclassified"))))
   first = next(iter(results.values()))["detection"]
   return Table(f"Detection by density (fitted at epsilon {pixels(first['fit_epsilon'])}, tested at "
                f"{pixels(first['test_epsilon'])}; threshold for {first['false_positive_rate']:.1%} false alarms on "

@@ -1,5 +1,6 @@
 """End to end: analyse, export the detector, and report, through the console scripts."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -146,12 +147,18 @@ def test_killed_and_started_again_an_analysis_ends_in_the_same_result(runs, tmp_
   assert not [path for path in (tmp_path / "um").rglob(".*") if path.name != ".lock"]
 
 
+def test_two_analyses_of_one_run_do_not_meet(runs):
+  with (runs / "um" / "embeddings" / ".lock").open("w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    cli.assert_refused(cli.run("tla-analyze", f"--run_dir={runs / 'um'}", *SHORT), runs / "um", "another process")
+
+
 def test_other_settings_replace_what_was_kept(runs, tmp_path):
   shutil.copytree(runs / "um", tmp_path / "um")
-  before = {path.name for path in (tmp_path / "um" / "embeddings").iterdir()}
+  before = {path.name for path in (tmp_path / "um" / "embeddings").iterdir() if path.is_dir()}
   cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'um'}", "--weak_epsilon=4/255", *SHORT, "--covariance=tied",
                "--metric=euclidean", "--shrinkage=0.2", "--false_positive_rate=0.2")
-  after = {path.name for path in (tmp_path / "um" / "embeddings").iterdir()}
+  after = {path.name for path in (tmp_path / "um" / "embeddings").iterdir() if path.is_dir()}
   assert len(after) == len(before) == 6 and len(after & before) == 4
   content = _analysis(tmp_path / "um")
   assert list(content["separation_ratio"]) == ["0.01569", "0.2"]

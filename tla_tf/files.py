@@ -1,6 +1,7 @@
 """Writing files and folders whole or not at all, and their digests."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -83,6 +84,25 @@ def make_folder(path):
     pathlib.Path(path).mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another place.") from error
+
+
+@contextlib.contextmanager
+def locked(path, message):
+  """Keeps other processes out while the body runs.
+
+  Args:
+    path: the lock file, which stays.
+    message: of the error.
+
+  Raises:
+    InputError: if another process holds the lock.
+  """
+  with open(path, "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise InputError(message) from None
+    yield
 
 
 def remove_folder(path):

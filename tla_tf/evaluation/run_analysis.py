@@ -8,6 +8,7 @@ import typing
 
 import numpy as np
 
+from tla_tf import files
 from tla_tf.analysis import Neighbours, separation_ratio
 from tla_tf.attacks import presets
 from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
@@ -162,7 +163,9 @@ def analyse(subject, folder, options=Options(), progress=None):
   """
   clock = _Clock()
   attacks = options.attacks(subject.dataset)
-  parts = _embed(subject, folder, options, attacks, progress)
+  files.make_folder(folder.embeddings)
+  with files.locked(folder.embeddings / ".lock", f"{folder.path}: another process analyses this run; wait for it."):
+    parts = _embed(subject, folder, options, attacks, progress)
   clock.lap("embeddings")
   ratios = {name: separation_ratio(parts.test.embeddings, parts.test.labels, attacked.embeddings, attacked.labels,
                                    attacked.predictions, len(parts.class_names))

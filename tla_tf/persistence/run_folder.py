@@ -1,7 +1,6 @@
 """A run's folder: settings, checkpoints, logs and results under fixed names."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -85,12 +84,8 @@ class RunFolder:
       InputError: if another process trains in it.
     """
     files.make_folder(self.path)
-    with open(self.path / ".lock", "w") as file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except OSError:
-        raise InputError(f"{self.path}: another process trains in this folder; wait for it, or choose another "
-                         "--output_dir.") from None
+    with files.locked(self.path / ".lock", f"{self.path}: another process trains in this folder; wait for it, or "
+                      "choose another --output_dir."):
       files.remove_leftovers(self.path)
       yield
 

@@ -101,11 +101,11 @@ details { margin: 1rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 li { margin: .3rem 0; }
 @media (max-width: 40rem) { body { font-size: 15px; padding: .6rem .8rem 2rem; } h1 { font-size: 1.4rem; }
-  table { font-size: .82rem; } th, td { padding: .28rem .45rem; } figure img { min-width: 34rem; max-width: none; } }
+  table { font-size: .82rem; } th, td { padding: .28rem .45rem; } figure img { width: 36rem; max-width: none; } }
 @media print { :root { color-scheme: light; --paper: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb;
   --band: #f4f4f4; --link: #000000; --note: #ffffff; }
   body { max-width: none; font-size: 10pt; padding: 0; } nav { display: none; } a { text-decoration: none; }
-  .scroll { overflow: visible; } figure img { min-width: 0; max-width: 100%; } table { font-size: 8pt; width: 100%; }
+  .scroll { overflow: visible; } figure img { width: auto; max-width: 100%; } table { font-size: 8pt; width: 100%; }
   th, td { padding: .2rem .3rem; white-space: normal; }
   figure, tr, .missing { break-inside: avoid; } h2 { break-after: avoid; } }
 """

@@ -3,6 +3,7 @@
 import functools
 import io
 import pathlib
+import textwrap
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def robust_accuracy(results, suite, path):
       axes.text(x, max(height, end) + 0.01, f"{100 * height:.0f}%", ha="center", va="bottom", fontsize=7)
   axes.set_xticks(np.arange(len(names)), names)
   axes.set(ylabel="accuracy", ylim=(0, 1.18))
-  axes.set_title(suite_title(results, suite), fontsize=10)
+  axes.set_title(textwrap.fill(suite_title(results, suite), int(11 * figure.get_figwidth())), fontsize=10)
   axes.legend(frameon=False, ncols=len(results), loc="upper right")
   axes.spines[["top", "right"]].set_visible(False)
   return save(figure, path)

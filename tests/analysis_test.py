@@ -142,6 +142,12 @@ def test_neighbours_are_those_of_a_full_sort(metric):
   np.testing.assert_array_equal(found.predict(queries), plain.predict(queries))
 
 
+def test_no_queries_have_no_neighbours():
+  found = Neighbours(_embeddings(5), np.zeros(5, int), k=2)
+  assert found.predict(np.zeros((0, 7))).shape == (0,)
+  assert found.nearest(np.zeros((0, 7)), 3).shape == (0, 3)
+
+
 @pytest.mark.parametrize("k", [0, 6])
 def test_neighbours_refuse_more_votes_than_images(k):
   with pytest.raises(InputError, match="5 training"):
@@ -167,6 +173,21 @@ def test_projection_keeps_clusters_apart():
 @pytest.mark.parametrize("count", [3, 4, 10])
 def test_projection_of_few_points(count):
   assert np.isfinite(project(_embeddings(count))).all()
+
+
+@pytest.mark.parametrize("embeddings", [
+  np.zeros((10, 5)), np.ones((40, 16)), np.outer(np.arange(1, 11), np.ones(4)),
+])
+def test_projection_of_one_point_many_times(embeddings):
+  np.testing.assert_array_equal(project(embeddings), np.zeros((len(embeddings), 2)))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_projection_of_embeddings_with_little_spread(metric):
+  wide, narrow = np.zeros((30, 6), np.float32), _embeddings(30, 1)
+  wide[:15, 0], wide[15:, 1] = 1, 1
+  for embeddings in (wide, narrow):
+    assert np.isfinite(project(embeddings, metric=metric)).all()
 
 
 def test_projection_refuses_two_points():

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -38,9 +39,9 @@ def runs(tmp_path_factory):
 
 
 def _analysis(run):
-  """analysis.json without what time it took."""
+  """analysis.json without what time it took, and what other runs it was compared with."""
   content = json.loads((run / "analysis.json").read_text())
-  del content["seconds"]
+  del content["seconds"], content["arrays_digest"]
   return content
 
 
@@ -72,8 +73,10 @@ def test_kept_embeddings_are_those_of_the_network_and_of_attacks_inside_the_ball
   folder = RunFolder.open(runs / "at")
   network = load_network(folder, CheckpointStore(folder.checkpoints).resolve("best"))
   test = data.load("digits").test
-  rows = np.sort(np.random.default_rng(0).permutation(len(data.load("digits").train)))  # drawn first
-  assert len(rows) == len(_part(runs / "at", "train")[0])
+  train = data.load("digits").train
+  # All training images, in their order; the attacked ones of the detector are some of them.
+  np.testing.assert_allclose(_part(runs / "at", "train")[0], network(train.float_images())["embedding"], atol=1e-5)
+  assert len(_part(runs / "at", "train_weak")[0]) == 300
   content = _analysis(runs / "at")
   embeddings, predictions = _part(runs / "at", "test")
   # Which test images were drawn is told by their embeddings.
@@ -144,6 +147,9 @@ def test_killed_and_started_again_an_analysis_ends_in_the_same_result(runs, tmp_
   again = cli.run("tla-analyze", *arguments)
   assert again.returncode == 0 and "attacking test weak" not in again.stderr, again.stderr
   assert _analysis(tmp_path / "um") == _analysis(runs / "um")
+  resumed = (tmp_path / "um" / "analysis.npz").read_bytes()
+  cli.run_well("tla-analyze", *arguments)
+  assert (tmp_path / "um" / "analysis.npz").read_bytes() == resumed
   assert not [path for path in (tmp_path / "um").rglob(".*") if path.name != ".lock"]
 
 
@@ -153,18 +159,28 @@ def test_two_analyses_of_one_run_do_not_meet(runs):
     cli.assert_refused(cli.run("tla-analyze", f"--run_dir={runs / 'um'}", *SHORT), runs / "um", "another process")
 
 
-def test_other_settings_replace_what_was_kept(runs, tmp_path):
+def test_other_settings_leave_what_was_kept_and_a_lost_checkpoint_does_not(runs, tmp_path):
   shutil.copytree(runs / "um", tmp_path / "um")
   before = {path.name for path in (tmp_path / "um" / "embeddings").iterdir() if path.is_dir()}
   cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'um'}", "--weak_epsilon=4/255", *SHORT, "--covariance=tied",
                "--metric=euclidean", "--shrinkage=0.2", "--false_positive_rate=0.2")
   after = {path.name for path in (tmp_path / "um" / "embeddings").iterdir() if path.is_dir()}
-  assert len(after) == len(before) == 6 and len(after & before) == 4
+  assert len(before) == 6 and len(after) == 8 and after > before
   content = _analysis(tmp_path / "um")
   assert list(content["separation_ratio"]) == ["0.01569", "0.2"]
   detector = Detector.load(tmp_path / "um" / "detector.npz")
   assert (detector.gaussians.covariance, detector.gaussians.shrinkage.tolist()) == ("tied", [0.2])
   assert content["knn"]["metric"] == "euclidean"
+  place = next((tmp_path / "um" / "embeddings").glob("test-*")) / "about.json"
+  place.write_text(json.dumps({**json.loads(place.read_text()), "checkpoint_digest": "of one that was removed"}))
+  again = cli.run("tla-analyze", f"--run_dir={tmp_path / 'um'}", *SHORT)
+  assert "embedding test: done" in again.stderr and "attacking" not in again.stderr
+  # The same images as before, although fewer training images are asked for.
+  cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'um'}", *SHORT, "--num_train_examples=500",
+               "--projector_examples=0")
+  assert sorted(path.name for path in (tmp_path / "um" / "embeddings").glob("test_*")) == sorted(
+    name for name in after if name.startswith("test_"))
+  assert not (tmp_path / "um" / "tensorboard" / "projector_config.pbtxt").exists()
 
 
 SERVING = """
@@ -266,7 +282,7 @@ def test_report_of_all_that_was_measured(runs, tmp_path):
   # In both themes: training, suite, curves, Figures 1, 2, 4 and 5; pictures of attacks in one.
   assert page.count("data:image/png;base64,") == 7 * 2 + 2
   assert not re.search(r"https?:|//[a-z]|<script|<link|@import|url\(", re.sub(r'base64,[^"]+', "", page))
-  named = re.findall(r"\]\((both_figures/[^)]+)\)", markdown)
+  named = re.findall(r"\]\(<(both_figures/[^>]+)>\)", markdown)
   assert len(named) == 9
   for name in named:
     with Image.open(output.parent / name) as picture:
@@ -290,15 +306,16 @@ def test_report_says_what_is_missing(runs, tmp_path):
   (("--weak_epsilon=0.5",), ("weak", "strong")), (("--strong_epsilon=2",), ("--strong_epsilon", "8/255")),
   (("--num_examples=9999",), ("--num_examples=9999",)), (("--classes=cat",), ("cat", "classes are 0, 1")),
   (("--classes=1,1",), ("two different",)), (("--neighbors=5000",), ("5000", "training")),
-  (("--fit_examples=5",), ("--fit_examples",)), (("--covariance=round",), ("covariance", "full")),
+  (("--fit_examples=5",), ("--fit_examples", "Class")), (("--shrinkage=nan",), ("--shrinkage",)),
+  (("--seed=4294967296",), ("seed",)), (("--covariance=round",), ("covariance", "full")),
   (("--metric=taxi",), ("metric", "cosine")), (("--checkpoint=7",), ("no checkpoint",)),
 ])
 def test_analyze_refuses_wrong_flags(runs, tmp_path, arguments, words):
   before = cli.contents(runs / "um")
   done = cli.run("tla-analyze", f"--run_dir={runs / 'um'}", *SHORT, *arguments)
   cli.assert_refused(done, *words)
-  kept = {path: content for path, content in cli.contents(runs / "um").items() if path.parts[0] != "embeddings"}
-  assert kept == {path: content for path, content in before.items() if path.parts[0] != "embeddings"}
+  # Nothing is computed in vain either.
+  assert cli.contents(runs / "um") == before
 
 
 def test_damaged_files_are_named(runs, tmp_path):
@@ -310,12 +327,49 @@ def test_damaged_files_are_named(runs, tmp_path):
   (run / "detector.npz").write_bytes(b"damaged")
   cli.assert_refused(cli.run("tla-export", f"--run_dir={run}", f"--output={tmp_path / 'model'}"), "detector.npz",
                      "tla-analyze")
+  # Of another analysis: a kill between the two files.
+  shutil.copy(runs / "at" / "analysis.npz", run)
+  cli.assert_refused(cli.run("tla-report", f"--run_dir={run}"), "analysis.npz", "tla-analyze")
   (run / "analysis.npz").write_bytes(b"damaged")
   cli.assert_refused(cli.run("tla-report", f"--run_dir={run}"), "analysis.npz", "tla-analyze")
   (run / "analysis.json").write_text("{}")
   shutil.copy(runs / "um" / "analysis.npz", run)
   cli.assert_refused(cli.run("tla-report", f"--run_dir={run}"), "analysis.json", "tla-analyze")
   assert not (run / "report.html").exists()
+
+
+def test_runs_of_other_data_are_refused_before_any_work(runs, tmp_path):
+  shutil.copytree(runs / "um", tmp_path / "other", ignore=shutil.ignore_patterns("embeddings"))
+  config = json.loads((tmp_path / "other" / "config.json").read_text())
+  for name, value in (("digest", "another"), ("class_names", ["a", "b"])):
+    changed = {**config, "data": {**config["data"], name: value}}
+    (tmp_path / "other" / "config.json").write_text(json.dumps(changed))
+    for tool in ("tla-analyze", "tla-report", "tla-evaluate"):
+      cli.assert_refused(cli.run(tool, f"--run_dir={runs / 'um'}", tmp_path / "other"), "different", "one by one")
+  assert not (tmp_path / "other" / "embeddings").exists()
+
+
+def test_report_keeps_apart_what_was_measured_with_other_settings(runs, tmp_path):
+  for run in ("um", "at"):
+    shutil.copytree(runs / run, tmp_path / run)
+  cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'at'}", *SHORT, "--neighbors=5", "--weak_epsilon=8/255",
+               "--false_positive_rate=0.2", "--num_examples=100")
+  cli.run_well("tla-evaluate", f"--run_dir={tmp_path / 'um'}", "--num_examples=50", "--probe_examples=10")
+  cli.run_well("tla-evaluate", f"--run_dir={tmp_path / 'at'}", "--num_examples=40", "--probe_examples=20")
+  cli.run_well("tla-report", f"--run_dir={tmp_path / 'um'}", tmp_path / "at", f"--output={tmp_path / 'page.html'}")
+  text = (tmp_path / "page.md").read_text()
+  for words in ("10 nearest", "5 nearest", "r at 0.05", "r at 8/255", "PGD at 8/255", "5.0% false alarms",
+                "20.0% false alarms", "Accuracy on 50 test", "Accuracy on 40 test", "analysed with different settings",
+                "150 or 100 test images"):
+    assert words in text, words
+  assert text.count("![tsne") == 4 and text.count("![accuracy") == 2
+
+
+def test_report_takes_no_markdown_that_is_not_its_own(runs, tmp_path):
+  (tmp_path / "README.md").write_text("mine")
+  cli.assert_refused(cli.run("tla-report", f"--run_dir={runs / 'um'}", f"--output={tmp_path / 'README.html'}"),
+                     "README.md", "--output")
+  assert cli.contents(tmp_path) == {pathlib.Path("README.md"): b"mine"}
 
 
 @pytest.mark.parametrize("arguments, words", [

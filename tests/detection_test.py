@@ -10,7 +10,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.mixture import GaussianMixture
 
-from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
+from tla_tf.detection import Detector, GraphDetector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
 from tla_tf.errors import InputError
 from tla_tf.types import Covariance
 
@@ -166,6 +166,14 @@ def test_interval_of_the_auc():
   assert auc_interval(scores, np.ones(600, bool), np.arange(600)) is None
 
 
+def test_the_interval_draws_an_image_and_its_attacked_version_together():
+  # An attack that lowers every score by the same: the pairs say more than as many strangers.
+  clean = np.random.default_rng(0).normal(size=300)
+  scores, positive = np.concatenate([clean - 1, clean]), np.repeat([True, False], 300)
+  together = np.ptp(auc_interval(scores, positive, np.tile(np.arange(300), 2)))
+  assert together < 0.7 * np.ptp(auc_interval(scores, positive, np.arange(600)))
+
+
 # --------------------------------------------------------------------------- detector
 
 
@@ -196,7 +204,7 @@ def _detector(covariance="full", width=64, unit_length=False):
 def test_the_graph_computes_what_numpy_does(covariance, width, unit_length):
   detector, embeddings = _detector(covariance, width, unit_length)
   embeddings = np.concatenate([embeddings, _sparse(20, width, seed=5)[0], np.zeros((1, width), np.float32)])
-  score, suspect = tf.function(detector.tensors)(tf.constant(embeddings))
+  score, suspect = tf.function(GraphDetector(detector))(tf.constant(embeddings))
   np.testing.assert_allclose(score, detector.score(embeddings), rtol=1e-9, atol=1e-4)
   np.testing.assert_array_equal(suspect, detector.is_suspect(embeddings))
   assert 0 < np.mean(suspect) < 1
@@ -213,7 +221,7 @@ def test_nan_is_suspicious():
   detector, embeddings = _detector()
   embeddings[0, 0] = np.nan
   assert detector.is_suspect(embeddings)[0]
-  assert detector.tensors(tf.constant(embeddings))[1][0]
+  assert GraphDetector(detector)(tf.constant(embeddings))[1][0]
 
 
 @pytest.mark.parametrize("covariance", list(Covariance))

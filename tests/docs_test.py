@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tla_tf import networks
-from tla_tf.detection import Detector, fit_gaussians
+from tla_tf.detection import Detector, GraphDetector, fit_gaussians
 from tla_tf.evaluation import read_suite
 from tla_tf.persistence import export_saved_model
 
@@ -48,7 +48,7 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   embeddings = network(images)["embedding"].numpy()
   gaussians = fit_gaussians(embeddings, np.arange(40) % 3, 3)
   detector = Detector(gaussians, float(np.median(gaussians.log_densities(embeddings).max(1))), False, {})
-  export_saved_model(network, (8, 8, 1), tmp_path / "served", detector.tensors)
+  export_saved_model(network, (8, 8, 1), tmp_path / "served", GraphDetector(detector))
   np.save(tmp_path / "images.npy", images)
   names = {}
   blocks = re.findall(r"```python\n(.*?)```", PAGES["serving.md"], re.DOTALL)

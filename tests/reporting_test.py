@@ -97,6 +97,7 @@ def test_html_escapes_whatever_it_is_given_and_refers_to_nothing_outside():
   assert "url(" not in style and "@import" not in style
   assert "default-src 'none'" in page
   assert "".join(found.text).count('<script>alert("x")</script>') >= 6
+  assert found.tags.count("main") == found.tags.count("nav") == 1
   assert found.tags.count("source") == 1 and found.tags.count("img") == 2
   for anchor in re.findall(r'href="#([^"]+)"', page):
     assert f'id="{anchor}"' in page
@@ -111,9 +112,11 @@ def test_html_serves_phones_printers_and_dark_screens():
 
 def test_markdown_has_the_same_blocks():
   text = reporting.to_markdown(_document(), "pictures")
-  assert text.startswith("# Title ")
-  for part in ("## First part", "- b", "> <script>", "![second](pictures/two.png)", "### More"):
+  assert text.startswith(f"{reporting.MARKDOWN_MARK}\n\n# Title ")
+  for part in ("## First part", "- b", "![two](<pictures/two.png>)", "### More", "and `code`"):
     assert part in text
+  # Nothing that a name holds becomes a tag, a link or a column.
+  assert not re.search(r"(?<!\\)<(?!pictures|!--)|(?<![\\!])\[", text)
   row = text.splitlines()[text.splitlines().index("| --- | ---: |") + 1]
   assert row.count(" | ") == 1 and "\\|" in row
   assert [figure.name for figure in reporting.figures_of(_document())] == ["one", "two"]
@@ -125,6 +128,26 @@ def test_markdown_has_the_same_blocks():
 def _pixel(png):
   with Image.open(png) as picture:
     return picture.convert("RGB").getpixel((2, 2))
+
+
+@pytest.mark.parametrize("draw", [reporting.tsne_of_class, reporting.tsne_of_pair])
+def test_titles_fit_the_figures_of_one_model(draw, monkeypatch):
+  seen = []
+  monkeypatch.setattr("tla_tf.reporting.analysis_figures.save", lambda figure, path: seen.append(figure))
+  draw({"tla": _arrays()}, [f"a rather long class name {i}" for i in range(12)], None)
+  figure, = seen
+  figure.canvas.draw()
+  extent, limits = figure.get_suptitle() and figure._suptitle.get_window_extent(), figure.bbox  # noqa: SLF001
+  assert limits.x0 <= extent.x0 and extent.x1 <= limits.x1
+
+
+@pytest.mark.parametrize("name", ["x_$^{_$", "US$ and A$", "[b]"])
+def test_class_names_are_shown_as_they_are(name, capsys):
+  picture = io.BytesIO()
+  for draw in (reporting.tsne_of_class, reporting.tsne_of_pair, reporting.retrieval):
+    draw({"tla": _arrays()}, [name] * 12, picture)
+  print_table(Table("Title", ("Model", name), ((name, "1"),)))
+  assert capsys.readouterr().out.count(name) == 2
 
 
 def test_figures_have_a_light_and_a_dark_theme():

@@ -37,6 +37,8 @@ class Neighbours:
 
   def predict(self, queries):
     """The class of most of the k nearest, int [m]; of equally many, the lowest class."""
+    if not len(queries):
+      return np.zeros(0, self.labels.dtype)
     with sklearn.config_context(working_memory=_WORKING_MEMORY):
       return self._classifier.predict(np.asarray(queries))
 
@@ -46,5 +48,8 @@ class Neighbours:
 
   def nearest(self, queries, count):
     """Positions of the nearest reference embeddings, nearest first: int [m, count]."""
+    count = min(count, len(self.labels))
+    if not len(queries):
+      return np.zeros((0, count), int)
     with sklearn.config_context(working_memory=_WORKING_MEMORY):
-      return self._classifier.kneighbors(np.asarray(queries), min(count, len(self.labels)), return_distance=False)
+      return self._classifier.kneighbors(np.asarray(queries), count, return_distance=False)

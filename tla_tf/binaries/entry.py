@@ -158,15 +158,22 @@ def open_runs(run_dirs, writable=True):
     folders are called alike.
 
   Raises:
-    InputError: if one is no run folder, or their data sets differ.
+    InputError: if one is no run folder, or their data sets or classes differ.
   """
   from tla_tf.persistence.run_folder import RunFolder
 
   folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
-  datasets = {folder.read_config()[0].dataset for folder in folders}
+  settings = [folder.read_config() for folder in folders]
+  datasets = {config.dataset for config, _ in settings}
   if len(datasets) > 1:
     raise InputError(f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: "
                      "give them one by one.")
+  # An imported network does not know its data; all others must have been trained on the same.
+  classes, digests = {tuple(facts["class_names"]) for _, facts in settings}, {facts["digest"] for _, facts in settings}
+  if len(classes) > 1 or len(digests - {None}) > 1:
+    raise InputError(f"{', '.join(map(str, run_dirs))}: were trained on different "
+                     f"{'classes' if len(classes) > 1 else 'data'}, so they make no common table: give them one by "
+                     "one.")
   if writable:
     for folder in folders:
       folder.require_writable()

@@ -211,8 +211,7 @@ def _markdown(results):
   from tla_tf import reporting
 
   tables = [reporting.suite_table(results, suite) for suite in reporting.suites_of(results)]
-  return ("\n".join(f"{table.title}\n\n{reporting.markdown_table(table)}" for table in tables)
-          + f"\nAlarms:\n\n{reporting.markdown_alarms(results)}")
+  return f"{reporting.markdown_tables(tables)}\nAlarms:\n\n{reporting.markdown_alarms(results)}"
 
 
 def _resumed(batches):

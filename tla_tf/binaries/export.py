@@ -35,15 +35,15 @@ def main(argv):
   step = store.resolve(FLAGS.checkpoint)
   output = FLAGS.output or folder.saved_model
   detector = _detector(folder, step, store.digest(step))
-  export_saved_model(load_network(folder, step), facts["image_shape"], output, detector and detector.tensors)
+  export_saved_model(load_network(folder, step), facts["image_shape"], output, detector)
   endpoints = "serve, embed" + (", detect" if detector else "")
   print(f"SavedModel   {output}  (step {step}; endpoints {endpoints}; images float32 in [0, 1], "
         f"{'x'.join(map(str, facts['image_shape']))})")
 
 
 def _detector(folder, step, digest):
-  """The run's Detector if there is one for this checkpoint, else None; raises where --detect asks for it."""
-  from tla_tf.detection import Detector
+  """The run's detector if there is one for this checkpoint, else None; raises where --detect asks for it."""
+  from tla_tf.detection import Detector, GraphDetector
 
   if FLAGS.detect is False:
     return None
@@ -53,7 +53,7 @@ def _detector(folder, step, digest):
     return None
   detector = Detector.load(folder.detector)
   if detector.facts.get("checkpoint_digest") == digest:
-    return detector
+    return GraphDetector(detector)
   reason = (f"{folder.detector}: was fitted to the checkpoint of step {detector.facts.get('checkpoint')}, not to that "
             f"of step {step}; fit it again with tla-analyze --run_dir={folder.path} --checkpoint={step}")
   if FLAGS.detect:

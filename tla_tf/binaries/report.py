@@ -32,13 +32,16 @@ def main(argv):
   runs = [reporting.read_run(name, folder) for name, folder in folders.items()]
   document = reporting.make_report(runs)
   output = pathlib.Path(FLAGS.output or runs[0].path / "report.html")
-  figures = output.with_name(f"{output.stem}_figures")
+  markdown, figures = output.with_suffix(".md"), output.with_name(f"{output.stem}_figures")
+  mark = reporting.MARKDOWN_MARK.encode()
+  if markdown.exists() and not markdown.read_bytes().startswith(mark):
+    raise InputError(f"{markdown}: exists and is no report; choose another --output, whose .md is not taken.")
   files.make_folder(figures)
   for figure in reporting.figures_of(document):
     files.write_bytes(figures / f"{figure.name}.png", figure.light)
-  files.write_text(output.with_suffix(".md"), reporting.to_markdown(document, figures.name))
+  files.write_text(markdown, reporting.to_markdown(document, figures.name))
   files.write_text(output, reporting.to_html(document))
-  print(f"report       {output}\nMarkdown     {output.with_suffix('.md')}")
+  print(f"report       {output}\nMarkdown     {markdown}")
 
 
 def run():

@@ -41,41 +41,6 @@ class Detector(typing.NamedTuple):
     """Whether the score is below the threshold: float [n, d] -> bool [n]; NaN is suspicious."""
     return ~(self.score(embeddings) >= self.threshold)
 
-  def tensors(self, embeddings):
-    """The same in a graph: float32 [n, d] -> (score float64 [n], is_suspect bool [n])."""
-    gaussians = self.gaussians
-    embeddings = tf.cast(embeddings, tf.float64)
-    if self.unit_length:
-      lengths = tf.norm(embeddings, axis=-1, keepdims=True)
-      # As NumPy's: 0 stays 0, and the Gaussians see float32.
-      embeddings = tf.cast(tf.cast(tf.math.divide_no_nan(embeddings, lengths), tf.float32), tf.float64)
-
-    def squares(whiten):
-      def of_class(parts):
-        white = whiten(*parts)
-        return tf.reduce_sum(white * white, -1)
-
-      return of_class
-
-    def wide(array):
-      # Stored as float32, which is half of float64's size, and exact.
-      return tf.cast(tf.constant(array), tf.float64)
-
-    if gaussians.covariance is Covariance.TIED:
-      whitening = wide(gaussians.whitening[0])
-      embeddings = embeddings @ whitening
-      parts, whiten = (wide(gaussians.means) @ whitening,), lambda mean: embeddings - mean
-    elif gaussians.covariance is Covariance.DIAGONAL:
-      parts = wide(gaussians.means), wide(gaussians.whitening)
-      whiten = lambda mean, factors: (embeddings - mean) * factors  # noqa: E731
-    else:
-      parts = wide(gaussians.means), tf.constant(gaussians.whitening)
-      whiten = lambda mean, factors: (embeddings - mean) @ tf.cast(factors, tf.float64)  # noqa: E731
-    # A class at a time: all at once would hold batch x classes x d numbers.
-    distances = tf.map_fn(squares(whiten), parts, fn_output_signature=tf.float64)
-    score = tf.reduce_max(tf.constant(gaussians.log_peaks)[:, None] - 0.5 * distances, 0)
-    return score, tf.logical_not(score >= self.threshold)
-
   def save(self, path):
     """Writes the detector, whole or not at all."""
     content, gaussians = io.BytesIO(), self.gaussians
@@ -104,6 +69,57 @@ class Detector(typing.NamedTuple):
       raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
       raise InputError(f"{path}: missing or damaged; fit the detector again with tla-analyze.") from None
+
+
+class GraphDetector(tf.Module):
+  """A detector as a part of a graph.
+
+  Its Gaussians are variables, which a SavedModel keeps beside its graph:
+  constants of their size would make the graph itself huge.
+
+  Args:
+    detector: Detector.
+  """
+
+  def __init__(self, detector):
+    super().__init__()
+    gaussians = detector.gaussians
+    self._covariance, self._unit_length = gaussians.covariance, detector.unit_length
+    self._threshold = detector.threshold
+    # Stored as float32, which is half of float64's size, and exact.
+    self._means = tf.Variable(gaussians.means, trainable=False)
+    self._whitening = tf.Variable(gaussians.whitening, trainable=False)
+    self._log_peaks = tf.Variable(gaussians.log_peaks, trainable=False)
+
+  def __call__(self, embeddings):
+    """What `Detector.score` and `is_suspect` say: float32 [n, d] -> (float64 [n], bool [n])."""
+    embeddings = tf.cast(embeddings, tf.float64)
+    if self._unit_length:
+      lengths = tf.norm(embeddings, axis=-1, keepdims=True)
+      # As NumPy's: 0 stays 0, and the Gaussians see float32.
+      embeddings = _wide(tf.cast(tf.math.divide_no_nan(embeddings, lengths), tf.float32))
+    means, whitening = tf.convert_to_tensor(self._means), tf.convert_to_tensor(self._whitening)
+    if self._covariance is Covariance.TIED:
+      # Whitening is linear: once for all classes.
+      embeddings, means = embeddings @ _wide(whitening[0]), _wide(means) @ _wide(whitening[0])
+      whitening = means
+
+    def squares(parts):
+      white = embeddings - _wide(parts[0])
+      if self._covariance is Covariance.FULL:
+        white = white @ _wide(parts[1])
+      elif self._covariance is Covariance.DIAGONAL:
+        white = white * _wide(parts[1])
+      return tf.reduce_sum(white * white, -1)
+
+    # A class at a time: all at once would hold batch x classes x d numbers.
+    distances = tf.map_fn(squares, (means, whitening), fn_output_signature=tf.float64)
+    score = tf.reduce_max(self._log_peaks[:, None] - 0.5 * distances, 0)
+    return score, tf.logical_not(score >= self._threshold)
+
+
+def _wide(tensor):
+  return tf.cast(tensor, tf.float64)
 
 
 def scaled(embeddings, unit_length):

@@ -1,5 +1,7 @@
 """Embeddings of natural and attacked images of a trained network, computed once and kept."""
 
+import contextlib
+import functools
 import hashlib
 import typing
 
@@ -9,9 +11,11 @@ import tensorflow as tf
 from tla_tf import files
 from tla_tf.attacks import GradientAttack, survivor_batches
 from tla_tf.attacks.gradient_attack import GradientSearch
+from tla_tf.errors import InputError
 from tla_tf.evaluation import judge
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence.kept_arrays import kept_arrays
+from tla_tf.persistence.run_folder import read_json
 from tla_tf.persistence.versions import versions
 
 
@@ -22,22 +26,18 @@ class Embedded(typing.NamedTuple):
     embeddings: float32 [n, d], a memory map.
     predictions: int [n], the classes that the network says; -1 for NaN.
     labels: int32 [n], the true classes.
-    images: uint8 [n, height, width, channels], rounded to whole grey levels: for
-      pictures.
+    pictures: function from rows (an index array) to uint8 images [..., height,
+      width, channels], rounded to whole grey levels.
   """
 
   embeddings: np.ndarray
   predictions: np.ndarray
   labels: np.ndarray
-  images: np.ndarray
+  pictures: typing.Callable
 
   @property
   def errs(self):
     return self.predictions != self.labels
-
-  def take(self, rows):
-    """The part that an index array selects, in memory."""
-    return Embedded(*(np.asarray(field)[rows] for field in self))
 
 
 class Embedder:
@@ -54,8 +54,9 @@ class Embedder:
   def __init__(self, subject, folder, *, seed=0, batch_size=100, progress=None):
     self._subject, self._folder = subject, folder
     self._seed, self._batch_size, self._progress = seed, batch_size, progress
-    self._used = []
     network = subject.network
+    # Once for each split: a digest reads all of it.
+    self._digest = functools.lru_cache(maxsize=None)(lambda name: getattr(subject.splits, name).digest())
     # One compiled search for all attacks.
     self._search = GradientSearch(network, jit=subject.jit)
 
@@ -67,38 +68,39 @@ class Embedder:
       forward, jit_compile=resolve_jit(subject.jit, network), autograph=False,
       input_signature=[tf.TensorSpec([None, *subject.test.image_shape], tf.float32)])
 
-  def natural(self, name, data, positions):
-    """Embeds the images of `data` at `positions`.
+  def natural(self, split, positions):
+    """Embeds images of a split.
 
     Args:
-      name: of the part, for people.
-      data: `ImageData`, one of the subject's splits.
+      split: "train", "heldout" or "test".
       positions: int [n], in increasing order.
 
     Returns:
       Embedded.
     """
+    data = getattr(self._subject.splits, split)
+
     def batches():
       count = len(positions)
       for begin in range(0, count, self._batch_size):
         rows = np.arange(begin, min(begin + self._batch_size, count))
         yield rows, data.float_images(positions[rows])
         if self._progress:
-          self._progress(f"embedding {name}", begin // self._batch_size + 1, -(-count // self._batch_size))
+          self._progress(f"embedding {split}", begin // self._batch_size + 1, -(-count // self._batch_size))
 
-    arrays = self._kept(name, data, positions, {}, batches, pictures=False)
-    images = data.images[positions]
+    arrays = self._kept(split, split, positions, {}, batches, pictures=False)
+    # The images stay where they are: a data set may be larger than the memory.
     return Embedded(arrays["embeddings"], arrays["predictions"], data.labels[positions],
-                    images if images.dtype == np.uint8 else _to_bytes(images))
+                    lambda rows: _to_bytes(data.images[positions[rows]]))
 
-  def attacked(self, name, data, positions, config):
-    """Embeds the images of `data` at `positions` after an attack on each of them.
+  def attacked(self, split, name, positions, config):
+    """Embeds images of a split after an attack on each of them.
 
     An image that the network misclassifies already is attacked, too.
 
     Args:
-      name: of the part, for people.
-      data: `ImageData`.
+      split: "train", "heldout" or "test".
+      name: of the attack, for people.
       positions: int [n], in increasing order; an image's random start is the same
         whatever the others are.
       config: AttackConfig of one start.
@@ -106,34 +108,41 @@ class Embedder:
     Returns:
       Embedded.
     """
+    data = getattr(self._subject.splits, split)
+
     def batches():
       found = survivor_batches(
         GradientAttack(self._search, config),
         lambda rows: data.float_images(positions[rows]), data.labels[positions],
         broken=np.zeros(len(positions), bool), example_ids=positions, seed=self._seed, restarts=1,
         batch_size=self._batch_size,
-        progress=self._progress and (lambda done, total: self._progress(f"attacking {name}", done, total)))
+        progress=self._progress and (lambda done, total: self._progress(f"attacking {split} {name}", done, total)))
       for rows, result in found:
         yield rows, result.adversarial
 
     about = {"attack": config.to_dict(), "seed": self._seed, "batch_size": self._batch_size}
-    arrays = self._kept(name, data, positions, about, batches, pictures=True)
-    return Embedded(arrays["embeddings"], arrays["predictions"], data.labels[positions], arrays["images"])
+    arrays = self._kept(split, f"{split} {name}", positions, about, batches, pictures=True)
+    return Embedded(arrays["embeddings"], arrays["predictions"], data.labels[positions],
+                    lambda rows: arrays["images"][rows])
 
-  def discard_others(self):
-    """Removes what this embedder was not asked for: of other checkpoints, attacks or numbers of images."""
-    if self._folder.is_dir():
-      for place in self._folder.iterdir():
-        if place.is_dir() and place not in self._used:
-          files.remove_folder(place)
+  def discard_stale(self, known):
+    """Removes what was computed with checkpoints that are no longer there.
 
-  def _kept(self, name, data, positions, about, batches, pictures):
-    count = len(positions)
+    Args:
+      known: digests of the checkpoints that are.
+    """
+    for place in self._folder.glob("*-*/about.json"):
+      with contextlib.suppress(InputError):
+        if read_json(place).get("checkpoint_digest") not in known:
+          files.remove_folder(place.parent)
+
+  def _kept(self, split, name, positions, about, batches, pictures):
+    count, image_shape = len(positions), self._subject.test.image_shape
 
     def make(place):
       kinds = {"predictions": (np.int64, ())}
       if pictures:
-        kinds["images"] = (np.uint8, data.image_shape)
+        kinds["images"] = (np.uint8, image_shape)
       made = {}
       for rows, images in batches():
         embeddings, logits = (part.numpy() for part in self._forward(_filled(images, self._batch_size)))
@@ -149,11 +158,9 @@ class Embedder:
         array.flush()
 
     facts = {"part": name, "checkpoint_digest": self._subject.facts["checkpoint_digest"],
-             "data_digest": data.digest(), "positions": _digest(positions), "num_examples": count,
+             "data_digest": self._digest(split), "positions": _digest(positions), "num_examples": count,
              "versions": versions(), **about}
-    arrays, place = kept_arrays(self._folder, facts, make, prefix=f"{name.replace(' ', '_')}-")
-    self._used.append(place)
-    return arrays
+    return kept_arrays(self._folder, facts, make, prefix=f"{name.replace(' ', '_')}-")
 
 
 def _filled(images, size):
@@ -162,7 +169,8 @@ def _filled(images, size):
 
 
 def _to_bytes(images):
-  return np.rint(np.asarray(images) * 255).astype(np.uint8)
+  images = np.asarray(images)
+  return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
 
 
 def _digest(positions):

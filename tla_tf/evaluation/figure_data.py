@@ -15,25 +15,30 @@ _QUERIES, _RETRIEVED = 3, 7
 _CURVE_POINTS = 400
 
 
-def figure_classes(analyses, wanted=()):
-  """The classes of Figures 1 and 2: (true class, class that its images are taken for).
-
-  Args:
-    analyses: sequence of `run_analysis.Analysis` of one data set.
-    wanted: names of one or both; by default the true class that is most often
-      misclassified under the usual attack, over all models together, and the
-      class that it is then most often taken for.
+def check_classes(wanted, names):
+  """Checks the names of Figures 1 and 2's classes.
 
   Raises:
-    InputError: for an unknown class or the same class twice.
+    InputError: for an unknown class, the same class twice, or more than two.
   """
-  names = analyses[0].parts.class_names
   for name in wanted:
     if name not in names:
       listed = ", ".join(names[:30]) + (" ..." if len(names) > 30 else "")
       raise InputError(f"No class {name!r}; the classes are {listed}.")
   if len(wanted) > 2 or len(set(wanted)) < len(wanted):
     raise InputError(f"Expected one class, or two different ones, got {','.join(wanted)}.")
+
+
+def figure_classes(analyses, wanted=()):
+  """The classes of Figures 1 and 2: (true class, class that its images are taken for).
+
+  Args:
+    analyses: sequence of `run_analysis.Analysis` of one data set.
+    wanted: names of one or both, see `check_classes`; by default the true class
+      that is most often misclassified under the usual attack, over all models
+      together, and the class that it is then most often taken for.
+  """
+  names = analyses[0].parts.class_names
   confusion = np.zeros((len(names), len(names)), int)
   for analysis in analyses:
     usual = analysis.parts.usual
@@ -46,7 +51,11 @@ def figure_classes(analyses, wanted=()):
 
 
 def figure_queries(analyses):
-  """Rows of the test images of Figure 4: right when clean, broken in most models, of different classes."""
+  """Rows of the test images of Figure 4: right when clean under every model, then broken in as many as may be.
+
+  Of different classes where there are such images; none where no image is right
+  under every model.
+  """
   right = np.all([~analysis.parts.test.errs for analysis in analyses], 0)
   broken = np.sum([analysis.parts.usual.errs for analysis in analyses], 0)
   labels = analyses[0].parts.test.labels
@@ -94,10 +103,10 @@ def figure_arrays(analysis, classes, queries, options=run_analysis.Options()):
   sides = (parts.test, usual)
   found = np.stack([analysis.neighbours.nearest(side.embeddings[queries], _RETRIEVED) for side in sides], 1)
   arrays |= {
-    "retrieval_images": np.stack([side.images[queries] for side in sides], 1),
+    "retrieval_images": np.stack([side.pictures(queries) for side in sides], 1),
     "retrieval_labels": parts.test.labels[queries],
     "retrieval_predictions": np.stack([side.predictions[queries] for side in sides], 1),
-    "retrieval_neighbours": _bytes(parts.train_images[found]),
+    "retrieval_neighbours": parts.train.pictures(found),
     "retrieval_neighbour_labels": parts.train.labels[found],
   }
   for name, curve in analysis.curves.items():
@@ -114,16 +123,23 @@ def _projected(groups, options):
   return project(embeddings, options.seed, metric=options.metric)
 
 
-def _bytes(images):
-  return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
-
-
 def projector_points(analysis, count, options=run_analysis.Options()):
-  """The first `count` test images of a random order, natural and attacked, for TensorBoard's projector.
+  """What TensorBoard's projector shows: test images drawn by the seed, natural and then attacked.
 
   Returns:
-    (natural, attacked), each Embedded.
+    (embeddings float32 [n, d], images uint8 [n, height, width, channels], dict
+    from column to n texts).
   """
   parts = analysis.parts
   rows = np.sort(np.random.default_rng(options.seed).permutation(len(parts.test.labels))[:count])
-  return parts.test.take(rows), parts.usual.take(rows)
+  sides = {"natural": parts.test, "attacked": parts.usual}
+  names = parts.class_names
+  said = [int(label) for side in sides.values() for label in side.predictions[rows]]
+  columns = {
+    "true class": [names[label] for side in sides.values() for label in side.labels[rows]],
+    "predicted class": [names[label] if label >= 0 else "NaN" for label in said],
+    "image": list(np.repeat(list(sides), len(rows))),
+    "outcome": ["wrong" if wrong else "right" for side in sides.values() for wrong in side.errs[rows]],
+  }
+  return (np.concatenate([side.embeddings[rows] for side in sides.values()]),
+          np.concatenate([side.pictures(rows) for side in sides.values()]), columns)

@@ -8,7 +8,6 @@ import typing
 
 import numpy as np
 
-from tla_tf import files
 from tla_tf.analysis import Neighbours, separation_ratio
 from tla_tf.attacks import presets
 from tla_tf.detection import Detector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
@@ -16,11 +15,12 @@ from tla_tf.errors import InputError
 from tla_tf.evaluation import statistics
 from tla_tf.evaluation.embeddings import Embedded, Embedder
 from tla_tf.evaluation.run_evaluation import with_seconds_left
+from tla_tf.persistence import CheckpointStore
 from tla_tf.persistence.versions import versions
 from tla_tf.types import Covariance, Metric
 
 # Full matrices of more bytes than this are refused: the tied one is there for them.
-_LARGEST_DETECTOR = 1 << 30
+_LARGEST_DETECTOR = 1 << 29
 
 
 class Scale(typing.NamedTuple):
@@ -61,8 +61,9 @@ class Options(typing.NamedTuple):
       attacked.
     k: neighbours that vote.
     metric: of neighbours and t-SNE.
-    covariance: of the detector that is stored.
-    shrinkage: of its covariance; None for Ledoit and Wolf's.
+    covariance: of the detector that is stored; None for full where that is not
+      too large, else tied.
+    shrinkage: of the covariances; None for Ledoit and Wolf's.
     unit_length: whether embeddings are scaled to length 1 for the detector.
     false_positive_rate: share of clean images that it may flag.
     seed: of random starts, subsets and t-SNE.
@@ -76,7 +77,7 @@ class Options(typing.NamedTuple):
   fit_examples: int = 10_000
   k: int = 50
   metric: Metric = Metric.COSINE
-  covariance: Covariance = Covariance.FULL
+  covariance: Covariance | None = None
   shrinkage: float | None = None
   unit_length: bool = False
   false_positive_rate: float = 0.05
@@ -90,8 +91,10 @@ class Options(typing.NamedTuple):
       InputError: if the weak epsilon is not below the strong one.
     """
     given = _SCALES[dataset]
-    weak, strong = self.weak_epsilon or given.weak[0], self.strong_epsilon or given.strong[0]
-    if not 0 < weak < strong <= 1:
+    weak = given.weak[0] if self.weak_epsilon is None else self.weak_epsilon
+    strong = given.strong[0] if self.strong_epsilon is None else self.strong_epsilon
+    # Results are kept under epsilons of four digits.
+    if not (0 < weak < strong <= 1 and f"{weak:.4g}" != f"{strong:.4g}"):
       raise InputError(f"Weak epsilon {weak:.4g} and strong epsilon {strong:.4g}: expected 0 < weak < strong <= 1.")
     return {name: presets.pgd(epsilon, 2.5 * epsilon / steps, steps)
             for name, epsilon, steps in (("weak", weak, given.weak[1]), ("strong", strong, given.strong[1]))}
@@ -109,7 +112,6 @@ class Parts(typing.NamedTuple):
     fit: rows of `train` that were attacked for the detectors.
     fit_attacked: these after the weak attack.
     usual: `weak` or `strong`, see `Scale`.
-    train_images: [n, height, width, channels], those of `train`.
     class_names: names of the classes.
   """
 
@@ -121,7 +123,6 @@ class Parts(typing.NamedTuple):
   fit: np.ndarray
   fit_attacked: Embedded
   usual: Embedded
-  train_images: np.ndarray
   class_names: tuple
 
 
@@ -163,9 +164,9 @@ def analyse(subject, folder, options=Options(), progress=None):
   """
   clock = _Clock()
   attacks = options.attacks(subject.dataset)
-  files.make_folder(folder.embeddings)
-  with files.locked(folder.embeddings / ".lock", f"{folder.path}: another process analyses this run; wait for it."):
-    parts = _embed(subject, folder, options, attacks, progress)
+  drawn = _drawn(subject, options)
+  covariance = _covariance(subject, options)
+  parts = _embed(subject, folder, options, attacks, drawn, progress)
   clock.lap("embeddings")
   ratios = {name: separation_ratio(parts.test.embeddings, parts.test.labels, attacked.embeddings, attacked.labels,
                                    attacked.predictions, len(parts.class_names))
@@ -174,7 +175,7 @@ def analyse(subject, folder, options=Options(), progress=None):
   neighbours = Neighbours(parts.train.embeddings, parts.train.labels, options.k, options.metric)
   knn = _knn(neighbours, parts, attacks, options)
   clock.lap("knn")
-  detection, detector, curves = _detect(parts, attacks, options, subject.facts)
+  detection, detector, curves = _detect(parts, attacks, options, covariance, subject.facts)
   clock.lap("detection")
   usual = "weak" if parts.usual is parts.weak else "strong"
   results = {
@@ -205,32 +206,67 @@ class _Clock:
     self.seconds[name], self._last = round(now - self._last, 3), now
 
 
-def _embed(subject, folder, options, attacks, progress):
-  splits, rng = subject.splits, np.random.default_rng(options.seed)
-  train = _drawn(rng, splits.train, options.num_train_examples, "num_train_examples")
-  test = _drawn(rng, splits.test, options.num_examples, "num_examples")
-  heldout = np.arange(len(splits.heldout))
-  fit = np.sort(rng.permutation(len(train))[:options.fit_examples])
+class _Drawn(typing.NamedTuple):
+  """Positions of the images that an analysis takes; `fit` are rows of `train`."""
+
+  train: np.ndarray
+  heldout: np.ndarray
+  test: np.ndarray
+  fit: np.ndarray
+
+
+def _drawn(subject, options):
+  """Draws the images, and checks that there are enough of them, before anything takes time."""
+  splits = subject.splits
+
+  def draw(purpose, data, count, flag):
+    if count is None:
+      return np.arange(len(data))
+    if count > len(data):
+      raise InputError(f"--{flag}={count}: there are only {len(data)} such images; leave the flag out to take all.")
+    return _shuffled(options, purpose, len(data))[:count]
+
+  train = np.sort(draw(0, splits.train, options.num_train_examples, "num_train_examples"))
+  test = np.sort(draw(1, splits.test, options.num_examples, "num_examples"))
+  fit = np.sort(_shuffled(options, 2, len(train))[:options.fit_examples])
+  if options.k > len(train):
+    raise InputError(f"{options.k} neighbours (--neighbors) of {len(train)} training images: expected no more than "
+                     "there are.")
+  counts = np.bincount(splits.train.labels[train[fit]], minlength=splits.train.num_classes)
+  if counts.min() < 2:
+    raise InputError(f"Class {splits.train.class_names[counts.argmin()]} has {counts.min()} of the {len(fit)} training "
+                     "images that the detector is fitted to, and needs 2: raise --fit_examples or "
+                     "--num_train_examples, or add images.")
+  return _Drawn(train, np.arange(len(splits.heldout)), test, fit)
+
+
+def _shuffled(options, purpose, count):
+  # A generator a purpose: drawing fewer of one kind leaves the others as they are.
+  return np.random.default_rng([options.seed, purpose]).permutation(count)
+
+
+def _covariance(subject, options):
+  """The covariance of the detector that is stored; raises InputError if it would be too large."""
+  width, count = subject.network.output["embedding"].shape[-1], subject.test.num_classes
+  too_large = count * width**2 * 4 > _LARGEST_DETECTOR
+  if options.covariance is None:
+    return Covariance.TIED if too_large else Covariance.FULL
+  if too_large and options.covariance is Covariance.FULL:
+    raise InputError(f"{count} full covariances of {width} dimensions take more than {_LARGEST_DETECTOR >> 20} MiB; "
+                     "give --covariance=tied or --covariance=diagonal.")
+  return Covariance(options.covariance)
+
+
+def _embed(subject, folder, options, attacks, drawn, progress):
   embedder = Embedder(subject, folder.embeddings, seed=options.seed, batch_size=options.batch_size,
                       progress=progress and with_seconds_left(progress))
-  attacked = {name: embedder.attacked(f"test {name}", splits.test, test, config) for name, config in attacks.items()}
-  parts = Parts(
-    train=embedder.natural("train", splits.train, train), heldout=embedder.natural("heldout", splits.heldout, heldout),
-    test=embedder.natural("test", splits.test, test), **attacked, fit=fit,
-    fit_attacked=embedder.attacked("train weak", splits.train, train[fit], attacks["weak"]),
-    usual=attacked[_SCALES[subject.dataset].usual], train_images=splits.train.images[train],
-    class_names=splits.test.class_names)
-  embedder.discard_others()
-  return parts
-
-
-def _drawn(rng, data, count, flag):
-  """Positions of `count` images in increasing order; of all where it is None."""
-  if count is None:
-    return np.arange(len(data))
-  if count > len(data):
-    raise InputError(f"--{flag}={count}: there are only {len(data)} such images; leave the flag out to take all.")
-  return np.sort(rng.permutation(len(data))[:count])
+  store = CheckpointStore(folder.checkpoints)
+  embedder.discard_stale({store.digest(step) for step in store.steps()})
+  attacked = {name: embedder.attacked("test", name, drawn.test, config) for name, config in attacks.items()}
+  return Parts(
+    **{split: embedder.natural(split, getattr(drawn, split)) for split in ("train", "heldout", "test")}, **attacked,
+    fit=drawn.fit, fit_attacked=embedder.attacked("train", "weak", drawn.train[drawn.fit], attacks["weak"]),
+    usual=attacked[_SCALES[subject.dataset].usual], class_names=subject.test.class_names)
 
 
 def _key(config):
@@ -261,38 +297,38 @@ def _knn(neighbours, parts, attacks, options):
   }
 
 
-def _detect(parts, attacks, options, facts):
+def _detect(parts, attacks, options, chosen, facts):
   """Figure 5: Gaussians on clean and weakly attacked training images, judged on clean and strongly attacked test ones.
 
   Returns:
     (entry of `analysis.json`, Detector, dict of Roc).
   """
-  count = len(parts.class_names)
   def scores_of(gaussians, part):
     return gaussians.log_densities(scaled(part.embeddings, options.unit_length)).max(1)
 
+  count = len(parts.class_names)
   embeddings = scaled(np.concatenate([parts.train.embeddings[parts.fit], parts.fit_attacked.embeddings]),
                       options.unit_length)
   labels = np.concatenate([parts.train.labels[parts.fit], parts.fit_attacked.labels])
   attacked = np.repeat([False, True], len(parts.test.labels))
   wrong = np.concatenate([parts.test.errs, parts.strong.errs])
   images = np.tile(np.arange(len(parts.test.labels)), 2)
-  chosen, by_covariance, kept = Covariance(options.covariance), {}, None
-  too_large = count * embeddings.shape[1]**2 * 4 > _LARGEST_DETECTOR
-  if too_large and chosen is Covariance.FULL:
-    raise InputError(f"{count} full covariances of {embeddings.shape[1]} dimensions take more than 1 GiB; give "
-                     "--covariance=tied or --covariance=diagonal.")
+  by_covariance = {}
   for covariance in Covariance:
-    if too_large and covariance is Covariance.FULL:
+    try:
+      if covariance is Covariance.FULL and count * embeddings.shape[1]**2 * 4 > _LARGEST_DETECTOR:
+        raise InputError("Too large.")
+      fitted = fit_gaussians(embeddings, labels, count, covariance, options.shrinkage)
+    except InputError:
+      # The others are there to compare with: too large, or singular without enough shrinkage.
+      if covariance is chosen:
+        raise
       continue
-    gaussians = fit_gaussians(embeddings, labels, count, covariance,
-                              options.shrinkage if covariance is chosen else None)
-    scores = np.concatenate([scores_of(gaussians, part) for part in (parts.test, parts.strong)])
-    curves = {"misclassified": roc_curve(scores, wrong), "adversarial": roc_curve(scores, attacked)}
-    by_covariance[covariance.value] = {f"auc_{name}": curve.auc for name, curve in curves.items()}
+    found = np.concatenate([scores_of(fitted, part) for part in (parts.test, parts.strong)])
+    areas = {"misclassified": roc_curve(found, wrong), "adversarial": roc_curve(found, attacked)}
+    by_covariance[covariance.value] = {f"auc_{name}": curve.auc for name, curve in areas.items()}
     if covariance is chosen:
-      kept = gaussians, scores, curves
-  gaussians, scores, curves = kept
+      gaussians, scores, curves = fitted, found, areas
   threshold = threshold_at(scores_of(gaussians, parts.heldout), options.false_positive_rate)
   flagged = scores < threshold
   detector = Detector(gaussians, threshold, options.unit_length, {
@@ -311,14 +347,7 @@ def _detect(parts, attacks, options, facts):
     "by_covariance": by_covariance, "fit_examples": len(parts.fit), "fit_epsilon": attacks["weak"].epsilon,
     "test_epsilon": attacks["strong"].epsilon, "threshold": threshold,
     "false_positive_rate": options.false_positive_rate,
-    "at_threshold": {
-      "clean_flagged": _mean(flagged[~attacked]), "adversarial_flagged": _mean(flagged[attacked]),
-      "misclassified_flagged": _mean(flagged[wrong]), "correct_flagged": _mean(flagged[~wrong]),
-      "accuracy_of_kept_adversarial": _mean(~wrong[attacked & ~flagged]),
-    },
+    "at_threshold": {f"{name}_flagged": float(np.mean(flagged[mask])) if mask.any() else None
+                     for name, mask in (("clean", ~attacked), ("adversarial", attacked), ("misclassified", wrong))},
   }
   return entry, detector, curves
-
-
-def _mean(values):
-  return float(np.mean(values)) if len(values) else None

@@ -40,4 +40,4 @@ def transfer_images(folder, network, facts, data, config, *, seed=0, batch_size=
 
   about = {"source": facts, "attack": config.to_dict(), "seed": seed, "batch_size": batch_size,
            "data_digest": data.digest(), "num_examples": len(data)}
-  return kept_arrays(folder, about, make)[0]["images"]
+  return kept_arrays(folder, about, make)["images"]

@@ -21,8 +21,8 @@ def export_saved_model(network, image_shape, output, detect=None):
     network: maps images to {"embedding", "logits"}.
     image_shape: (height, width, channels).
     output: the folder to make; must not exist.
-    detect: function from embeddings to tensors (score, is_suspect), for instance
-      `detection.Detector.tensors`, or None.
+    detect: a `tf.Module` from embeddings to tensors (score, is_suspect), as
+      `detection.GraphDetector` is, or None.
 
   Raises:
     InputError: if it exists or cannot be written.
@@ -50,7 +50,8 @@ def export_saved_model(network, image_shape, output, detect=None):
   archive.track(network)
   archive.add_endpoint("serve", serve, input_signature=signature)
   archive.add_endpoint("embed", embed, input_signature=signature)
-  if detect:
+  if detect is not None:
+    archive.track(detect)
     archive.add_endpoint("detect", detection, input_signature=signature)
   with files.new_folder(output) as temporary:
     try:

@@ -22,7 +22,7 @@ def kept_arrays(folder, facts, make, prefix=""):
     prefix: what the folder's name begins with.
 
   Returns:
-    (dict from name to read-only memory map, the folder).
+    Dict from name to read-only memory map.
 
   Raises:
     InputError: if the folder cannot be written, or what it holds is damaged.
@@ -41,6 +41,6 @@ def kept_arrays(folder, facts, make, prefix=""):
     known = json.loads((place / "about.json").read_text(encoding="utf-8"))["sha256"]
     if any(files.digest(place / f"{name}.npy") != digest for name, digest in known.items()):
       raise ValueError
-    return {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in known}, place
+    return {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in known}
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     raise InputError(f"{place}: damaged; remove it, what it held will be made again.") from None

@@ -4,6 +4,8 @@ All take a dict from model name to the arrays of its `analysis.npz` and names of
 the classes. Source: Mao et al. 2019.
 """
 
+import textwrap
+
 import numpy as np
 
 from tla_tf.reporting.figures import color, new_figure, save, themed
@@ -63,7 +65,7 @@ def tsne_of_class(models, class_names, path):
   handles += [_dot(shades[label], class_names[label] if label >= 0 else "NaN") for label in common]
   handles += [_dot("#5b6470", "others", "s")] if len(classes) > len(common) else []
   _legend(figure, handles, 2 + 3 * len(models))
-  figure.suptitle(f"Attacked images of class {class_names[true]}, coloured by predicted class (t-SNE)", fontsize=10)
+  _title(figure, f"Attacked images of class {class_names[true]}, coloured by predicted class (t-SNE)")
   return save(figure, path)
 
 
@@ -71,6 +73,10 @@ def _dot(shade, label, marker="o"):
   from matplotlib.lines import Line2D
 
   return Line2D([], [], color=shade, marker=marker, linestyle="", markersize=5, label=label)
+
+
+def _title(figure, text):
+  figure.suptitle(textwrap.fill(text, int(12 * figure.get_figwidth())), fontsize=10)
 
 
 def _legend(figure, handles, columns):
@@ -95,7 +101,7 @@ def tsne_of_pair(models, class_names, path):
     panels[name].set_xlabel(f"{np.sum(found == 2)} such attacked images", fontsize=8)
   handles = [_dot(shade, label, marker) for _, shade, marker, label in kinds]
   _legend(figure, handles, 3 if len(models) > 1 else 1)
-  figure.suptitle(f"Where {class_names[true]} goes when it is taken for {class_names[false]} (t-SNE)", fontsize=10)
+  _title(figure, f"Where {class_names[true]} goes when it is taken for {class_names[false]} (t-SNE)")
   return save(figure, path)
 
 
@@ -103,8 +109,8 @@ def tsne_of_pair(models, class_names, path):
 def retrieval(models, class_names, path):
   """Figure 4: the training images nearest to a clean query and to the same query attacked, a row a model.
 
-  Frames say whether an image has the query's class; a query's frame, whether
-  the network says so. Arguments and result as of `tsne_of_class`.
+  Frames say whether an image has the query's class (red and dashed: another); a
+  query's frame, whether the network says so. Arguments and result as of `tsne_of_class`.
   """
   first = next(iter(models.values()))
   queries, count = len(first["retrieval_labels"]), first["retrieval_neighbour_labels"].shape[-1]
@@ -144,7 +150,8 @@ def _picture(axes, image, caption, right, width):
   axes.set(xticks=[], yticks=[])
   axes.set_xlabel(caption[:12], fontsize=6, labelpad=1.5)
   for spine in axes.spines.values():
-    spine.set(color=_RIGHT if right else _WRONG, linewidth=width)
+    # Told apart without colours, too.
+    spine.set(color=_RIGHT if right else _WRONG, linewidth=width, linestyle="-" if right else "--")
 
 
 @themed

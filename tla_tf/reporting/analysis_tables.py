@@ -45,7 +45,8 @@ def neighbour_table(results):
     cells.append(percent(own["natural"]["accuracy"]))
     cells += [percent(own["by_epsilon"][e]["accuracy"]) if e in own["by_epsilon"] else "-" for e in epsilons]
     rows.append((model, *cells))
-  names = [f"PGD at {pixels(float(epsilon))}" for epsilon in epsilons]
+  attacks = next(iter(results.values()))["attacks"].values()
+  names = [f"PGD at {pixels(attack['epsilon'])}" for attack in attacks]
   header = ("Model", "kNN, natural", *(f"kNN, {name}" for name in names), "network, natural",
             *(f"network, {name}" for name in names))
   return Table(f"Table 6: {first['k']} nearest natural training images ({first['metric']}) vote; the network's own "

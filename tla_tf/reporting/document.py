@@ -5,7 +5,10 @@ import html
 import re
 import typing
 
-from tla_tf.reporting.tables import Table, markdown_table
+from tla_tf.reporting.tables import Table, escaped, markdown_table
+
+# Begins every Markdown file of ours, so that another one is not replaced.
+MARKDOWN_MARK = "<!-- Written by tla-report. -->"
 
 
 class Text(typing.NamedTuple):
@@ -107,6 +110,7 @@ li { margin: .3rem 0; }
   body { max-width: none; font-size: 10pt; padding: 0; } nav { display: none; } a { text-decoration: none; }
   .scroll { overflow: visible; } figure img { width: auto; max-width: 100%; } table { font-size: 8pt; width: 100%; }
   th, td { padding: .2rem .3rem; white-space: normal; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   figure, tr, .missing { break-inside: avoid; } h2 { break-after: avoid; } }
 """
 
@@ -123,12 +127,12 @@ def to_html(document):
     'style-src \'unsafe-inline\'">\n'
     f"<title>{html.escape(document.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
     f'<h1>{html.escape(document.title)}</h1>\n<p class="subtitle">{_inline(document.subtitle)}</p>\n'
-    f"<nav><ul>{links}</ul></nav>\n"]
+    f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n']
   for section in document.sections:
     parts.append(f'<section id="{_anchor(section.title)}">\n<h2>{html.escape(section.title)}</h2>\n')
     parts += [_html_block(block) for block in section.blocks]
     parts.append("</section>\n")
-  return "".join(parts) + "</body>\n</html>\n"
+  return "".join(parts) + "</main>\n</body>\n</html>\n"
 
 
 def _anchor(title):
@@ -160,20 +164,26 @@ def _html_table(table):
     f'<tr><th scope="row">{html.escape(row[0])}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
     + "</tr>\n" for row in table.rows)
   # Not a <caption>, which is no wider than its table.
-  return (f'<div class="table"><p class="title">{_inline(table.title)}</p><div class="scroll">\n'
-          f'<table aria-label="{html.escape(table.title)}">\n<thead><tr>{head}</tr></thead>\n'
+  # What scrolls can be reached by keyboard, and says what it is.
+  label = html.escape(table.title.replace("`", ""))
+  return (f'<div class="table"><p class="title">{_inline(table.title)}</p>\n'
+          f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}">\n'
+          f"<thead><tr>{head}</tr></thead>\n"
           f"<tbody>\n{rows}</tbody>\n</table></div></div>\n")
 
 
 def _html_figure(figure):
-  image = f'<img src="{_data(figure.light)}" alt="{html.escape(figure.caption)}">'
+  # Short: the caption says what is shown.
+  label = html.escape(figure.name.replace("_", " "))
+  image = f'<img src="{_data(figure.light)}" alt="{label}">'
   if figure.dark is None:
     shown = f'<div class="plain">{image}</div>'
   else:
     # Paper is light whatever the screen is.
     source = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(figure.dark)}">'
     shown = f"<picture>{source}{image}</picture>"
-  return f'<figure><div class="scroll">{shown}</div><figcaption>{_inline(figure.caption)}</figcaption></figure>\n'
+  return (f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{label}">{shown}</div>'
+          f"<figcaption>{_inline(figure.caption)}</figcaption></figure>\n")
 
 
 def _data(png):
@@ -194,22 +204,22 @@ def figures_of(document):
 
 def to_markdown(document, figures_folder):
   """The document as Markdown; its figures are files `NAME.png` in a folder beside it."""
-  parts = [f"# {document.title}\n\n{document.subtitle}\n"]
+  parts = [f"{MARKDOWN_MARK}\n\n# {escaped(document.title)}\n\n{escaped(document.subtitle)}\n"]
   for section in document.sections:
-    parts.append(f"## {section.title}\n")
+    parts.append(f"## {escaped(section.title)}\n")
     parts += [_markdown_block(block, figures_folder) for block in section.blocks]
   return "\n".join(parts)
 
 
 def _markdown_block(block, folder):
   if isinstance(block, Text):
-    return f"{block.text}\n"
+    return f"{escaped(block.text)}\n"
   if isinstance(block, Missing):
-    return f"> {block.text}\n"
+    return f"> {escaped(block.text)}\n"
   if isinstance(block, Bullets):
-    return "".join(f"- {item}\n" for item in block.items)
+    return "".join(f"- {escaped(item)}\n" for item in block.items)
   if isinstance(block, Details):
-    return f"### {block.title}\n\n" + "\n".join(_markdown_block(part, folder) for part in block.blocks)
+    return f"### {escaped(block.title)}\n\n" + "\n".join(_markdown_block(part, folder) for part in block.blocks)
   if isinstance(block, Table):
-    return f"{block.title}\n\n{markdown_table(block)}"
-  return f"![{block.caption}]({folder}/{block.name}.png)\n\n*{block.caption}*\n"
+    return f"{escaped(block.title)}\n\n{markdown_table(block)}"
+  return f"![{escaped(block.name)}](<{folder}/{block.name}.png>)\n\n{escaped(block.caption)}\n"

@@ -28,7 +28,9 @@ def themed(draw):
     paper, ink = _PAPER[theme]
     settings = {"axes.prop_cycle": matplotlib.cycler(color=_PALETTES[theme]), "text.color": ink, "axes.labelcolor": ink,
                 "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink, "figure.facecolor": paper,
-                "axes.facecolor": paper, "savefig.facecolor": paper}  # fmt: skip
+                "axes.facecolor": paper, "savefig.facecolor": paper,
+                # A class may be called US$.
+                "text.parse_math": False}  # fmt: skip
     with matplotlib.rc_context(settings):
       return draw(*args, **kwargs)
 

@@ -48,6 +48,12 @@ def write_projector(folder, embeddings, images, columns):
 """)
 
 
+def remove_projector(folder):
+  """Takes away what `write_projector` wrote."""
+  for path in (folder / "projector_config.pbtxt", *(folder / _PLACE).glob("*")):
+    path.unlink(missing_ok=True)
+
+
 def _plain(cell):
   return str(cell).replace("\t", " ").replace("\n", " ")
 

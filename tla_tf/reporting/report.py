@@ -1,10 +1,12 @@
 """What a report of one or several runs says, from the files in their folders."""
 
 import io
+import shlex
 import typing
 
 import numpy as np
 
+from tla_tf import files
 from tla_tf.errors import InputError
 from tla_tf.persistence.run_folder import read_json
 from tla_tf.reporting import analysis_figures, analysis_tables, figures
@@ -52,11 +54,12 @@ def read_run(name, folder):
   """
   config, _ = folder.read_config()
   evaluation = _result(folder.evaluation, "tla-evaluate", ("clean", "attacks", "worst_case", "alarms", "probes"))
-  analysis = _result(folder.analysis, "tla-analyze", ("separation", "knn", "detection", "accuracy"))
+  analysis = _result(folder.analysis, "tla-analyze", ("separation", "knn", "detection", "accuracy", "arrays_digest"))
   picture = folder.figures / "adversarial_examples.png"
   return Run(
     name, folder.path, dict(_flat(config.to_dict())), folder.read_metrics(), evaluation, analysis,
-    _arrays(folder.analysis_arrays) if analysis else None, picture.read_bytes() if picture.exists() else None)
+    _arrays(folder.analysis_arrays, analysis["arrays_digest"]) if analysis else None,
+    picture.read_bytes() if picture.exists() else None)
 
 
 def _result(path, tool, names):
@@ -78,12 +81,15 @@ def _flat(settings, prefix=""):
       yield f"{prefix}{name}", value
 
 
-def _arrays(path):
+def _arrays(path, digest):
   try:
+    if files.digest(path) != digest:
+      raise ValueError("of another analysis")
     with np.load(path, allow_pickle=False) as content:
       return {name: content[name] for name in content.files}
   except Exception as error:  # zipfile and zlib have errors of their own
-    raise InputError(f"{path}: missing or damaged ({type(error).__name__}); run tla-analyze again.") from None
+    raise InputError(f"{path}: missing, damaged, or of another analysis ({type(error).__name__}); run tla-analyze "
+                     "again.") from None
 
 
 def make_report(runs):
@@ -118,7 +124,7 @@ def _missing(runs, attribute, what, tool):
   if not lacking:
     return []
   names = ", ".join(run.name for run in lacking)
-  paths = " ".join(str(run.path) for run in lacking)
+  paths = " ".join(shlex.quote(str(run.path)) for run in lacking)
   return [Missing(f"Missing for {names}: {what}. To get it: `{tool} --run_dir={paths}`")]
 
 
@@ -153,6 +159,11 @@ def _summary(runs):
                   "below.",
                   ("Model", "method", "network", "clean", "worst case", "kNN, attacked", "r, weak / strong attack",
                    "AUC misclassified"), tuple(rows))]
+  analysed = _results(runs, "analysis")
+  if any(len(_analysis_tables(analysed, make)) > 1 for make in (
+    analysis_tables.separation_table, analysis_tables.neighbour_table, analysis_tables.detection_table)):
+    blocks.append(Missing("The runs were analysed with different settings: compare the last columns only after a "
+                          "look at the tables below, or run `tla-analyze` on all of them together."))
   alarms = {run.name: len(run.evaluation["alarms"]) for run in runs if run.evaluation}
   if any(alarms.values()):
     listed = ", ".join(f"{name} {count}" for name, count in alarms.items() if count)
@@ -215,10 +226,13 @@ def _training(runs):
 def _robustness(runs):
   results = _results(runs, "evaluation")
   blocks = []
-  for i, suite in enumerate(suites_of(results)):
-    blocks.append(_attack_table(results, suite))
-    blocks.append(_drawn(f"robust_accuracy_{i}", f"Suite {suite}: accuracy under every attack, with 95% intervals.",
-                         figures.robust_accuracy, _with_suite(results, suite), suite))
+  for suite in suites_of(results):
+    judged = {name: result for name, result in results.items()
+              if any(row["suite"] == suite for row in result["attacks"])}
+    for alike in _alike(judged, lambda one, suite=suite: suite_title(one, suite)):
+      blocks.append(_attack_table(alike, suite))
+      blocks.append(_drawn(f"robust_accuracy_{len(blocks)}", f"Suite {suite}: accuracy under every attack, with 95% "
+                           "intervals.", figures.robust_accuracy, alike, suite))
   if results:
     alarms = [f"`{alarm['code']}` ({name}): {alarm['seen']} {alarm['why']} {alarm['remedy']}"
               for name, result in results.items() for alarm in result["alarms"]]
@@ -226,32 +240,40 @@ def _robustness(runs):
                        "No alarm was raised."))
     blocks += [Bullets(tuple(alarms))] if alarms else []
     probed = {name: result for name, result in results.items() if result["probes"]}
-    if probed:
-      blocks.append(_drawn("accuracy_curves", "Accuracy against epsilon and against the number of PGD's steps, on the "
-                           "probed images.", figures.accuracy_curves, probed))
+    for i, alike in enumerate(_alike(probed, _probes)):
+      blocks.append(_drawn(f"accuracy_curves_{i}", "Accuracy against epsilon and against the number of PGD's steps, on "
+                           "the probed images.", figures.accuracy_curves, alike))
     blocks += [Missing(f"Missing for {name}: accuracy against epsilon, and half of the alarms; `tla-evaluate` was run "
                        "without probes (--probe_examples=0).") for name in results if name not in probed]
   return blocks + _missing(runs, "evaluation", "accuracy under attack", "tla-evaluate")
 
 
-def _with_suite(results, suite):
-  return {name: result for name, result in results.items() if any(row["suite"] == suite for row in result["attacks"])}
+def _alike(results, describe):
+  """Groups of results that one table may hold: those that are described alike when they stand alone."""
+  groups = {}
+  for name, result in results.items():
+    groups.setdefault(describe({name: result}), {})[name] = result
+  return list(groups.values())
+
+
+def _probes(one):
+  (result,) = one.values()
+  return tuple(result["probes"][name] for name in ("norm", "epsilon", "num_examples"))
 
 
 def _attack_table(results, suite):
   """A suite's accuracies with intervals: a row an attack, a column a model, which fits a phone better."""
-  chosen = _with_suite(results, suite)
   by_model = {name: {row["name"]: row for row in result["attacks"] if row["suite"] == suite}
-              for name, result in chosen.items()}
+              for name, result in results.items()}
   names = list(dict.fromkeys(name for rows in by_model.values() for name in rows))
 
   def line(title, cells):
     return (title, *("-" if cell is None else ranged(cell["accuracy"], cell["interval"]) for cell in cells))
 
-  rows = [line("Clean", [result["clean"] for result in chosen.values()])]
+  rows = [line("Clean", [result["clean"] for result in results.values()])]
   rows += [line(name, [rows.get(name) for rows in by_model.values()]) for name in names]
-  rows.append(line("Worst case", [result["worst_case"]["by_suite"].get(suite) for result in chosen.values()]))
-  return Table(suite_title(chosen, suite), ("Attack", *chosen), tuple(rows))
+  rows.append(line("Worst case", [result["worst_case"]["by_suite"].get(suite) for result in results.values()]))
+  return Table(suite_title(results, suite), ("Attack", *results), tuple(rows))
 
 
 def _attack_images(runs):
@@ -264,15 +286,20 @@ def _attack_images(runs):
 
 def _embeddings(runs):
   analysed = _results(runs, "analysis")
-  blocks = []
+  blocks = _analysis_tables(analysed, analysis_tables.separation_table, analysis_tables.neighbour_table)
   if analysed:
     shares = ", ".join(f"{name} {result['embedding_dimensions']:,} dimensions, {result['zero_share']:.0%} zeros"
                        for name, result in analysed.items())
-    blocks += [analysis_tables.separation_table(analysed), analysis_tables.neighbour_table(analysed),
-               Text(f"Attacks: PGD on {next(iter(analysed.values()))['num_examples']:,} test images, whether or not "
-                    f"they were classified correctly. Embeddings: {shares}.")]
+    counts = " or ".join(f"{count:,}" for count in dict.fromkeys(r["num_examples"] for r in analysed.values()))
+    blocks.append(Text(f"Attacks: PGD on {counts} test images, whether or not they were classified correctly. "
+                       f"Embeddings: {shares}."))
     blocks += _analysis_figures(runs)
   return blocks + _missing(runs, "analysis", "Tables 5 and 6, Figures 1, 2 and 4", "tla-analyze")
+
+
+def _analysis_tables(analysed, *makers):
+  """The tables of the makers, each one for every group of runs that were analysed with the same settings."""
+  return [make(alike) for make in makers for alike in _alike(analysed, lambda one, make=make: make(one)[:2])]
 
 
 def _analysis_figures(runs):
@@ -280,7 +307,8 @@ def _analysis_figures(runs):
   groups = {}
   for run in runs:
     if run.arrays:
-      shown = (run.arrays["classes"], run.arrays["retrieval_labels"], run.arrays["retrieval_images"][:, 0])
+      shown = (run.arrays["classes"], run.arrays["retrieval_labels"], run.arrays["retrieval_images"][:, 0],
+               np.array(run.analysis["usual_epsilon"]))
       groups.setdefault(b"".join(np.ascontiguousarray(part).tobytes() for part in shown), []).append(run)
   blocks = []
   for i, group in enumerate(groups.values()):
@@ -293,8 +321,8 @@ def _analysis_figures(runs):
       ("tsne_pair", f"Figure 2: natural images of {true} and of {false}, and attacked images of {true} that are taken "
        f"for {false} (epsilon {epsilon}).", analysis_figures.tsne_of_pair),
       ("retrieval", "Figure 4: the natural training images nearest to a clean query and to the same query attacked "
-       f"(epsilon {epsilon}). Frames: green for the query's true class, red for another; below, the class (of a query: "
-       "what the network says).", analysis_figures.retrieval))
+       f"(epsilon {epsilon}). Frames: green for the query's true class, red and dashed for another; below, "
+       "the class (of a query: what the network says).", analysis_figures.retrieval))
     blocks += [_drawn(f"{name}_{i}", caption, draw, arrays, names) for name, caption, draw in shown]
   return blocks
 
@@ -302,18 +330,17 @@ def _analysis_figures(runs):
 def _detection(runs):
   analysed = _results(runs, "analysis")
   blocks = []
+  for i, alike in enumerate(_alike(analysed, lambda one: analysis_tables.detection_table(one).title)):
+    arrays = {run.name: run.arrays for run in runs if run.name in alike}
+    blocks.append(_drawn(f"roc_{i}", "Figure 5: ROC of the largest class density as a score.",
+                         analysis_figures.roc_curves, arrays, alike))
+  blocks += _analysis_tables(analysed, analysis_tables.detection_table, analysis_tables.covariance_table)
   if analysed:
-    first = next(iter(analysed.values()))["detection"]
-    arrays = _results(runs, "arrays")
-    blocks = [
-      _drawn("roc", "Figure 5: ROC of the largest class density as a score.", analysis_figures.roc_curves, arrays,
-             analysed),
-      analysis_tables.detection_table(analysed), analysis_tables.covariance_table(analysed),
-      Text(f"One Gaussian per class, fitted to {first['fit_examples']:,} training images, each clean and attacked at "
-           f"epsilon {pixels(first['fit_epsilon'])}; tested on clean test images and on the same attacked at epsilon "
-           f"{pixels(first['test_epsilon'])}. AUC misclassified: misclassified against correctly classified images, "
-           "both clean and attacked among them. AUC adversarial: attacked against clean images. Intervals: bootstrap "
-           "over images."),
+    blocks += [
+      Text("One Gaussian per class, fitted to training images, each clean and attacked at the weaker epsilon; tested "
+           "on clean test images and on the same attacked at the stronger one. AUC misclassified: misclassified "
+           "against correctly classified images, both clean and attacked among them. AUC adversarial: attacked against "
+           "clean images. Intervals: bootstrap over images."),
       Text("The attacks did not know of the detector. An attacker who does can also raise the density of an image: "
            "these figures say nothing of that."),
     ]

@@ -1,5 +1,6 @@
 """Results of one or several models as tables, for the terminal and Markdown."""
 
+import re
 import typing
 
 import rich.table
@@ -88,16 +89,30 @@ def _cell(row):
 def markdown_table(table):
   """A `Table` in Markdown, without its title."""
   lines = [table.header, ("---", *["---:"] * (len(table.header) - 1)), *table.rows]
-  return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+  return "".join("| " + " | ".join(map(escaped, line)) + " |\n" for line in lines)
+
+
+def markdown_tables(tables):
+  """Several tables in Markdown, each below its title."""
+  return "\n".join(f"{escaped(table.title)}\n\n{markdown_table(table)}" for table in tables)
+
+
+def escaped(text):
+  """Text that Markdown shows as it is; `code` between backticks stays code."""
+  parts = text.split("`")
+  # With an odd number of backticks the last one is no code.
+  return "`".join(part if i % 2 and i < len(parts) - 1 else re.sub(r"([\\*\[\]<>|])", r"\\\1", part)
+                  for i, part in enumerate(parts))
 
 
 def print_table(table):
   """Prints a `Table` to the terminal."""
-  shown = rich.table.Table(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+  # As Text: names may look like rich's markup.
+  shown = rich.table.Table(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left")
   for i, name in enumerate(table.header):
-    shown.add_column(name, justify="right" if i else "left", no_wrap=True)
+    shown.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
   for row in table.rows:
-    shown.add_row(*row)
+    shown.add_row(*map(Text, row))
   # Wide enough for every column where the output is no terminal.
   console = Console()
   widths = [max(len(line[i]) for line in (table.header, *table.rows)) for i in range(len(table.header))]

@@ -20,7 +20,8 @@ from tensorboard.plugins.projector import projector_config_pb2
 
 from tla_tf import data
 from tla_tf.detection import Detector
-from tla_tf.evaluation import verify
+from tla_tf.errors import InputError
+from tla_tf.evaluation import figure_data, run_analysis, run_evaluation, verify
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
 
@@ -197,11 +198,12 @@ np.savez(sys.argv[3], embedding=model.embed(tf.constant(images))["embedding"].nu
 """
 
 
-@pytest.mark.parametrize("settings", [("--covariance=full",), ("--covariance=tied", "--unit_embeddings")])
+@pytest.mark.parametrize("settings", [(), ("--covariance=tied", "--unit_embeddings")])
 def test_the_exported_detector_is_numpys_in_plain_tensorflow(runs, tmp_path, settings):
   run = tmp_path / "at"
   shutil.copytree(runs / "at", run)
-  cli.run_well("tla-analyze", f"--run_dir={run}", *settings, *SHORT)
+  if settings:
+    cli.run_well("tla-analyze", f"--run_dir={run}", *settings, *SHORT)
   assert "detect" in cli.run_well("tla-export", f"--run_dir={run}", f"--output={tmp_path / 'model'}", "--detect")
   images = data.load("digits").test.float_images(slice(60))
   images = np.concatenate([images, np.random.default_rng(0).random(images.shape, np.float32)])
@@ -302,11 +304,40 @@ def test_report_says_what_is_missing(runs, tmp_path):
   assert "data:image/png" in page
 
 
+@pytest.mark.parametrize("options, words", [
+  ({"weak_epsilon": 0.5}, "weak.*strong"), ({"strong_epsilon": 0.04}, "weak.*strong"),
+  ({"num_examples": 9999}, "--num_examples=9999"), ({"num_train_examples": 9999}, "--num_train_examples=9999"),
+  ({"k": 5000}, "5000.*training"), ({"fit_examples": 5}, "Class .*--fit_examples"),
+])
+def test_options_that_do_not_fit_the_data_are_refused_before_any_work(runs, tmp_path, options, words):
+  subject = run_evaluation.run_subject(RunFolder.open(runs / "um"))
+  with pytest.raises(InputError, match=words):
+    run_analysis.analyse(subject, RunFolder(tmp_path), run_analysis.Options(**options))
+  assert not list(tmp_path.iterdir())
+
+
+def test_classes_of_the_figures_are_checked():
+  figure_data.check_classes(("cat", "dog"), ("dog", "cat", "cow"))
+  for wanted, words in ((("bird",), "bird.*dog, cat"), (("cat", "cat"), "different"),
+                        (("dog", "cat", "cow"), "two different")):
+    with pytest.raises(InputError, match=words):
+      figure_data.check_classes(wanted, ("dog", "cat", "cow"))
+
+
+def test_too_large_a_detector_is_refused_and_not_the_default(runs, monkeypatch):
+  subject = run_evaluation.run_subject(RunFolder.open(runs / "um"))
+  monkeypatch.setattr(run_analysis, "_LARGEST_DETECTOR", 10 * 16**2 * 4 - 1)
+  with pytest.raises(InputError, match="--covariance=tied"):
+    run_analysis.analyse(subject, RunFolder.open(runs / "um"), run_analysis.Options(covariance="full"))
+  found = run_analysis.analyse(subject, RunFolder.open(runs / "um"),
+                               run_analysis.Options(num_examples=150, fit_examples=300, k=10))
+  assert found.detector.gaussians.covariance == "tied"
+  assert set(found.results["detection"]["by_covariance"]) == {"tied", "diagonal"}
+
+
 @pytest.mark.parametrize("arguments, words", [
-  (("--weak_epsilon=0.5",), ("weak", "strong")), (("--strong_epsilon=2",), ("--strong_epsilon", "8/255")),
-  (("--num_examples=9999",), ("--num_examples=9999",)), (("--classes=cat",), ("cat", "classes are 0, 1")),
-  (("--classes=1,1",), ("two different",)), (("--neighbors=5000",), ("5000", "training")),
-  (("--fit_examples=5",), ("--fit_examples", "Class")), (("--shrinkage=nan",), ("--shrinkage",)),
+  (("--strong_epsilon=2",), ("--strong_epsilon", "8/255")), (("--classes=cat",), ("cat", "classes are 0, 1")),
+  (("--shrinkage=nan",), ("--shrinkage",)),
   (("--seed=4294967296",), ("seed",)), (("--covariance=round",), ("covariance", "full")),
   (("--metric=taxi",), ("metric", "cosine")), (("--checkpoint=7",), ("no checkpoint",)),
 ])

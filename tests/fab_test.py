@@ -209,7 +209,8 @@ def test_compilers_agree(norm):
   network = networks.build("mlp_64", (5, 5, 1), 4, seed=0)
   images = pixels(3, 8)
   labels = np.argmax(network(images)["logits"], -1)
-  config = FabConfig(epsilon=0.1, steps=8, norm=norm)
+  # Each step ends within rounding of a boundary, and the side decides the next: after few steps, all still agree.
+  config = FabConfig(epsilon=0.1, steps=5, norm=norm)
   plain = Fab(network, config, jit="off")(images, labels)
   compiled = Fab(network, config, jit="on")(images, labels)
   tf.config.run_functions_eagerly(True)
@@ -219,7 +220,7 @@ def test_compilers_agree(norm):
     tf.config.run_functions_eagerly(False)
   assert np.all(np.isfinite(plain.loss))
   for other in (compiled, eager):
-    np.testing.assert_allclose(other.distance, plain.distance, rtol=1e-3)
+    np.testing.assert_allclose(other.distance, plain.distance, rtol=1e-4)
 
 
 @pytest.mark.parametrize("norm", NORMS)

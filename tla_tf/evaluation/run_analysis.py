@@ -251,7 +251,7 @@ def _covariance(subject, options):
   too_large = count * width**2 * 4 > _LARGEST_DETECTOR
   if options.covariance is None:
     return Covariance.TIED if too_large else Covariance.FULL
-  if too_large and options.covariance is Covariance.FULL:
+  if too_large and Covariance(options.covariance) is Covariance.FULL:
     raise InputError(f"{count} full covariances of {width} dimensions take more than {_LARGEST_DETECTOR >> 20} MiB; "
                      "give --covariance=tied or --covariance=diagonal.")
   return Covariance(options.covariance)

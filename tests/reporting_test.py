@@ -131,14 +131,16 @@ def _pixel(png):
 
 
 @pytest.mark.parametrize("draw", [reporting.tsne_of_class, reporting.tsne_of_pair])
-def test_titles_fit_the_figures_of_one_model(draw, monkeypatch):
+@pytest.mark.parametrize("name", ["a rather long class name", "truck", "7"])
+def test_titles_and_legends_fit_the_figures_of_one_model(draw, name, monkeypatch):
   seen = []
   monkeypatch.setattr("tla_tf.reporting.analysis_figures.save", lambda figure, path: seen.append(figure))
-  draw({"tla": _arrays()}, [f"a rather long class name {i}" for i in range(12)], None)
+  draw({"tla": _arrays()}, [f"{name} {i}" for i in range(12)], None)
   figure, = seen
   figure.canvas.draw()
-  extent, limits = figure.get_suptitle() and figure._suptitle.get_window_extent(), figure.bbox  # noqa: SLF001
-  assert limits.x0 <= extent.x0 and extent.x1 <= limits.x1
+  for artist in (figure._suptitle, *figure.legends):  # noqa: SLF001
+    extent = artist.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("name", ["x_$^{_$", "US$ and A$", "[b]"])

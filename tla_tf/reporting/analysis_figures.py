@@ -64,7 +64,7 @@ def tsne_of_class(models, class_names, path):
   handles = [_dot("#9aa2ad", f"natural {class_names[true]}")]
   handles += [_dot(shades[label], class_names[label] if label >= 0 else "NaN") for label in common]
   handles += [_dot("#5b6470", "others", "s")] if len(classes) > len(common) else []
-  _legend(figure, handles, 2 + 3 * len(models))
+  _legend(figure, handles)
   _title(figure, f"Attacked images of class {class_names[true]}, coloured by predicted class (t-SNE)")
   return save(figure, path)
 
@@ -79,7 +79,12 @@ def _title(figure, text):
   figure.suptitle(textwrap.fill(text, int(12 * figure.get_figwidth())), fontsize=10)
 
 
-def _legend(figure, handles, columns):
+def _legend(figure, handles):
+  # A column is as wide as its longest line, in inches of this font size.
+  for handle in handles:
+    handle.set_label(textwrap.fill(handle.get_label(), int((figure.get_figwidth() - 0.5) / 0.08)))
+  width = 0.35 + 0.08 * max(len(line) for handle in handles for line in handle.get_label().splitlines())
+  columns = max(1, int(figure.get_figwidth() / width))
   figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False,
                 fontsize=8, handletextpad=0.1, columnspacing=0.9)
 
@@ -100,7 +105,7 @@ def tsne_of_pair(models, class_names, path):
       _scatter(panels[name], points[found == kind], s=10 + 5 * (kind == 2), color=shade, marker=marker, alpha=0.75)
     panels[name].set_xlabel(f"{np.sum(found == 2)} such attacked images", fontsize=8)
   handles = [_dot(shade, label, marker) for _, shade, marker, label in kinds]
-  _legend(figure, handles, 3 if len(models) > 1 else 1)
+  _legend(figure, handles)
   _title(figure, f"Where {class_names[true]} goes when it is taken for {class_names[false]} (t-SNE)")
   return save(figure, path)
 

@@ -65,11 +65,11 @@ flags.mark_flag_as_required("run_dir")
 def main(argv):
   """Analyses every run, writes its results and figures, prints the tables."""
   _check_flags()
+  folders = entry.open_runs([FLAGS.run_dir, *argv])
   entry.load_tensorflow()
   from tla_tf import files, reporting
   from tla_tf.evaluation import figure_data, run_analysis
 
-  folders = entry.open_runs([FLAGS.run_dir, *argv])
   config, facts = next(iter(folders.values())).read_config()
   options = _options(run_analysis)
   options.attacks(config.dataset)

@@ -62,12 +62,13 @@ flags.DEFINE_string("output_dir", None, "Of a foreign model: where results go.")
 def main(argv):
   """Evaluates every model, writes its results, prints the tables and alarms."""
   _check_flags(argv)
+  folders = entry.open_runs([FLAGS.run_dir, *argv]) if FLAGS.run_dir else {}
   entry.load_tensorflow()
   from tla_tf import files, reporting
 
   if FLAGS.compare_dir:
     files.make_folder(FLAGS.compare_dir)
-  models = _models(argv)
+  models = _models(folders)
   source = _source() if FLAGS.source_run_dir else None
   outcomes = {name: _evaluate(name, folder, subject, source) for name, folder, subject in models}
   results = {name: outcome.results for name, outcome in outcomes.items()}
@@ -107,7 +108,7 @@ def _check_flags(argv):
       raise InputError(f"--{given[0]} needs --{name}.")
 
 
-def _models(argv):
+def _models(folders):
   """(name, folder of results, function that loads the subject) of every model; cheap checks come first."""
   from tla_tf.evaluation import run_evaluation
   from tla_tf.persistence import RunFolder
@@ -117,7 +118,6 @@ def _models(argv):
     folder = RunFolder(FLAGS.output_dir)
     folder.require_writable()
     return [(pathlib.Path(model.path).stem, folder, lambda: _foreign_subject(model))]
-  folders = entry.open_runs([FLAGS.run_dir, *argv])
   dataset = next(iter(folders.values())).read_config()[0].dataset
   run_evaluation.planned_attacks(_options(), dataset, FLAGS.source_run_dir is not None)
   return [(name, folder, lambda folder=folder: _run_subject(folder)) for name, folder in folders.items()]

@@ -58,6 +58,6 @@ setuptools.setup(
       "tla-analyze = tla_tf.binaries.analyze:run",
       "tla-report = tla_tf.binaries.report:run",
       "tla-export = tla_tf.binaries.export:run",
-    ],
+    ]
   },
 )

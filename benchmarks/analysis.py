@@ -65,14 +65,17 @@ def main():
   fitted_labels = np.concatenate([labels[:half], said[:half]])
   total = 0.0
   for covariance in Covariance:
+
     def detect(covariance=covariance):
       gaussians = fit_gaussians(fitted, fitted_labels, _CLASSES, covariance)
       scores = np.concatenate([gaussians.log_densities(part).max(1) for part in (natural, attacked)])
       return roc_curve(scores, np.repeat([False, True], arguments.count))
 
     total += timed(f"Figure 5: {covariance} Gaussians, fitted and scored", detect)[1]
-  print(f"ratio, kNN and Gaussians of all covariances: {ratio + few + total:.1f} s, with 55,000 training embeddings "
-        f"{ratio + many + total:.1f} s (asked for: 60)")
+  print(
+    f"ratio, kNN and Gaussians of all covariances: {ratio + few + total:.1f} s, with 55,000 training embeddings "
+    f"{ratio + many + total:.1f} s (asked for: 60)"
+  )
   print(f"memory beyond the arrays: {memory() - before:.0f} MiB (asked for: 4,096)")
   timed("Figure 1: t-SNE of 1,500 points (asked for: 30)", lambda: project(natural[:1500]))
 

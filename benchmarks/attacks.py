@@ -71,10 +71,12 @@ def by_cleverhans(network, images, labels, config):
     return lambda: fast_gradient_method(forward, images, config.epsilon, norm, **common)
   steps = (config.epsilon, config.step_size, config.steps, norm)
   if config.momentum:
-    return lambda: momentum_iterative_method(forward, images, *steps, decay_factor=config.momentum, sanity_checks=False,
-                                             **common)
-  return lambda: projected_gradient_descent(forward, images, *steps, rand_init=config.random_start, sanity_checks=False,
-                                            **common)
+    return lambda: momentum_iterative_method(
+      forward, images, *steps, decay_factor=config.momentum, sanity_checks=False, **common
+    )
+  return lambda: projected_gradient_descent(
+    forward, images, *steps, rand_init=config.random_start, sanity_checks=False, **common
+  )
 
 
 def by_foolbox(network, images, labels, config):
@@ -101,15 +103,20 @@ def by_art(network, images, labels, config):
   from art.estimators.classification import TensorFlowV2Classifier
 
   classifier = TensorFlowV2Classifier(
-    logits_model(network), nb_classes=10, input_shape=network.input_shape[1:], clip_values=(0.0, 1.0),
-    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True))
+    logits_model(network),
+    nb_classes=10,
+    input_shape=network.input_shape[1:],
+    clip_values=(0.0, 1.0),
+    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+  )
   norm = 2 if config.norm is Norm.L2 else np.inf
   common = dict(norm=norm, eps=config.epsilon, eps_step=config.step_size, batch_size=len(images))
   if config.steps == 1:
     attack = evasion.FastGradientMethod(classifier, **common)
   else:
     attack = evasion.ProjectedGradientDescentTensorFlowV2(
-      classifier, max_iter=config.steps, num_random_init=int(config.random_start), verbose=False, **common)
+      classifier, max_iter=config.steps, num_random_init=int(config.random_start), verbose=False, **common
+    )
   arrays, one_hot = images.numpy(), keras.utils.to_categorical(labels.numpy(), 10)
   return lambda: attack.generate(arrays, one_hot)
 
@@ -117,15 +124,21 @@ def by_art(network, images, labels, config):
 LIBRARIES = {"cleverhans": by_cleverhans, "Foolbox": by_foolbox, "ART": by_art}
 # Of one attack on mlp: at least as slow as ours.
 ATTACKS = {
-  "FGSM": presets.fgsm(EPSILON), "BIM-40": presets.bim(EPSILON, STEP_SIZE, 40), "MIM-40": presets.mim(
-    EPSILON, STEP_SIZE, 40), "PGD-40 in L2": presets.pgd(3.0, 0.1, 40, norm=Norm.L2)}  # fmt: skip
+  "FGSM": presets.fgsm(EPSILON),
+  "BIM-40": presets.bim(EPSILON, STEP_SIZE, 40),
+  "MIM-40": presets.mim(EPSILON, STEP_SIZE, 40),
+  "PGD-40 in L2": presets.pgd(3.0, 0.1, 40, norm=Norm.L2),
+}
 
 
 def example(name, batch_size):
   """(network, images, labels)."""
   rng = np.random.default_rng(0)
-  return (networks.build(name, (28, 28, 1), 10, seed=1), tf.constant(rng.random((batch_size, 28, 28, 1)), tf.float32),
-          tf.constant(rng.integers(0, 10, batch_size), tf.int32))
+  return (
+    networks.build(name, (28, 28, 1), 10, seed=1),
+    tf.constant(rng.random((batch_size, 28, 28, 1)), tf.float32),
+    tf.constant(rng.integers(0, 10, batch_size), tf.int32),
+  )
 
 
 def compare_kinds(repeats, batch_size=100):
@@ -134,13 +147,20 @@ def compare_kinds(repeats, batch_size=100):
   good = True
   for name, config in ATTACKS.items():
     search = GradientSearch(network, config.objective, config.momentum_rule, norm=config.norm)
-    functions = {"ours": lambda search=search, config=config: search.run(
-      images, labels, seeds.key(0, "benchmark"), config, record=False).adversarial}
+    functions = {
+      "ours": lambda search=search, config=config: (
+        search.run(images, labels, seeds.key(0, "benchmark"), config, record=False).adversarial
+      )
+    }
     others = {library: make(network, images, labels, config) for library, make in LIBRARIES.items()}
     functions |= {library: function for library, function in others.items() if function}
     seconds = measure(functions, repeats)
-    good &= report(f"{name} on mlp, batch {batch_size}", seconds, "ours",
-                   [(library, "at least", 1.0) for library in functions if library != "ours"])
+    good &= report(
+      f"{name} on mlp, batch {batch_size}",
+      seconds,
+      "ours",
+      [(library, "at least", 1.0) for library in functions if library != "ours"],
+    )
   return good
 
 
@@ -149,13 +169,16 @@ def compare(name, steps, batch_size, repeats, requirements):
   network, images, labels = example(name, batch_size)
   config = presets.pgd(EPSILON, STEP_SIZE, steps)
   jit = networks.prefers_xla(network)
-  seconds = measure({
-    "ours": ours(network, images, labels, steps, jit, False),
-    "ours, record": ours(network, images, labels, steps, jit, True),
-    "bare passes": bare_passes(network, images, labels, steps, jit),
-    "ours, other compiler": ours(network, images, labels, steps, not jit, False),
-    **{library: make(network, images, labels, config) for library, make in LIBRARIES.items()},
-  }, repeats)
+  seconds = measure(
+    {
+      "ours": ours(network, images, labels, steps, jit, False),
+      "ours, record": ours(network, images, labels, steps, jit, True),
+      "bare passes": bare_passes(network, images, labels, steps, jit),
+      "ours, other compiler": ours(network, images, labels, steps, not jit, False),
+      **{library: make(network, images, labels, config) for library, make in LIBRARIES.items()},
+    },
+    repeats,
+  )
   title = f"PGD-{steps} on {name}, batch {batch_size}, XLA {'on' if jit else 'off'} (other compiler: the other way)"
   good = report(title, seconds, "ours", requirements)
   overhead = {"ours": seconds["ours"], "bare passes": seconds["bare passes"]}
@@ -166,10 +189,16 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--repeats", type=int, default=7)
   repeats = parser.parse_args().repeats
-  good = compare("mlp", 40, 100, repeats, [("cleverhans", "at least", 1.8), ("Foolbox", "at least", 4.0),
-                                           ("ART", "at least", 1.0)])  # fmt: skip
-  good &= compare("lenet", 10, 100, max(5, repeats), [("cleverhans", "at least", 1.0), ("Foolbox", "at least", 1.5),
-                                                      ("ART", "at least", 1.0)])  # fmt: skip
+  good = compare(
+    "mlp", 40, 100, repeats, [("cleverhans", "at least", 1.8), ("Foolbox", "at least", 4.0), ("ART", "at least", 1.0)]
+  )
+  good &= compare(
+    "lenet",
+    10,
+    100,
+    max(5, repeats),
+    [("cleverhans", "at least", 1.0), ("Foolbox", "at least", 1.5), ("ART", "at least", 1.0)],
+  )
   good &= compare_kinds(repeats)
   sys.exit(0 if good else 1)
 

@@ -35,20 +35,27 @@ def arts_classifier(network):
   from art.estimators.classification import TensorFlowV2Classifier
 
   logits = keras.Model(network.inputs, network.output["logits"])
-  return TensorFlowV2Classifier(logits, nb_classes=CLASSES, input_shape=network.input_shape[1:], clip_values=(0.0, 1.0),
-                                loss_object=keras.losses.CategoricalCrossentropy(from_logits=True))
+  return TensorFlowV2Classifier(
+    logits,
+    nb_classes=CLASSES,
+    input_shape=network.input_shape[1:],
+    clip_values=(0.0, 1.0),
+    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+  )
 
 
 def arts(name, classifier, config, batch_size):
   """ART's attack of that name with the settings of ours."""
   from art.attacks import evasion
 
-  common = dict(norm=ORDERS[config.norm], eps=config.epsilon, max_iter=config.steps, batch_size=batch_size,
-                verbose=False)
+  common = dict(
+    norm=ORDERS[config.norm], eps=config.epsilon, max_iter=config.steps, batch_size=batch_size, verbose=False
+  )
   if name == "Square":
     return evasion.SquareAttack(classifier, p_init=config.initial_share, **common)
-  return evasion.AutoProjectedGradientDescent(classifier, eps_step=2 * config.epsilon, nb_random_init=1,
-                                              loss_type="cross_entropy", **common)
+  return evasion.AutoProjectedGradientDescent(
+    classifier, eps_step=2 * config.epsilon, nb_random_init=1, loss_type="cross_entropy", **common
+  )
 
 
 def compare(name, config, batch_size, repeats):
@@ -63,12 +70,13 @@ def compare(name, config, batch_size, repeats):
   np.random.seed(0)
   found = {"ours": attack(inputs, answers).adversarial, "ART": other.generate(images, one_hot)}
   share = ", ".join(f"{who} {np.mean(np.argmax(network(x)['logits'], -1) != labels):.0%}" for who, x in found.items())
-  seconds = measure({
-    "ours": lambda: attack(inputs, answers).adversarial,
-    "ART": lambda: other.generate(images, one_hot),
-  }, repeats)
-  title = (f"{name}-{config.steps} in {config.norm} on mlp, batch {batch_size}, "
-           f"XLA {'on' if attack.jit else 'off'}; broken: {share}")
+  seconds = measure(
+    {"ours": lambda: attack(inputs, answers).adversarial, "ART": lambda: other.generate(images, one_hot)}, repeats
+  )
+  title = (
+    f"{name}-{config.steps} in {config.norm} on mlp, batch {batch_size}, "
+    f"XLA {'on' if attack.jit else 'off'}; broken: {share}"
+  )
   return report(title, seconds, "ours", [("ART", "at least", 1.0)])
 
 
@@ -76,11 +84,15 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--repeats", type=int, default=5)
   repeats = parser.parse_args().repeats
-  good = [compare(name, config, 100, repeats) for name, config in (
-    ("Auto-PGD", ApgdConfig(epsilon=0.003, steps=100)),
-    ("Auto-PGD", ApgdConfig(epsilon=0.05, steps=100, norm="l2")),
-    ("Square", SquareConfig(epsilon=0.002, steps=500)),
-    ("Square", SquareConfig(epsilon=0.03, steps=500, norm="l2")))]
+  good = [
+    compare(name, config, 100, repeats)
+    for name, config in (
+      ("Auto-PGD", ApgdConfig(epsilon=0.003, steps=100)),
+      ("Auto-PGD", ApgdConfig(epsilon=0.05, steps=100, norm="l2")),
+      ("Square", SquareConfig(epsilon=0.002, steps=500)),
+      ("Square", SquareConfig(epsilon=0.03, steps=500, norm="l2")),
+    )
+  ]
   sys.exit(0 if all(good) else 1)
 
 

@@ -33,14 +33,20 @@ def by_foolbox(logits, images, labels, norm, epsilon, classes):
   del classes
   model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
   images, labels = tf.constant(images), tf.constant(labels, tf.int64)
-  pgd, basic = {"linf": (foolbox.attacks.LinfPGD, foolbox.attacks.LinfBasicIterativeAttack),
-                "l2": (foolbox.attacks.L2PGD, foolbox.attacks.L2BasicIterativeAttack)}[norm]  # fmt: skip
+  pgd, basic = {
+    "linf": (foolbox.attacks.LinfPGD, foolbox.attacks.LinfBasicIterativeAttack),
+    "l2": (foolbox.attacks.L2PGD, foolbox.attacks.L2BasicIterativeAttack),
+  }[norm]
   size = 2.5 * epsilon / STEPS
-  attacks = [(f"Foolbox {RESTARTS}xPGD-{STEPS}", pgd(abs_stepsize=size, steps=STEPS, random_start=True), RESTARTS),
-             (f"Foolbox BIM-{STEPS}", basic(abs_stepsize=size, steps=STEPS, random_start=False), 1)]
+  attacks = [
+    (f"Foolbox {RESTARTS}xPGD-{STEPS}", pgd(abs_stepsize=size, steps=STEPS, random_start=True), RESTARTS),
+    (f"Foolbox BIM-{STEPS}", basic(abs_stepsize=size, steps=STEPS, random_start=False), 1),
+  ]
   if norm == "l2":
-    attacks += [("Foolbox C&W 6x500", foolbox.attacks.L2CarliniWagnerAttack(6, 500, 0.05, initial_const=0.1), 1),
-                ("Foolbox DeepFool", foolbox.attacks.L2DeepFoolAttack(), 1)]  # fmt: skip
+    attacks += [
+      ("Foolbox C&W 6x500", foolbox.attacks.L2CarliniWagnerAttack(6, 500, 0.05, initial_const=0.1), 1),
+      ("Foolbox DeepFool", foolbox.attacks.L2DeepFoolAttack(), 1),
+    ]
   for name, attack, restarts in attacks:
     for restart in range(restarts):
       tf.random.set_seed(restart)
@@ -50,14 +56,19 @@ def by_foolbox(logits, images, labels, norm, epsilon, classes):
 def by_art(logits, images, labels, norm, epsilon, classes):
   """Name and adversarial images of each ART attack."""
   classifier = TensorFlowV2Classifier(
-    logits, nb_classes=classes, input_shape=images.shape[1:], clip_values=(0.0, 1.0),
-    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True))
+    logits,
+    nb_classes=classes,
+    input_shape=images.shape[1:],
+    clip_values=(0.0, 1.0),
+    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+  )
   one_hot = keras.utils.to_categorical(labels, classes)
   common = dict(norm={"linf": np.inf, "l2": 2}[norm], eps=epsilon, batch_size=BATCH, verbose=False)
   np.random.seed(0)
   for loss in ("cross_entropy", "difference_logits_ratio"):
-    attack = evasion.AutoProjectedGradientDescent(classifier, eps_step=2 * epsilon, max_iter=STEPS, nb_random_init=5,
-                                                  loss_type=loss, **common)
+    attack = evasion.AutoProjectedGradientDescent(
+      classifier, eps_step=2 * epsilon, max_iter=STEPS, nb_random_init=5, loss_type=loss, **common
+    )
     yield f"ART Auto-PGD, {loss}", attack.generate(images, one_hot)
   attack = evasion.SquareAttack(classifier, max_iter=SQUARE_STEPS, p_init=0.8, **common)
   yield f"ART Square-{SQUARE_STEPS}", attack.generate(images, one_hot)

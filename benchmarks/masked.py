@@ -31,23 +31,27 @@ def main():
   network, test = subject.network, subject.test.take(slice(options.num_examples))
   table1 = {attack.name: attack for attack in suite("table1", subject.dataset, black_box=True)}
   chosen = [attack for name, attack in table1.items() if name.startswith(("FGSM", "PGD", "BB"))]
-  chosen += [attack._replace(on_survivors=False, suite="table1") for attack in suite("auto_attack", subject.dataset)
-             if attack.name in ("APGD-CE", "Square")]
+  chosen += [
+    attack._replace(on_survivors=False, suite="table1")
+    for attack in suite("auto_attack", subject.dataset)
+    if attack.name in ("APGD-CE", "Square")
+  ]
   black_box = next(attack.config for attack in chosen if isinstance(attack.config, TransferConfig))
   made = attack_survivors(GradientAttack(network, black_box.attack), test.float_images(), test.labels).adversarial
   networks = {
     "bare": network,
     "quantised input": lambda images: network(tf.round(images * 4.0) / 4.0, training=False)["logits"],
     "saturated logits": lambda images: network(images, training=False)["logits"] * 1e4,
-  }  # fmt: skip
+  }
   results, alarms = {}, {}
   for name, masked in networks.items():
     judge = Judge(masked, test, keep=0, transfers={black_box: made})
     outcome = evaluate_with(judge, chosen)
     probes = probe(judge, chosen[0].config.norm, chosen[0].config.epsilon)
     results[name] = outcome.results
-    alarms[name] = [alarm.code for alarm in raise_alarms(outcome.results["attacks"], outcome.broken, outcome.right,
-                                                         probes)]  # fmt: skip
+    alarms[name] = [
+      alarm.code for alarm in raise_alarms(outcome.results["attacks"], outcome.broken, outcome.right, probes)
+    ]
   print(reporting.markdown_table(reporting.suite_table(results, "table1")))
   for name, codes in alarms.items():
     print(f"{name}: {', '.join(codes) or 'no alarm'}")

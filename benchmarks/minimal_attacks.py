@@ -99,14 +99,22 @@ class Setting:
 def carlini_wagner(setting, repeats, steps, rounds, other):
   """C&W against "Foolbox" or "ART"."""
   numbers = {"binary_search_steps": rounds}
-  attack = CarliniWagner(setting.network, CarliniWagnerConfig(
-    steps=steps, step_size=0.05, initial_constant=0.1, **numbers))
+  attack = CarliniWagner(
+    setting.network, CarliniWagnerConfig(steps=steps, step_size=0.05, initial_constant=0.1, **numbers)
+  )
   theirs = {
-    "Foolbox": setting.by_foolbox(foolbox.attacks.L2CarliniWagnerAttack(
-      steps=steps, stepsize=0.05, initial_const=0.1, **numbers)),
+    "Foolbox": setting.by_foolbox(
+      foolbox.attacks.L2CarliniWagnerAttack(steps=steps, stepsize=0.05, initial_const=0.1, **numbers)
+    ),
     "ART": lambda: evasion.CarliniL2Method(
-      setting.art, max_iter=steps, learning_rate=0.05, initial_const=0.1, batch_size=len(setting.images),
-      verbose=False, **numbers).generate(setting.images, setting.labels),
+      setting.art,
+      max_iter=steps,
+      learning_rate=0.05,
+      initial_const=0.1,
+      batch_size=len(setting.images),
+      verbose=False,
+      **numbers,
+    ).generate(setting.images, setting.labels),
   }
   functions = {"ours": lambda: attack(setting.images, setting.labels).adversarial, other: theirs[other]}
   return setting.compare(f"C&W, {rounds} constants x {steps} steps", functions, repeats, [(other, "at least", 1.0)])
@@ -117,11 +125,13 @@ def deepfool(setting, repeats, steps):
   functions = {
     "ours": lambda: attack(setting.images, setting.labels).adversarial,
     "Foolbox": setting.by_foolbox(foolbox.attacks.L2DeepFoolAttack(steps=steps, overshoot=0.02, candidates=10)),
-    "ART": lambda: evasion.DeepFool(setting.art, max_iter=steps, epsilon=0.02, nb_grads=10,
-                                    batch_size=len(setting.images), verbose=False).generate(setting.images),
+    "ART": lambda: evasion.DeepFool(
+      setting.art, max_iter=steps, epsilon=0.02, nb_grads=10, batch_size=len(setting.images), verbose=False
+    ).generate(setting.images),
   }
-  return setting.compare(f"DeepFool, at most {steps} steps", functions, repeats,
-                         [("Foolbox", "at least", 1.0), ("ART", "at least", 10.0)])
+  return setting.compare(
+    f"DeepFool, at most {steps} steps", functions, repeats, [("Foolbox", "at least", 1.0), ("ART", "at least", 10.0)]
+  )
 
 
 def jsma(setting, repeats, epsilon):
@@ -131,11 +141,17 @@ def jsma(setting, repeats, epsilon):
   functions = {
     "ours": lambda: attack(setting.images, setting.labels, targets=setting.targets).adversarial,
     "ART": lambda: evasion.SaliencyMapMethod(
-      setting.art, theta=1.0, gamma=gamma, batch_size=len(setting.images), verbose=False).generate(
-        setting.images, setting.targets),
+      setting.art, theta=1.0, gamma=gamma, batch_size=len(setting.images), verbose=False
+    ).generate(setting.images, setting.targets),
   }
-  return setting.compare(f"JSMA, targeted, {epsilon:.0%} of the values", functions, repeats,
-                         [("ART", "at least", 10.0)], "l0", setting.targets)
+  return setting.compare(
+    f"JSMA, targeted, {epsilon:.0%} of the values",
+    functions,
+    repeats,
+    [("ART", "at least", 10.0)],
+    "l0",
+    setting.targets,
+  )
 
 
 def main():

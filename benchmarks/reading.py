@@ -95,7 +95,7 @@ def large_set(scratch):
   def make(folder):
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, 64, 64, 3))
     for i in range(0, count, 1000):
-      images[i:i + 1000] = noise(1000, 64, i)
+      images[i : i + 1000] = noise(1000, 64, i)
 
   cache.load(scratch / "cache", "f" * 32, make)
   tf.constant(0)
@@ -125,13 +125,17 @@ def feeding(network, method, repeats):
   """Steps from the stream against steps on a constant batch; returns whether the requirement holds."""
   config = published.setting("cifar10", method, network).replace(negative_pool_size=100, attack_mode="inference")
   images = data.ImageData(noise(20_000, 32), np.arange(20_000) % 10, tuple("0123456789"))
-  stream = data.BatchStream(images, config.batch_size, 0, method != "at", 100 if method != "at" else 0,
-                            config.augment_pad, config.augment_flip)
+  stream = data.BatchStream(
+    images, config.batch_size, 0, method != "at", 100 if method != "at" else 0, config.augment_pad, config.augment_flip
+  )
   constant = tf.data.Dataset.from_tensors(stream.batch(tf.constant(0))).cache().repeat()
-  seconds = measure({"constant batch": steps(config, 32, constant),
-                     "from the stream": steps(config, 32, stream.dataset(0, 10**6))}, repeats)
-  return report(f"{_BLOCK} {method} steps, {network}, CIFAR-10", seconds, "constant batch",
-                [("from the stream", "at most", 1.03)])
+  seconds = measure(
+    {"constant batch": steps(config, 32, constant), "from the stream": steps(config, 32, stream.dataset(0, 10**6))},
+    repeats,
+  )
+  return report(
+    f"{_BLOCK} {method} steps, {network}, CIFAR-10", seconds, "constant batch", [("from the stream", "at most", 1.03)]
+  )
 
 
 def main():

@@ -20,6 +20,7 @@ def measure(functions, repeats):
   Returns:
     Dict from name to a list of seconds, one a round.
   """
+
   def finish(result):
     return result.numpy() if hasattr(result, "numpy") else result
 

@@ -65,12 +65,16 @@ def compare(network, test, dataset):
   theirs = all_images(network, test, attacks)
   ended = time.perf_counter()
   differing = max(np.mean((ours.broken[name] | ~ours.right) != (theirs[name] | ~ours.right)) for name in theirs)
-  print(f"table1 on {len(test)} images of {dataset}, clean {ours.results['clean']['accuracy']:.1%}, worst case "
-        f"{ours.results['worst_case']['accuracy']:.1%}")
+  print(
+    f"table1 on {len(test)} images of {dataset}, clean {ours.results['clean']['accuracy']:.1%}, worst case "
+    f"{ours.results['worst_case']['accuracy']:.1%}"
+  )
   print(f"  survivors only   {middle - began:8.1f} s")
   print(f"  all images       {ended - middle:8.1f} s   {(ended - middle) / (middle - began):.2f} x survivors only")
-  print(f"  {'ok  ' if differing <= 0.005 else 'MISS'} images judged differently by an attack: {differing:.2%} "
-        "(at most 0.5%)")
+  print(
+    f"  {'ok  ' if differing <= 0.005 else 'MISS'} images judged differently by an attack: {differing:.2%} "
+    "(at most 0.5%)"
+  )
   return differing <= 0.005
 
 
@@ -89,7 +93,7 @@ def memory(count=10_000):
     NamedAttack("C&W", attack_configs.CarliniWagnerConfig(0.5, steps=10, binary_search_steps=2)),
     NamedAttack("DeepFool", attack_configs.DeepFoolConfig(0.5, steps=5)),
     NamedAttack("JSMA", attack_configs.JsmaConfig(0.01, restarts=1)),
-  ]  # fmt: skip
+  ]
   evaluate(network, test, attacks, keep=8)
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
   print(f"  {'ok  ' if peak < 3 else 'MISS'} peak memory after {count:,} images of 28x28: {peak:.2f} GiB (below 3 GiB)")

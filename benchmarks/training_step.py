@@ -61,16 +61,21 @@ def compare(network, repeats):
   config = published.setting("mnist", "tla", network)
   stream = data.BatchStream(random_data(5000), config.batch_size, 0, True, config.negative_pool_size)
   constant = tf.data.Dataset.from_tensors(stream.batch(tf.constant(0))).cache().repeat()
-  seconds = measure({
-    "AT": step("at", network, constant),
-    "TLA": step("tla", network, constant),
-    "ALP": step("alp", network, constant),
-    "UM": step("um", network, constant),
-    "TLA from the stream": step("tla", network, stream.dataset(0, 100_000)),
-  }, repeats)
+  seconds = measure(
+    {
+      "AT": step("at", network, constant),
+      "TLA": step("tla", network, constant),
+      "ALP": step("alp", network, constant),
+      "UM": step("um", network, constant),
+      "TLA from the stream": step("tla", network, stream.dataset(0, 100_000)),
+    },
+    repeats,
+  )
   good = report(f"training step, {network}", seconds, "AT", [("TLA", "at most", 1.25)])
-  passes = measure({"one pass": forward_and_backward(network, True),
-                    "separate passes": forward_and_backward(network, False)}, 3 * repeats)
+  passes = measure(
+    {"one pass": forward_and_backward(network, True), "separate passes": forward_and_backward(network, False)},
+    3 * repeats,
+  )
   return report(f"three roles, {network}", passes, "separate passes", [("one pass", "at most", 1.05)]) and good
 
 

@@ -20,10 +20,24 @@ RIGHT = np.ones(COUNT, bool)
 
 def _row(name, accuracy, kind="gradient", epsilon=0.3, steps=40, restarts=1, zero=0, nonfinite=0, rejected=0, **extra):
   settings = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "objective": "cross_entropy"}
-  return {"name": name, "kind": kind, "norm": "linf", "epsilon": epsilon, "steps": steps, "restarts": restarts,
-          "target": "none", "accuracy": accuracy, "images_attacked": COUNT, "settings": settings,
-          "diagnostics": {"zero_gradient_images": zero, "nonfinite_gradient_images": nonfinite,
-                          "rejected_by_verifier": rejected}, **extra}  # fmt: skip
+  return {
+    "name": name,
+    "kind": kind,
+    "norm": "linf",
+    "epsilon": epsilon,
+    "steps": steps,
+    "restarts": restarts,
+    "target": "none",
+    "accuracy": accuracy,
+    "images_attacked": COUNT,
+    "settings": settings,
+    "diagnostics": {
+      "zero_gradient_images": zero,
+      "nonfinite_gradient_images": nonfinite,
+      "rejected_by_verifier": rejected,
+    },
+    **extra,
+  }
 
 
 def _first(count):
@@ -31,10 +45,16 @@ def _first(count):
 
 
 def _probes(noise=0.9, epsilons=((0.0, 0.95), (0.3, 0.5), (1.0, 0.0)), steps=(0.7, 0.6, 0.55, 0.55), same=True):
-  return {"num_examples": 100, "norm": "linf", "epsilon": 0.3, "clean_accuracy": 0.95,
-          "noise": {"tries": 20, "accuracy": noise},
-          "epsilons": [{"epsilon": e, "accuracy": a} for e, a in epsilons],
-          "steps": [{"steps": 10**i, "accuracy": a} for i, a in enumerate(steps)], "same_outputs": same}  # fmt: skip
+  return {
+    "num_examples": 100,
+    "norm": "linf",
+    "epsilon": 0.3,
+    "clean_accuracy": 0.95,
+    "noise": {"tries": 20, "accuracy": noise},
+    "epsilons": [{"epsilon": e, "accuracy": a} for e, a in epsilons],
+    "steps": [{"steps": 10**i, "accuracy": a} for i, a in enumerate(steps)],
+    "same_outputs": same,
+  }
 
 
 def _codes(rows=(), broken=None, **kwargs):
@@ -120,9 +140,10 @@ def plain(digits):
 
 
 ATTACKS = (
-  NamedAttack("FGSM", presets.fgsm(0.2)), NamedAttack("PGD", presets.pgd(0.2, 0.02, 20, restarts=2)),
+  NamedAttack("FGSM", presets.fgsm(0.2)),
+  NamedAttack("PGD", presets.pgd(0.2, 0.02, 20, restarts=2)),
   *(attack for attack in suite("auto_attack", "digits") if attack.name == "Square"),
-)  # fmt: skip
+)
 
 
 def _short(attack):

@@ -41,8 +41,9 @@ def test_angular_distance_is_that_of_the_losses_and_of_scikit_learn():
 def test_angular_distance_does_not_change_with_scale(exponents, seed):
   left, right = _embeddings(4, seed=seed), _embeddings(4, seed=seed + 100)
   scales = (10.0 ** np.array(exponents)).astype(np.float32)[:, None]
-  np.testing.assert_allclose(angular_distances(left * scales[:4], right * scales[4:]), angular_distances(left, right),
-                             atol=2e-6)
+  np.testing.assert_allclose(
+    angular_distances(left * scales[:4], right * scales[4:]), angular_distances(left, right), atol=2e-6
+  )
 
 
 def test_an_embedding_of_zeros_is_far_from_all():
@@ -105,10 +106,14 @@ def test_nothing_misclassified_gives_no_ratio():
   assert found.ratio is None
 
 
-@pytest.mark.parametrize("adversarial, truth, words", [
-  (np.ones((2, 3)), [0, 0], "dimensions"), (np.ones((2, 2)), [0], "Expected embeddings"),
-  (np.full((2, 2), np.nan), [0, 0], "NaN"),
-])
+@pytest.mark.parametrize(
+  "adversarial, truth, words",
+  [
+    (np.ones((2, 3)), [0, 0], "dimensions"),
+    (np.ones((2, 2)), [0], "Expected embeddings"),
+    (np.full((2, 2), np.nan), [0, 0], "NaN"),
+  ],
+)
 def test_separation_refuses(adversarial, truth, words):
   with pytest.raises(InputError, match=words):
     separation_ratio(_at(0, 60), [0, 0], adversarial, truth, [1, 1], 2)
@@ -175,9 +180,7 @@ def test_projection_of_few_points(count):
   assert np.isfinite(project(_embeddings(count))).all()
 
 
-@pytest.mark.parametrize("embeddings", [
-  np.zeros((10, 5)), np.ones((40, 16)), np.outer(np.arange(1, 11), np.ones(4)),
-])
+@pytest.mark.parametrize("embeddings", [np.zeros((10, 5)), np.ones((40, 16)), np.outer(np.arange(1, 11), np.ones(4))])
 def test_projection_of_one_point_many_times(embeddings):
   np.testing.assert_array_equal(project(embeddings), np.zeros((len(embeddings), 2)))
 

@@ -39,9 +39,15 @@ def said(network, images):
   return np.argmax(network(tf.constant(images)), -1)
 
 
-@pytest.mark.parametrize("steps, expected", [
-  (100, [0, 22, 41, 57, 70, 80, 87, 93, 99]), (50, [0, 11, 21, 29, 35, 40, 44, 47, 50]),
-  (10, [0, 3, 5, 6, 7, 8, 9, 10, 10]), (1, [0, 1, 1, 1, 1, 1, 1, 1, 1])])
+@pytest.mark.parametrize(
+  "steps, expected",
+  [
+    (100, [0, 22, 41, 57, 70, 80, 87, 93, 99]),
+    (50, [0, 11, 21, 29, 35, 40, 44, 47, 50]),
+    (10, [0, 3, 5, 6, 7, 8, 9, 10, 10]),
+    (1, [0, 1, 1, 1, 1, 1, 1, 1, 1]),
+  ],
+)
 def test_checkpoints_by_hand(steps, expected):
   np.testing.assert_array_equal(checkpoints(steps), expected)
 
@@ -73,6 +79,7 @@ def test_the_ratio_of_equal_logits_is_finite(targets):
 
 def one_pixel(shape_of_loss):
   """Two classes on one pixel: the cross-entropy of class 0 grows with `shape_of_loss` of the pixel."""
+
   def logits(images):
     value = shape_of_loss(tf.reshape(images, [-1, 1]))
     return tf.concat([tf.zeros_like(value), value], -1)
@@ -110,6 +117,7 @@ def test_every_step_is_that_of_the_algorithm_by_hand():
 
 def by_hand(start, steps):
   """Algorithm 1 in one dimension on -|x - 0.6|, around 0.5 with epsilon 0.25: its points and its last step size."""
+
   def value(x):
     return -abs(x - 0.6)
 
@@ -195,8 +203,9 @@ def test_a_restart_aims_at_the_next_class():
     np.testing.assert_allclose(found.loss, expected, atol=1e-5)
 
 
-@hypothesis.given(SEED, st.floats(0, 1, width=32), st.integers(1, 8), st.sampled_from(["linf", "l2"]),
-                  st.sampled_from(LOSSES))
+@hypothesis.given(
+  SEED, st.floats(0, 1, width=32), st.integers(1, 8), st.sampled_from(["linf", "l2"]), st.sampled_from(LOSSES)
+)
 @FAST
 def test_whatever_is_found_passes_the_independent_check(seed, epsilon, steps, norm, loss):
   images = pixels(seed)
@@ -238,8 +247,11 @@ def test_neighbours_do_not_matter_and_seeds_do(norm):
   network, images = four_classes(), pixels(4, 6)
   labels, keys = np.arange(6) % 4, seeds.example_keys(seeds.key(1), tf.range(6))
   attack = Apgd(network, ApgdConfig(epsilon=0.05, steps=20, norm=norm), jit="off")
-  all_six, again, first = attack(images, labels, keys), attack(images, labels, keys), attack(
-    images[:2], labels[:2], keys[:2])
+  all_six, again, first = (
+    attack(images, labels, keys),
+    attack(images, labels, keys),
+    attack(images[:2], labels[:2], keys[:2]),
+  )
   np.testing.assert_array_equal(all_six.adversarial, again.adversarial)
   np.testing.assert_allclose(all_six.adversarial[:2], first.adversarial, atol=1e-5)
   one = Apgd(network, ApgdConfig(epsilon=0.05, steps=1, norm=norm), jit="off")
@@ -254,8 +266,9 @@ def test_one_trace_serves_all_batches():
 
 
 def test_a_network_without_gradient_is_counted_and_harmless():
-  attack = Apgd(lambda images: tf.zeros([tf.shape(images)[0], 4]), ApgdConfig(epsilon=0.1, steps=7, loss="dlr"),
-                jit="off")
+  attack = Apgd(
+    lambda images: tf.zeros([tf.shape(images)[0], 4]), ApgdConfig(epsilon=0.1, steps=7, loss="dlr"), jit="off"
+  )
   found = attack(pixels(0), [0, 0, 1])
   np.testing.assert_array_equal(found.zero_gradients, [7, 7, 7])
   np.testing.assert_array_equal(found.nonfinite_gradients, [0, 0, 0])
@@ -283,8 +296,9 @@ def test_the_standard_version():
   assert configs[1].loss == "targeted_dlr" and configs[3].initial_share == 0.8
 
 
-@pytest.mark.parametrize("bad", [dict(epsilon=-0.1), dict(epsilon=1.5), dict(steps=0), dict(loss="hinge"),
-                                 dict(norm="l0"), dict(restarts=0)])
+@pytest.mark.parametrize(
+  "bad", [dict(epsilon=-0.1), dict(epsilon=1.5), dict(steps=0), dict(loss="hinge"), dict(norm="l0"), dict(restarts=0)]
+)
 def test_bad_settings_are_refused(bad):
   with pytest.raises(InputError, match=next(iter(bad))):
     ApgdConfig(**bad)

@@ -158,15 +158,39 @@ MOMENTUM_CASES = {
 def test_two_steps_of_momentum_by_hand(case):
   momentum, rule, expected = MOMENTUM_CASES[case]
   images = tf.constant([[0.5, 0.5]])
-  found = gradient_loop(_two_bowls, objectives.margin, LinfBall(), images, tf.constant([0]), images, epsilon=0.4,
-                        step_size=0.1, steps=2, momentum=momentum, momentum_rule=rule, record=False)
+  found = gradient_loop(
+    _two_bowls,
+    objectives.margin,
+    LinfBall(),
+    images,
+    tf.constant([0]),
+    images,
+    epsilon=0.4,
+    step_size=0.1,
+    steps=2,
+    momentum=momentum,
+    momentum_rule=rule,
+    record=False,
+  )
   np.testing.assert_allclose(found.adversarial, [expected], atol=1e-6)
 
 
 def test_momentum_rule_may_be_its_value():
   images = tf.constant([[0.5, 0.5]])
-  found = gradient_loop(_two_bowls, objectives.margin, LinfBall(), images, tf.constant([0]), images, epsilon=0.4,
-                        step_size=0.1, steps=2, momentum=0.18, momentum_rule="averaged", record=False)
+  found = gradient_loop(
+    _two_bowls,
+    objectives.margin,
+    LinfBall(),
+    images,
+    tf.constant([0]),
+    images,
+    epsilon=0.4,
+    step_size=0.1,
+    steps=2,
+    momentum=0.18,
+    momentum_rule="averaged",
+    record=False,
+  )
   np.testing.assert_allclose(found.adversarial, [[0.7, 0.7]], atol=1e-6)
 
 
@@ -187,9 +211,18 @@ def test_compiled_search_equals_the_eager_loop(network, labelled, case, jit):
   start = np.clip(images + np.random.default_rng(3).uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32)
   compiled = GradientAttack(network, config, jit=jit)(images, labels, start=start)
   eager = gradient_loop(
-    networks.logits_function(network), objectives.get(config.objective), LinfBall(), tf.constant(images),
-    tf.constant(labels, tf.int32), tf.constant(start), epsilon=config.epsilon, step_size=config.step_size,
-    steps=config.steps, momentum=config.momentum, momentum_rule=config.momentum_rule)
+    networks.logits_function(network),
+    objectives.get(config.objective),
+    LinfBall(),
+    tf.constant(images),
+    tf.constant(labels, tf.int32),
+    tf.constant(start),
+    epsilon=config.epsilon,
+    step_size=config.step_size,
+    steps=config.steps,
+    momentum=config.momentum,
+    momentum_rule=config.momentum_rule,
+  )
   assert np.mean(np.abs(compiled.adversarial - eager.adversarial) < 1e-5) >= 0.999
   np.testing.assert_allclose(compiled.loss, eager.loss, rtol=1e-4)
   np.testing.assert_array_equal(compiled.success, eager.success)
@@ -199,8 +232,10 @@ def test_one_trace_whatever_the_numbers(network, labelled):
   search = GradientSearch(network, jit="off")
   images, labels = labelled
   for config, smoothing, count in [
-    (AttackConfig(0.1, 0.02, 3), 0.0, 10), (AttackConfig(0.3, 0.5, 1, random_start=False), 0.1, 10),
-    (AttackConfig(0.0, 0.0, 0, momentum=0.7), 0.0, 4)]:  # fmt: skip
+    (AttackConfig(0.1, 0.02, 3), 0.0, 10),
+    (AttackConfig(0.3, 0.5, 1, random_start=False), 0.1, 10),
+    (AttackConfig(0.0, 0.0, 0, momentum=0.7), 0.0, 4),
+  ]:
     GradientAttack(search, config, smoothing)(images[:count], labels[:count], seed=count)
   assert search.trace_count == 1
 
@@ -212,8 +247,7 @@ def test_another_image_shape_is_another_trace():
   assert search.trace_count == 2
 
 
-@pytest.mark.parametrize("config", [presets.cw_pgd(0.1, 0.02, 3),
-                                    presets.mim(0.1, 0.02, 3, momentum_rule="averaged")])
+@pytest.mark.parametrize("config", [presets.cw_pgd(0.1, 0.02, 3), presets.mim(0.1, 0.02, 3, momentum_rule="averaged")])
 def test_a_shared_search_of_another_kind_is_refused(shared_search, config):
   with pytest.raises(InputError, match="objective, momentum rule or norm"):
     GradientAttack(shared_search, config)
@@ -239,8 +273,18 @@ def test_record_keeps_the_best_point_met():
 
 def test_without_a_record_the_last_point_is_returned():
   images = tf.constant([[0.1]])
-  found = gradient_loop(_hill, objectives.cross_entropy, LinfBall(), images, tf.constant([0]), images, epsilon=0.8,
-                        step_size=0.3, steps=2, record=False)
+  found = gradient_loop(
+    _hill,
+    objectives.cross_entropy,
+    LinfBall(),
+    images,
+    tf.constant([0]),
+    images,
+    epsilon=0.8,
+    step_size=0.3,
+    steps=2,
+    record=False,
+  )
   np.testing.assert_allclose(found.adversarial, [[0.7]], atol=1e-6)
   assert found.success is None and found.loss is None
 
@@ -324,8 +368,14 @@ def _undefined(images):
 
 
 @pytest.mark.parametrize("network", [_rooted, _undefined])
-@pytest.mark.parametrize("config", [presets.bim(0.1, 0.05, 3), presets.mim(0.1, 0.05, 3),
-                                    presets.mim(0.1, 0.05, 3, momentum=0.9, momentum_rule="averaged")])  # fmt: skip
+@pytest.mark.parametrize(
+  "config",
+  [
+    presets.bim(0.1, 0.05, 3),
+    presets.mim(0.1, 0.05, 3),
+    presets.mim(0.1, 0.05, 3, momentum=0.9, momentum_rule="averaged"),
+  ],
+)
 def test_an_example_with_nonfinite_gradients_stays_and_is_counted(network, config):
   images = 0.2 + 0.5 * _images(3)
   images[1, 0, 0, 0] = 0.0
@@ -359,7 +409,7 @@ def test_gradient_does_not_depend_on_batch_mates(network, labelled):
   forward = networks.logits_function(network)
   together, _, _ = input_gradient(forward, objectives.cross_entropy, images, labels)
   for i in range(len(images)):
-    alone, _, _ = input_gradient(forward, objectives.cross_entropy, images[i:i + 1], labels[i:i + 1])
+    alone, _, _ = input_gradient(forward, objectives.cross_entropy, images[i : i + 1], labels[i : i + 1])
     np.testing.assert_allclose(alone[0], together[i], rtol=1e-3, atol=1e-6)
 
 
@@ -389,14 +439,24 @@ def searches(network):
 
 
 @hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@hypothesis.given(epsilon=_numbers, step_size=_numbers, steps=st.integers(0, 4), momentum=_numbers,
-                  rule=st.sampled_from(MomentumRule), random_start=st.booleans(), seed=st.integers(0, 99))  # fmt: skip
-@hypothesis.example(epsilon=0.0, step_size=1.0, steps=3, momentum=1.0, rule=MomentumRule.NORMALIZED, random_start=True,
-                    seed=0)  # fmt: skip
-@hypothesis.example(epsilon=1.0, step_size=1.0, steps=3, momentum=0.0, rule=MomentumRule.AVERAGED, random_start=True,
-                    seed=0)  # fmt: skip
-def test_adversarial_images_stay_in_ball_and_range(searches, epsilon, step_size, steps, momentum, rule, random_start,
-                                                   seed):
+@hypothesis.given(
+  epsilon=_numbers,
+  step_size=_numbers,
+  steps=st.integers(0, 4),
+  momentum=_numbers,
+  rule=st.sampled_from(MomentumRule),
+  random_start=st.booleans(),
+  seed=st.integers(0, 99),
+)
+@hypothesis.example(
+  epsilon=0.0, step_size=1.0, steps=3, momentum=1.0, rule=MomentumRule.NORMALIZED, random_start=True, seed=0
+)
+@hypothesis.example(
+  epsilon=1.0, step_size=1.0, steps=3, momentum=0.0, rule=MomentumRule.AVERAGED, random_start=True, seed=0
+)
+def test_adversarial_images_stay_in_ball_and_range(
+  searches, epsilon, step_size, steps, momentum, rule, random_start, seed
+):
   hypothesis.assume(momentum < 1 or rule is not MomentumRule.AVERAGED)
   config = AttackConfig(epsilon, step_size, steps, random_start, momentum=momentum, momentum_rule=rule)
   images = _images(3, seed)
@@ -499,9 +559,14 @@ class _Scripted(Attack):
     self.sizes.append(len(images))
     success = np.array([call >= self.broken_at.get(name, np.inf) for name in names])
     count = len(images)
-    return AttackResult(images + np.float32(0.01 * (call + 1)), success,
-                        np.full(count, self.losses(call), np.float32), np.full(count, 0.01 * (call + 1), np.float32),
-                        np.full(count, 2), np.full(count, 1))
+    return AttackResult(
+      images + np.float32(0.01 * (call + 1)),
+      success,
+      np.full(count, self.losses(call), np.float32),
+      np.full(count, 0.01 * (call + 1), np.float32),
+      np.full(count, 2),
+      np.full(count, 1),
+    )
 
 
 def _numbered(count):
@@ -521,8 +586,9 @@ def test_no_restart_once_all_are_broken():
   assert attack.calls == [[0, 1]]
 
 
-@pytest.mark.parametrize("count, slots", [(100, 100), (51, 100), (50, 50), (26, 50), (25, 25), (13, 25), (12, 12),
-                                          (1, 12)])  # fmt: skip
+@pytest.mark.parametrize(
+  "count, slots", [(100, 100), (51, 100), (50, 50), (26, 50), (25, 25), (13, 25), (12, 12), (1, 12)]
+)
 def test_the_last_batch_is_padded_to_a_half_or_a_quarter(count, slots):
   assert batch_slots(count, 100) == slots
 
@@ -557,8 +623,14 @@ def test_breaking_restart_beats_a_higher_loss():
 
 def test_progress_counts_up_to_what_is_to_do():
   seen = []
-  attack_survivors(_Scripted({0: 0, 1: 0}), _numbered(4), [0] * 4, restarts=2, batch_size=2,
-                   progress=lambda *counts: seen.append(counts))
+  attack_survivors(
+    _Scripted({0: 0, 1: 0}),
+    _numbered(4),
+    [0] * 4,
+    restarts=2,
+    batch_size=2,
+    progress=lambda *counts: seen.append(counts),
+  )
   # The first batch is broken at once, which leaves one batch to the second start.
   assert seen == [(1, 3), (2, 3), (3, 3)]
 

@@ -30,9 +30,13 @@ def possible(image, pad, flip):
   """All crops of an image and, where it may be flipped, of its mirror image, by (row, column, flipped)."""
   height, width, _ = image.shape
   return {
-    (row, column, mirrored): np.pad(source, ((pad, pad), (pad, pad), (0, 0)))[row:row + height, column:column + width]
-    for mirrored, source in enumerate([image, image[:, ::-1]][:1 + flip])
-    for row in range(2 * pad + 1) for column in range(2 * pad + 1)}
+    (row, column, mirrored): np.pad(source, ((pad, pad), (pad, pad), (0, 0)))[
+      row : row + height, column : column + width
+    ]
+    for mirrored, source in enumerate([image, image[:, ::-1]][: 1 + flip])
+    for row in range(2 * pad + 1)
+    for column in range(2 * pad + 1)
+  }
 
 
 def drawn(images, found, pad, flip):
@@ -50,8 +54,15 @@ def test_without_pad_and_flip_images_stay(dtype):
   assert crop_and_flip(images, key()) is images
 
 
-@hypothesis.given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6), st.integers(0, 3),
-                  st.booleans(), st.integers(0, 2**31 - 1))
+@hypothesis.given(
+  st.integers(1, 4),
+  st.integers(1, 4),
+  st.integers(1, 3),
+  st.integers(1, 6),
+  st.integers(0, 3),
+  st.booleans(),
+  st.integers(0, 2**31 - 1),
+)
 @hypothesis.settings(max_examples=100)
 def test_every_result_is_a_crop_of_the_padded_image_or_of_its_mirror(height, width, channels, count, pad, flip, seed):
   images = np.random.default_rng(seed).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
@@ -71,13 +82,13 @@ def test_images_keep_their_type(dtype, pad, flip):
 
 @pytest.mark.parametrize("pad, flip", [(0, True), (1, True), (2, True), (3, False)])
 def test_all_places_and_both_directions_are_equally_likely(pad, flip):
-  count, cells = 6000, (2 * pad + 1)**2 * (1 + flip)
+  count, cells = 6000, (2 * pad + 1) ** 2 * (1 + flip)
   images = numbered(count, 8, 8)
   places = drawn(images, crop_and_flip(images, key(), pad, flip), pad, flip)
   assert len({tuple(place) for place in places}) == cells
   # Chi-square over all cells: mean cells - 1, standard deviation sqrt(2 (cells - 1)).
   counts = np.unique(places, axis=0, return_counts=True)[1]
-  chi_square = ((counts - count / cells)**2 / (count / cells)).sum()
+  chi_square = ((counts - count / cells) ** 2 / (count / cells)).sum()
   assert chi_square < cells - 1 + 4 * np.sqrt(2 * (cells - 1))
 
 
@@ -187,8 +198,11 @@ def test_a_lone_class_member_and_its_class_mate_differ_by_augmentation_alone():
 
 
 def test_every_step_and_every_seed_has_its_own_augmentation():
-  found = [drawn(numbered(COUNT), as_bytes(stream(batch_size=COUNT, seed=seed).batch(step)["image"]), 2, True).tobytes()
-           for seed in (1, 2) for step in range(4)]
+  found = [
+    drawn(numbered(COUNT), as_bytes(stream(batch_size=COUNT, seed=seed).batch(step)["image"]), 2, True).tobytes()
+    for seed in (1, 2)
+    for step in range(4)
+  ]
   assert len(set(found)) == 8
 
 

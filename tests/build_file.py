@@ -13,10 +13,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Distributions that are not called as the module they provide.
 _DISTRIBUTIONS = {
-  "PIL": "pillow", "absl": "absl_py", "art": "adversarial_robustness_toolbox",
-  "google": "protobuf", "sklearn": "scikit_learn",
+  "PIL": "pillow",
+  "absl": "absl_py",
+  "art": "adversarial_robustness_toolbox",
+  "google": "protobuf",
+  "sklearn": "scikit_learn",
   "yaml": "pyyaml",
-}  # fmt: skip
+}
 # What a module needs at run time without importing or requiring it everywhere.
 _ALSO_NEEDS = {
   "keras": ["tensorflow"],  # the backend
@@ -26,7 +29,7 @@ _MODULE_NAME = re.compile(r"tla_tf(\.\w+)+")
 # In tests whose files are not only those of `tests/golden`.
 _READS_TREE = re.compile(r"parent\.parent|parents\[1\]|\bROOT\b")
 
-_HEADER = '''\
+_HEADER = """\
 # Written by `python tests/build_file.py` from the tree: change that script, not this file.
 
 load("@rules_python//python:py_binary.bzl", "py_binary")
@@ -34,9 +37,9 @@ load("@rules_python//python:py_library.bzl", "py_library")
 load("@rules_python//python:py_test.bzl", "py_test")
 
 package(default_visibility = ["//visibility:public"])
-'''
+"""
 
-_DATA = '''\
+_DATA = """\
 # Outputs of the authors' code.
 filegroup(
     name = "golden",
@@ -66,7 +69,7 @@ filegroup(
         exclude = ["**/__pycache__/**"],
     ),
 )
-'''
+"""
 
 
 def render(root=ROOT):
@@ -94,19 +97,29 @@ def render(root=ROOT):
   rules.append(
     "# What the tests share.\n"
     + _rule(
-      "py_library", name="test_support", testonly=True, srcs=helpers, data=[":golden"], imports=["tests"],
+      "py_library",
+      name="test_support",
+      testonly=True,
+      srcs=helpers,
+      data=[":golden"],
+      imports=["tests"],
       deps=deps["test_support"],
     )
-  )  # fmt: skip
+  )
   for name, (path,) in sorted(tests.items()):
     launcher = "tests/run_pytest.py"
     reads_tree = _READS_TREE.search((root / path).read_text(encoding="utf-8"))
     rules.append(
       _rule(
-        "py_test", name=name, srcs=sorted([path, launcher]), args=[path],
-        data=[":repository"] if reads_tree else ["pyproject.toml"], main=launcher, deps=deps[name],
+        "py_test",
+        name=name,
+        srcs=sorted([path, launcher]),
+        args=[path],
+        data=[":repository"] if reads_tree else ["pyproject.toml"],
+        main=launcher,
+        deps=deps[name],
       )
-    )  # fmt: skip
+    )
   return "\n".join(rules)
 
 

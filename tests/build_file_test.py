@@ -69,9 +69,7 @@ def test_every_module_and_test_is_in_one_target(targets):
 
 
 def test_every_source_exists(targets):
-  missing = [
-    (name, src) for (_, name), t in targets.items() for src in t.get("srcs", []) if not (ROOT / src).is_file()
-  ]
+  missing = [(name, src) for (_, name), t in targets.items() for src in t.get("srcs", []) if not (ROOT / src).is_file()]
   assert not missing, f"BUILD names files that are not there: {missing}"
 
 
@@ -96,7 +94,7 @@ def test_dependencies_exist_and_form_no_cycle(targets):
 
   def visit(name, path):
     assert name in names, f"{path[-1]} needs a target {name} that BUILD does not have"
-    assert name not in path, f"targets in a cycle: {' -> '.join([*path[path.index(name):], name])}"
+    assert name not in path, f"targets in a cycle: {' -> '.join([*path[path.index(name) :], name])}"
     if name not in done:
       for label in [*names[name].get("deps", []), *names[name].get("data", [])]:
         if label.startswith(":"):
@@ -134,11 +132,7 @@ def test_buildifier_accepts(name):
 
 
 @pytest.mark.parametrize(
-  "source, message",
-  [
-    ("import unheard_of\n", "pins no 'unheard_of'"),
-    ("from . import config\n", "a relative import"),
-  ],
+  "source, message", [("import unheard_of\n", "pins no 'unheard_of'"), ("from . import config\n", "a relative import")]
 )
 def test_render_names_the_file_at_fault(tmp_path, source, message):
   (tmp_path / "requirements_bazel.txt").write_text("numpy==1.0\n")

@@ -75,8 +75,11 @@ def test_the_constant_grows_until_it_is_enough():
 
 
 def test_the_largest_constants_are_still_numbers():
-  attack = CarliniWagner(lambda x: tf.stack([1.0 + 0.0 * x[:, 0], 0.1 * x[:, 1]], 1), config(
-    steps=2, binary_search_steps=60, initial_constant=1e8), "off")
+  attack = CarliniWagner(
+    lambda x: tf.stack([1.0 + 0.0 * x[:, 0], 0.1 * x[:, 1]], 1),
+    config(steps=2, binary_search_steps=60, initial_constant=1e8),
+    "off",
+  )
   found = attack(np.full((1, 2), 0.5, np.float32), [0])
   assert not found.success.numpy().any() and found.nonfinite_gradients.numpy().tolist() == [0]
 
@@ -86,9 +89,18 @@ def test_found_beyond_epsilon_is_no_success():
   assert not found.success.numpy().any() and np.argmax(THREE(found.adversarial), 1) == [1]
 
 
-@pytest.mark.parametrize("settings", [
-  {"epsilon": -1.0}, {"steps": 0}, {"step_size": 0.0}, {"binary_search_steps": 0}, {"initial_constant": 0.0},
-  {"confidence": -1.0}, {"norm": "l0"}])
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {"epsilon": -1.0},
+    {"steps": 0},
+    {"step_size": 0.0},
+    {"binary_search_steps": 0},
+    {"initial_constant": 0.0},
+    {"confidence": -1.0},
+    {"norm": "l0"},
+  ],
+)
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(InputError, match=next(iter(settings))):
     CarliniWagnerConfig(**settings)

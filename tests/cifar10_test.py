@@ -46,8 +46,16 @@ DTYPE = b"cnumpy\ndtype\n" + text("u1") + b"K\x00K\x01\x87R(K\x03" + text("|") +
 def array2(content, *shape, dtype=DTYPE, shape_code=None):
   """A NumPy array as Python 2 pickles it."""
   shape_code = shape_code or b"(" + b"".join(map(number, shape)) + b"t"
-  return (b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85q\x03" + text("b") +
-          b"\x87q\x04Rq\x05(K\x01" + shape_code + dtype + b"\x89" + content + b"tb")
+  return (
+    b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85q\x03"
+    + text("b")
+    + b"\x87q\x04Rq\x05(K\x01"
+    + shape_code
+    + dtype
+    + b"\x89"
+    + content
+    + b"tb"
+  )
 
 
 def dict2(**entries):
@@ -57,9 +65,12 @@ def dict2(**entries):
 
 def python2(planes, labels):
   """A batch file as Python 2's cPickle wrote the official ones."""
-  return dict2(batch_label=text("training batch 1 of 5"), labels=b"]q\x06(" + b"".join(map(number, labels)) + b"e",
-               data=array2(long_text(planes.tobytes()), *planes.shape),
-               filenames=b"](" + b"".join(text(f"{i}.png") for i in range(len(labels))) + b"e")
+  return dict2(
+    batch_label=text("training batch 1 of 5"),
+    labels=b"]q\x06(" + b"".join(map(number, labels)) + b"e",
+    data=array2(long_text(planes.tobytes()), *planes.shape),
+    filenames=b"](" + b"".join(text(f"{i}.png") for i in range(len(labels))) + b"e",
+  )
 
 
 def python3(planes, labels, protocol=4):
@@ -70,8 +81,11 @@ def binary(planes, labels):
   return np.column_stack([np.array(labels, np.uint8), planes]).tobytes()
 
 
-WRITERS = {"binary": binary, "python2": python2, **{f"protocol{p}": functools.partial(python3, protocol=p)
-                                                    for p in range(5)}}
+WRITERS = {
+  "binary": binary,
+  "python2": python2,
+  **{f"protocol{p}": functools.partial(python3, protocol=p) for p in range(5)},
+}
 PICKLES = [name for name in WRITERS if name != "binary"]
 
 
@@ -92,8 +106,13 @@ def write(folder, writer="binary", count=4):
 
 def is_whole(splits):
   """Whether splits are what training expects of them."""
-  return all(part.images.dtype == np.uint8 and part.image_shape == (32, 32, 3) and len(part) == len(part.labels)
-             and set(part.labels) <= set(range(10)) for part in (splits.train, splits.heldout, splits.test))
+  return all(
+    part.images.dtype == np.uint8
+    and part.image_shape == (32, 32, 3)
+    and len(part) == len(part.labels)
+    and set(part.labels) <= set(range(10))
+    for part in (splits.train, splits.heldout, splits.test)
+  )
 
 
 @pytest.fixture(scope="module", params=["binary", "python2", "protocol0", "protocol4"])
@@ -177,8 +196,9 @@ def test_a_tenth_is_held_out_unless_a_number_is_asked_for(tmp_path, count, asked
 
 
 def test_no_more_than_1000_are_held_out_by_default(tmp_path, monkeypatch):
-  parts = [ImageData(np.zeros((count, 1, 1, 3), np.uint8), np.zeros(count, int), CLASS_NAMES)
-           for count in (50_000, 10_000)]
+  parts = [
+    ImageData(np.zeros((count, 1, 1, 3), np.uint8), np.zeros(count, int), CLASS_NAMES) for count in (50_000, 10_000)
+  ]
   monkeypatch.setattr(tfds_reader, "read", lambda name, data_dir: parts)
   splits = load_cifar10(tmp_path, "tfds")
   assert (len(splits.train), len(splits.heldout), len(splits.test)) == (49_000, 1_000, 10_000)
@@ -202,7 +222,7 @@ def test_cifar10_is_loaded_by_name(tmp_path):
 @MANY
 def test_a_truncated_batch_is_refused(files, choose):
   paths, content = files
-  paths[2].write_bytes(content[:choose.draw(st.integers(0, len(content) - 1))])
+  paths[2].write_bytes(content[: choose.draw(st.integers(0, len(content) - 1))])
   with pytest.raises(InputError, match="data_batch_3.*download it again"):
     load_cifar10(paths[0].parent)
 
@@ -229,7 +249,7 @@ def test_a_changed_byte_of_a_batch_is_refused_or_changes_values_only(files, choo
   # The pixels are most of a file, and the least of its structure.
   pixels = content.find(batch(2, 1)[0].tobytes()[-9:])
   place = choose.draw(st.one_of(st.integers(0, 400), st.integers(pixels, len(content) - 1), st.integers(0, 3000)))
-  paths[2].write_bytes(content[:place] + bytes([choose.draw(st.integers(0, 255))]) + content[place + 1:])
+  paths[2].write_bytes(content[:place] + bytes([choose.draw(st.integers(0, 255))]) + content[place + 1 :])
   try:
     assert is_whole(load_cifar10(paths[0].parent))
   except InputError as error:
@@ -237,8 +257,10 @@ def test_a_changed_byte_of_a_batch_is_refused_or_changes_values_only(files, choo
 
 
 SMALL = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [1, 2]}
-SMALL_PICKLES = {**{str(p): pickle.dumps(SMALL, p) for p in range(5)},
-                 "python2": dict2(data=array2(text(bytes(range(6))), 2, 3), labels=b"](K\x01K\x02e")}
+SMALL_PICKLES = {
+  **{str(p): pickle.dumps(SMALL, p) for p in range(5)},
+  "python2": dict2(data=array2(text(bytes(range(6))), 2, 3), labels=b"](K\x01K\x02e"),
+}
 
 
 def read_or_refuse(content):
@@ -258,7 +280,7 @@ def test_every_flipped_bit_of_a_pickle_is_refused_or_read(content):
   assert read_or_refuse(content)["data"].tolist() == SMALL["data"].tolist()
   for place in range(len(content)):
     for bit in range(8):
-      read_or_refuse(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1:])
+      read_or_refuse(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
 
 
 @pytest.mark.parametrize("content", SMALL_PICKLES.values(), ids=SMALL_PICKLES)
@@ -266,20 +288,38 @@ def test_every_truncation_of_a_pickle_is_refused(content):
   assert [n for n in range(len(content)) if read_or_refuse(content[:n]) is not None] == []
 
 
-@hypothesis.given(st.sampled_from(sorted(SMALL_PICKLES)), st.lists(st.tuples(
-  st.integers(0, 400), st.integers(0, 20), st.binary(max_size=20)), min_size=1, max_size=4))
+@hypothesis.given(
+  st.sampled_from(sorted(SMALL_PICKLES)),
+  st.lists(st.tuples(st.integers(0, 400), st.integers(0, 20), st.binary(max_size=20)), min_size=1, max_size=4),
+)
 @hypothesis.settings(max_examples=200)
 def test_pickles_with_pieces_replaced_are_refused_or_read(name, changes):
   content = SMALL_PICKLES[name]
   for place, length, piece in changes:
-    content = content[:place] + piece + content[place + length:]
+    content = content[:place] + piece + content[place + length :]
   read_or_refuse(content)
 
 
-@hypothesis.given(st.lists(st.sampled_from([*(bytes([b]) for b in b"()]}.12345RbtsuaelNOQPq0h\x81\x85\x86\x87\x93\x94"),
-                                            b"q\x00", b"h\x00", b"K\x01", text("data"), text("u1"), b"cnumpy\ndtype\n",
-                                            b"cnumpy\nndarray\n", b"c_codecs\nencode\n", DTYPE,
-                                            b"cnumpy.core.multiarray\n_reconstruct\n"]), max_size=25))
+@hypothesis.given(
+  st.lists(
+    st.sampled_from(
+      [
+        *(bytes([b]) for b in b"()]}.12345RbtsuaelNOQPq0h\x81\x85\x86\x87\x93\x94"),
+        b"q\x00",
+        b"h\x00",
+        b"K\x01",
+        text("data"),
+        text("u1"),
+        b"cnumpy\ndtype\n",
+        b"cnumpy\nndarray\n",
+        b"c_codecs\nencode\n",
+        DTYPE,
+        b"cnumpy.core.multiarray\n_reconstruct\n",
+      ]
+    ),
+    max_size=25,
+  )
+)
 @hypothesis.settings(max_examples=200)
 def test_any_sequence_of_operations_is_refused_or_read(operations):
   read_or_refuse(b"}" + b"".join(operations) + b".")
@@ -295,9 +335,16 @@ def test_a_missing_batch_is_named(tmp_path, writer, name):
     load_cifar10(tmp_path)
 
 
-@pytest.mark.parametrize("writer, surplus", [
-  ("binary", "data_batch_6.bin"), ("binary", "data_batch_10.bin"), ("binary", "my_batch.bin"),
-  ("python2", "data_batch_6"), ("protocol4", "test_batch_2")])
+@pytest.mark.parametrize(
+  "writer, surplus",
+  [
+    ("binary", "data_batch_6.bin"),
+    ("binary", "data_batch_10.bin"),
+    ("binary", "my_batch.bin"),
+    ("python2", "data_batch_6"),
+    ("protocol4", "test_batch_2"),
+  ],
+)
 def test_a_surplus_batch_is_refused(tmp_path, writer, surplus):
   content = write(tmp_path, writer)[0].read_bytes()
   (tmp_path / surplus).write_bytes(content)
@@ -330,8 +377,9 @@ def test_binary_files_without_their_suffix_are_refused(tmp_path):
     load_cifar10(tmp_path)
 
 
-@pytest.mark.parametrize("folder, told", [
-  ("", "neither CIFAR-10's files nor data that TFDS prepared"), ("nowhere", "nowhere: no such folder")])
+@pytest.mark.parametrize(
+  "folder, told", [("", "neither CIFAR-10's files nor data that TFDS prepared"), ("nowhere", "nowhere: no such folder")]
+)
 def test_a_folder_without_batches_is_refused(tmp_path, folder, told):
   with pytest.raises(InputError, match="none of CIFAR-10's batch files"):
     load_cifar10(tmp_path / folder, "files")
@@ -350,20 +398,40 @@ def test_files_without_a_folder_are_refused():
 PLANES = np.zeros((2, 3072), np.uint8)
 
 
-@pytest.mark.parametrize("change, message", [
-  ({"data": PLANES.astype(np.float32)}, "not uint8"), ({"data": PLANES.astype(">i2")}, "not uint8"),
-  ({"data": PLANES.astype(bool)}, "not uint8"), ({"data": PLANES.astype(object)}, "not uint8"),
-  ({"data": PLANES[:, 1:]}, r"no array \[n, 3072\]"), ({"data": PLANES.reshape(2, 3, 1024)}, "no array"),
-  ({"data": PLANES.ravel()}, "no array"), ({"data": PLANES.reshape(2, 3, 8, 8, 16)}, "shape"),
-  ({"data": PLANES.tolist()}, "no array"), ({"data": None}, "no array"), ({"data": PLANES[:0]}, "0 images"),
-  ({"data": PLANES[0, 0]}, "multiarray.scalar"), ({"data": PLANES[:1]}, "1 images but 2 labels"),
-  ({"labels": [1]}, "2 images but 1 labels"), ({"labels": [1, 2, 3]}, "2 images but 3 labels"),
-  ({"labels": []}, "2 images but 0 labels"), ({"labels": (1, 2)}, "no list"), ({"labels": [1, 256]}, "no list"),
-  ({"labels": np.array([1, 2], np.uint8)}, "no list"),
-  ({"labels": [1, -1]}, "no list"), ({"labels": [True, False]}, "no list"), ({"labels": ["1", "2"]}, "no list"),
-  ({"labels": [1, None]}, "no list"), ({"labels": [1, [2]]}, "no list"), ({"labels": [1, 2**200]}, "no list"),
-  ({"labels": [1, 2.0]}, "BINFLOAT"), ({"labels": {1, 2}}, "refused"), ({"labels": [1, 10]}, "label 10 is outside"),
-], ids=str)
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"data": PLANES.astype(np.float32)}, "not uint8"),
+    ({"data": PLANES.astype(">i2")}, "not uint8"),
+    ({"data": PLANES.astype(bool)}, "not uint8"),
+    ({"data": PLANES.astype(object)}, "not uint8"),
+    ({"data": PLANES[:, 1:]}, r"no array \[n, 3072\]"),
+    ({"data": PLANES.reshape(2, 3, 1024)}, "no array"),
+    ({"data": PLANES.ravel()}, "no array"),
+    ({"data": PLANES.reshape(2, 3, 8, 8, 16)}, "shape"),
+    ({"data": PLANES.tolist()}, "no array"),
+    ({"data": None}, "no array"),
+    ({"data": PLANES[:0]}, "0 images"),
+    ({"data": PLANES[0, 0]}, "multiarray.scalar"),
+    ({"data": PLANES[:1]}, "1 images but 2 labels"),
+    ({"labels": [1]}, "2 images but 1 labels"),
+    ({"labels": [1, 2, 3]}, "2 images but 3 labels"),
+    ({"labels": []}, "2 images but 0 labels"),
+    ({"labels": (1, 2)}, "no list"),
+    ({"labels": [1, 256]}, "no list"),
+    ({"labels": np.array([1, 2], np.uint8)}, "no list"),
+    ({"labels": [1, -1]}, "no list"),
+    ({"labels": [True, False]}, "no list"),
+    ({"labels": ["1", "2"]}, "no list"),
+    ({"labels": [1, None]}, "no list"),
+    ({"labels": [1, [2]]}, "no list"),
+    ({"labels": [1, 2**200]}, "no list"),
+    ({"labels": [1, 2.0]}, "BINFLOAT"),
+    ({"labels": {1, 2}}, "refused"),
+    ({"labels": [1, 10]}, "label 10 is outside"),
+  ],
+  ids=str,
+)
 def test_entries_of_another_kind_are_refused(tmp_path, change, message):
   paths = write(tmp_path, "protocol4", count=2)
   for protocol in (2, 4):
@@ -407,24 +475,48 @@ FOUR = text(b"abcd")
 
 CALL = b"\x85R"
 DTYPE_NAME, NDARRAY, ENCODE = b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"c_codecs\nencode\n"
-SHAPES = {"a number": number(4), "a list": b"](K\x02K\x02e", "nothing": b"N\x85", "a string": text("4") + b"\x85",
-          "2**64": b"\x8a\x09" + bytes(8) + b"\x01\x85", "2**2000": b"\x8a\xff" + b"\x7f" * 255 + b"\x85"}
-TYPES = {"a name": DTYPE_NAME, "no argument": DTYPE_NAME + b")R", "objects": DTYPE_NAME + text("O8") + CALL,
-         "floats": DTYPE_NAME + text("f4") + CALL, "none": b"N", "an array": NDARRAY + text("u1") + CALL,
-         "a string": text("u1"), "a list": DTYPE_NAME + b"]" + CALL}
-CONTENTS = {"a number": b"K\x04", "a list": b"]", "none": b"N", "objects": b"]" + FOUR + b"a",
-            "another encoding": ENCODE + b"(" + FOUR + text("rot13") + b"tR", "an encoded number": ENCODE + b"(K\x04" +
-            text("latin1") + b"tR", "no argument": ENCODE + b")R", "no encoding": ENCODE + FOUR + CALL,
-            "a letter that is no byte": b"X\x05\0\0\0abc\xc4\x80"}  # fmt: skip
+SHAPES = {
+  "a number": number(4),
+  "a list": b"](K\x02K\x02e",
+  "nothing": b"N\x85",
+  "a string": text("4") + b"\x85",
+  "2**64": b"\x8a\x09" + bytes(8) + b"\x01\x85",
+  "2**2000": b"\x8a\xff" + b"\x7f" * 255 + b"\x85",
+}
+TYPES = {
+  "a name": DTYPE_NAME,
+  "no argument": DTYPE_NAME + b")R",
+  "objects": DTYPE_NAME + text("O8") + CALL,
+  "floats": DTYPE_NAME + text("f4") + CALL,
+  "none": b"N",
+  "an array": NDARRAY + text("u1") + CALL,
+  "a string": text("u1"),
+  "a list": DTYPE_NAME + b"]" + CALL,
+}
+CONTENTS = {
+  "a number": b"K\x04",
+  "a list": b"]",
+  "none": b"N",
+  "objects": b"]" + FOUR + b"a",
+  "another encoding": ENCODE + b"(" + FOUR + text("rot13") + b"tR",
+  "an encoded number": ENCODE + b"(K\x04" + text("latin1") + b"tR",
+  "no argument": ENCODE + b")R",
+  "no encoding": ENCODE + FOUR + CALL,
+  "a letter that is no byte": b"X\x05\0\0\0abc\xc4\x80",
+}
 STATES = {"a number": b"K\x01b", "an empty tuple": b")b", "a dict": b"}b", "a list": b"]b"}
 NO_ARRAYS = {
-  **{f"shape {shape}": array2(FOUR, *shape) for shape in [
-    (-1, 4), (-2, -2), (4, -1), (2, 3), (1, 1), (0, 4), (5,), (3,), (1, 1, 1, 1, 4), (1,) * 70]},
+  **{
+    f"shape {shape}": array2(FOUR, *shape)
+    for shape in [(-1, 4), (-2, -2), (4, -1), (2, 3), (1, 1), (0, 4), (5,), (3,), (1, 1, 1, 1, 4), (1,) * 70]
+  },
   **{f"shape: {name}": array2(FOUR, shape_code=code) for name, code in SHAPES.items()},
   **{f"type: {name}": array2(FOUR, 1, dtype=code) for name, code in TYPES.items()},
   **{f"content: {name}": array2(code, 4) for name, code in CONTENTS.items()},
   **{f"state: {name}": array2(FOUR, 4) + code for name, code in STATES.items()},
-  "no state": array2(FOUR, 4).partition(b"(K\x01")[0], "a type": DTYPE, "made directly": NDARRAY + b"K\x04" + CALL,
+  "no state": array2(FOUR, 4).partition(b"(K\x01")[0],
+  "a type": DTYPE,
+  "made directly": NDARRAY + b"K\x04" + CALL,
   "encoded": ENCODE + FOUR + CALL,
 }
 
@@ -473,10 +565,12 @@ ATTACKS = {
   "GLOBAL __builtin__.eval": lambda p: b"c__builtin__\neval\n" + text(f"open({str(p)!r}, 'w')") + b"\x85R",
   "GLOBAL builtins.exec": lambda p: b"cbuiltins\nexec\n" + text(f"import numpy; open({str(p)!r}, 'w')") + b"\x85R",
   "STACK_GLOBAL": lambda p: unicode("os") + unicode("system") + b"\x93" + unicode(f"touch {p}") + b"\x85R",
-  "STACK_GLOBAL memoized": lambda p: (unicode("os") + b"q\x200" + unicode("system") + b"q\x210h\x20h\x21\x93" +
-                                      unicode(f"touch {p}") + b"\x85R"),
-  "STACK_GLOBAL dotted": lambda p: (b"\x80\x04" + unicode("shutil") + unicode("os.system") + b"\x93" +
-                                    text(f"touch {p}") + b"\x85R"),
+  "STACK_GLOBAL memoized": lambda p: (
+    unicode("os") + b"q\x200" + unicode("system") + b"q\x210h\x20h\x21\x93" + unicode(f"touch {p}") + b"\x85R"
+  ),
+  "STACK_GLOBAL dotted": lambda p: (
+    b"\x80\x04" + unicode("shutil") + unicode("os.system") + b"\x93" + text(f"touch {p}") + b"\x85R"
+  ),
   "INST": lambda p: b"(" + text(f"touch {p}") + b"ios\nsystem\n",
   "OBJ": lambda p: b"(cos\nsystem\n" + text(f"touch {p}") + b"o",
   "NEWOBJ": lambda p: HERE + text(str(p)) + b"\x85\x81",
@@ -502,9 +596,17 @@ def test_a_malicious_pickle_runs_nothing(tmp_path, attack, extension):
   target = tmp_path / "touched"
   entry = attack(target)
   path = write(tmp_path / "data", "python2")[0]
-  for content in (dict2(data=entry, labels=b"]"), b"\x80\x04" + entry + b".", dict2(x=b"]" + entry + b"a"),
-                  dict2(data=array2(entry, 4)), dict2(data=array2(FOUR, 4, dtype=entry)), entry + b"0}.",
-                  dict2(data=array2(FOUR, shape_code=entry)), b"}" + entry + b"K\x01s.", dict2(x=entry + b"0N")):
+  for content in (
+    dict2(data=entry, labels=b"]"),
+    b"\x80\x04" + entry + b".",
+    dict2(x=b"]" + entry + b"a"),
+    dict2(data=array2(entry, 4)),
+    dict2(data=array2(FOUR, 4, dtype=entry)),
+    entry + b"0}.",
+    dict2(data=array2(FOUR, shape_code=entry)),
+    b"}" + entry + b"K\x01s.",
+    dict2(x=entry + b"0N"),
+  ):
     assert read_or_refuse(content) is None
     path.write_bytes(content)
     with pytest.raises(InputError, match="data_batch_1"):
@@ -518,37 +620,64 @@ def test_the_malicious_pickles_are_malicious(tmp_path, attack, extension):
   assert (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize("content, operation", [
-  (b"}Pid\ns.", "PERSID"), (b"}" + text("data") + text("id") + b"Qs.", "BINPERSID"), (b"\x80\x05}\x97.", "NEXT_BUFFER"),
-  (b"\x80\x05}\x98.", "READONLY_BUFFER"), (b"\x80\x04\x8f.", "EMPTY_SET"), (b"}F1.5\n.", "FLOAT"), (b"}2.", "DUP"),
-  (b"(N1.", "POP_MARK")])
+@pytest.mark.parametrize(
+  "content, operation",
+  [
+    (b"}Pid\ns.", "PERSID"),
+    (b"}" + text("data") + text("id") + b"Qs.", "BINPERSID"),
+    (b"\x80\x05}\x97.", "NEXT_BUFFER"),
+    (b"\x80\x05}\x98.", "READONLY_BUFFER"),
+    (b"\x80\x04\x8f.", "EMPTY_SET"),
+    (b"}F1.5\n.", "FLOAT"),
+    (b"}2.", "DUP"),
+    (b"(N1.", "POP_MARK"),
+  ],
+)
 def test_operations_that_such_files_do_without_are_refused_by_name(content, operation):
   with pytest.raises(InputError, match=f"here: uses the pickle operation {operation}, .*refused"):
     pickled_arrays.read("here", content)
 
 
-@pytest.mark.parametrize("entry", [
-  array2(FOUR, 2, 2) + b"}" + text("__class__") + text("x") + b"sb",
-  array2(FOUR, 2, 2) + b"N}" + text("x") + b"K\x01s\x86b"],
-  ids=["dict", "slots"])
+@pytest.mark.parametrize(
+  "entry",
+  [
+    array2(FOUR, 2, 2) + b"}" + text("__class__") + text("x") + b"sb",
+    array2(FOUR, 2, 2) + b"N}" + text("x") + b"K\x01s\x86b",
+  ],
+  ids=["dict", "slots"],
+)
 def test_a_state_of_attributes_is_refused(entry):
   assert read_or_refuse(dict2(data=entry)) is None
 
 
 SIZES = (0xFFFFFFFF, 0x7FFFFFFF)
 HUGE = {
-  **{f"{name} {n:x}": code + struct.pack("<I", n) + b"x" for n in SIZES for name, code in {
-    "BINUNICODE": b"X", "BINSTRING": b"T", "BINBYTES": b"B", "LONG4": b"\x8b"}.items()},
-  **{f"{name} {n:x}": code + struct.pack("<Q", n) + b"x" for n in (1 << 40, 2**63 - 1, 2**64 - 1) for name, code in {
-    "BINUNICODE8": b"\x8d", "BINBYTES8": b"\x8e", "BYTEARRAY8": b"\x96"}.items()},
-  "INT": b"I" + b"9" * 100_000 + b"\n", "LONG": b"L" + b"9" * 100_000 + b"L\n", "FRAME": b"\x95" + b"\xff" * 8,
-  "GET": b"g99999999999999\n", "LONG_BINGET": b"j\xff\xff\xff\xff", "marks": b"(" * 100_000, "marks, closed": b"t" * 9,
+  **{
+    f"{name} {n:x}": code + struct.pack("<I", n) + b"x"
+    for n in SIZES
+    for name, code in {"BINUNICODE": b"X", "BINSTRING": b"T", "BINBYTES": b"B", "LONG4": b"\x8b"}.items()
+  },
+  **{
+    f"{name} {n:x}": code + struct.pack("<Q", n) + b"x"
+    for n in (1 << 40, 2**63 - 1, 2**64 - 1)
+    for name, code in {"BINUNICODE8": b"\x8d", "BINBYTES8": b"\x8e", "BYTEARRAY8": b"\x96"}.items()
+  },
+  "INT": b"I" + b"9" * 100_000 + b"\n",
+  "LONG": b"L" + b"9" * 100_000 + b"L\n",
+  "FRAME": b"\x95" + b"\xff" * 8,
+  "GET": b"g99999999999999\n",
+  "LONG_BINGET": b"j\xff\xff\xff\xff",
+  "marks": b"(" * 100_000,
+  "marks, closed": b"t" * 9,
   "names of nested tuples": b")" + b"\x85" * 150_000 + text("x") + b"\x93",
   "names of shared tuples": b")" + b"q\x00h\x00\x86" * 60 + text("x") + b"\x93",
   "names of shared lists": b"]" + b"q\x00](h\x00h\x00e" * 60 + text("x") + b"\x93",
-  "an array under many keys": array2(b"X\x40\x42\x0f\x00" + b"x" * 1_000_000, 1_000_000) + b"q\x10s" + b"".join(
-    text(str(i)) + b"h\x10s" for i in range(1000)) + text("data") + b"h\x10",
-}  # fmt: skip
+  "an array under many keys": array2(b"X\x40\x42\x0f\x00" + b"x" * 1_000_000, 1_000_000)
+  + b"q\x10s"
+  + b"".join(text(str(i)) + b"h\x10s" for i in range(1000))
+  + text("data")
+  + b"h\x10",
+}
 
 
 @pytest.mark.parametrize("entry", HUGE.values(), ids=HUGE)

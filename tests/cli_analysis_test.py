@@ -33,8 +33,9 @@ def runs(tmp_path_factory):
   root = tmp_path_factory.mktemp("runs")
   for method in ("um", "at"):
     cli.train_small(root / method, f"--method={method}", "--train_steps=60", "--checkpoint_every=30")
-  output = cli.run_well("tla-analyze", f"--run_dir={root / 'um'}", root / "at", f"--compare_dir={root / 'both'}",
-                        *SHORT)
+  output = cli.run_well(
+    "tla-analyze", f"--run_dir={root / 'um'}", root / "at", f"--compare_dir={root / 'both'}", *SHORT
+  )
   (root / "output.txt").write_text(output)
   return root
 
@@ -48,7 +49,7 @@ def _analysis(run):
 
 def _part(run, name):
   """(embeddings, predictions) of a kept part."""
-  folder, = (run / "embeddings").glob(f"{name}-*")
+  (folder,) = (run / "embeddings").glob(f"{name}-*")
   return np.load(folder / "embeddings.npy"), np.load(folder / "predictions.npy")
 
 
@@ -67,7 +68,12 @@ def test_analyze_prints_tables_and_writes_the_contract(runs):
         assert picture.width > 400
   assert "Table 5" in (runs / "both" / "analysis.md").read_text()
   assert {path.name for path in (runs / "both").iterdir()} == {
-    "analysis.md", "tsne_class.png", "tsne_pair.png", "retrieval.png", "roc.png"}
+    "analysis.md",
+    "tsne_class.png",
+    "tsne_pair.png",
+    "retrieval.png",
+    "roc.png",
+  }
 
 
 def test_kept_embeddings_are_those_of_the_network_and_of_attacks_inside_the_ball(runs):
@@ -87,7 +93,7 @@ def test_kept_embeddings_are_those_of_the_network_and_of_attacks_inside_the_ball
   np.testing.assert_array_equal(predictions, every["logits"].numpy().argmax(1)[nearest])
   assert content["accuracy"]["natural"]["accuracy"] == pytest.approx(np.mean(predictions == test.labels[nearest]))
   for name, epsilon in (("test_weak", 0.05), ("test_strong", 0.2)):
-    folder, = (runs / "at" / "embeddings").glob(f"{name}-*")
+    (folder,) = (runs / "at" / "embeddings").glob(f"{name}-*")
     attacked = np.load(folder / "images.npy") / np.float32(255)
     # Pictures are rounded to grey levels: half a level beyond the ball at most.
     assert verify(test.float_images(nearest), attacked, epsilon + 0.51 / 255).all()
@@ -123,7 +129,8 @@ def test_figures_of_the_analysis_follow_from_the_kept_embeddings(runs):
   heldout = detector.score(_part(runs / "um", "heldout")[0])
   assert np.mean(heldout < detector.threshold) <= 0.05 == detector.facts["false_positive_rate"]
   assert content["detection"]["at_threshold"]["clean_flagged"] == pytest.approx(
-    np.mean(scores[:150] < detector.threshold))
+    np.mean(scores[:150] < detector.threshold)
+  )
 
 
 def test_the_same_command_again_takes_what_is_kept_and_draws_the_same(runs, tmp_path):
@@ -137,7 +144,8 @@ def test_the_same_command_again_takes_what_is_kept_and_draws_the_same(runs, tmp_
   assert _analysis(tmp_path / "at") == before
   for name in ("tsne_class.png", "tsne_pair.png", "roc.png"):
     assert (tmp_path / "at" / "figures" / name).read_bytes() == next(
-      content for path, content in figures.items() if path.name == name)
+      content for path, content in figures.items() if path.name == name
+    )
 
 
 def test_killed_and_started_again_an_analysis_ends_in_the_same_result(runs, tmp_path):
@@ -163,8 +171,16 @@ def test_two_analyses_of_one_run_do_not_meet(runs):
 def test_other_settings_leave_what_was_kept_and_a_lost_checkpoint_does_not(runs, tmp_path):
   shutil.copytree(runs / "um", tmp_path / "um")
   before = {path.name for path in (tmp_path / "um" / "embeddings").iterdir() if path.is_dir()}
-  cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'um'}", "--weak_epsilon=4/255", *SHORT, "--covariance=tied",
-               "--metric=euclidean", "--shrinkage=0.2", "--false_positive_rate=0.2")
+  cli.run_well(
+    "tla-analyze",
+    f"--run_dir={tmp_path / 'um'}",
+    "--weak_epsilon=4/255",
+    *SHORT,
+    "--covariance=tied",
+    "--metric=euclidean",
+    "--shrinkage=0.2",
+    "--false_positive_rate=0.2",
+  )
   after = {path.name for path in (tmp_path / "um" / "embeddings").iterdir() if path.is_dir()}
   assert len(before) == 6 and len(after) == 8 and after > before
   content = _analysis(tmp_path / "um")
@@ -177,10 +193,12 @@ def test_other_settings_leave_what_was_kept_and_a_lost_checkpoint_does_not(runs,
   again = cli.run("tla-analyze", f"--run_dir={tmp_path / 'um'}", *SHORT)
   assert "embedding test: done" in again.stderr and "attacking" not in again.stderr
   # The same images as before, although fewer training images are asked for.
-  cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'um'}", *SHORT, "--num_train_examples=500",
-               "--projector_examples=0")
+  cli.run_well(
+    "tla-analyze", f"--run_dir={tmp_path / 'um'}", *SHORT, "--num_train_examples=500", "--projector_examples=0"
+  )
   assert sorted(path.name for path in (tmp_path / "um" / "embeddings").glob("test_*")) == sorted(
-    name for name in after if name.startswith("test_"))
+    name for name in after if name.startswith("test_")
+  )
   assert not (tmp_path / "um" / "tensorboard" / "projector_config.pbtxt").exists()
 
 
@@ -208,8 +226,13 @@ def test_the_exported_detector_is_numpys_in_plain_tensorflow(runs, tmp_path, set
   images = data.load("digits").test.float_images(slice(60))
   images = np.concatenate([images, np.random.default_rng(0).random(images.shape, np.float32)])
   np.save(tmp_path / "images.npy", images)
-  done = subprocess.run([sys.executable, "-c", SERVING, tmp_path / "model", tmp_path / "images.npy",
-                         tmp_path / "out.npz"], cwd=tmp_path, capture_output=True, text=True, check=False)
+  done = subprocess.run(
+    [sys.executable, "-c", SERVING, tmp_path / "model", tmp_path / "images.npy", tmp_path / "out.npz"],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 0, done.stderr
   out = np.load(tmp_path / "out.npz")
   detector = Detector.load(run / "detector.npz")
@@ -234,14 +257,15 @@ def test_a_detector_is_exported_only_with_its_own_checkpoint(runs, tmp_path):
   output = cli.run_well("tla-export", *arguments)
   assert "no endpoint detect" in output and "serve, embed;" in output
   assert not hasattr(tf.saved_model.load(str(tmp_path / "a")), "detect")
-  assert "serve, embed;" in cli.run_well("tla-export", f"--run_dir={runs / 'at'}", f"--output={tmp_path / 'b'}",
-                                         "--nodetect")
+  assert "serve, embed;" in cli.run_well(
+    "tla-export", f"--run_dir={runs / 'at'}", f"--output={tmp_path / 'b'}", "--nodetect"
+  )
 
 
 def test_the_projector_has_points_metadata_and_sprite_of_one_length(runs):
   board = runs / "um" / "tensorboard"
   config = text_format.Parse((board / "projector_config.pbtxt").read_text(), projector_config_pb2.ProjectorConfig())
-  entry, = config.embeddings
+  (entry,) = config.embeddings
   vectors = np.loadtxt(board / entry.tensor_path, delimiter="\t")
   lines = (board / entry.metadata_path).read_text().splitlines()
   assert lines[0].split("\t") == ["true class", "predicted class", "image", "outcome"]
@@ -257,16 +281,17 @@ def test_the_projector_has_points_metadata_and_sprite_of_one_length(runs):
   embeddings = _part(runs / "um", "test")[0]
   places = metrics.pairwise_distances(vectors[:40], embeddings).argmin(1)
   np.testing.assert_allclose(vectors[:40], embeddings[places], rtol=1e-3, atol=1e-3)
-  folder, = (runs / "um" / "embeddings").glob("test_strong-*")
+  (folder,) = (runs / "um" / "embeddings").glob("test_strong-*")
   attacked = np.load(folder / "images.npy")[places]
-  np.testing.assert_array_equal(pixels[4 * 8:5 * 8, 4 * 8:5 * 8], attacked[0, ..., 0])
+  np.testing.assert_array_equal(pixels[4 * 8 : 5 * 8, 4 * 8 : 5 * 8], attacked[0, ..., 0])
 
 
 def test_report_of_all_that_was_measured(runs, tmp_path):
   for run in ("um", "at"):
     shutil.copytree(runs / run, tmp_path / run)
-  cli.run_well("tla-evaluate", f"--run_dir={tmp_path / 'um'}", tmp_path / "at", "--num_examples=50",
-               "--probe_examples=20")
+  cli.run_well(
+    "tla-evaluate", f"--run_dir={tmp_path / 'um'}", tmp_path / "at", "--num_examples=50", "--probe_examples=20"
+  )
   output = tmp_path / "page" / "both.html"
   output.parent.mkdir()
   cli.run_well("tla-report", f"--run_dir={tmp_path / 'um'}", tmp_path / "at", f"--output={output}")
@@ -275,9 +300,20 @@ def test_report_of_all_that_was_measured(runs, tmp_path):
   analysis = _analysis(tmp_path / "at")
   for text in (page, markdown):
     assert "issing for" not in text
-    for word in ("Table 5", "Table 6", "Figure 1", "Figure 2", "Figure 4", "Figure 5", "20xPGD-20", "train_steps",
-                 f"{result['clean']['accuracy']:.2%}", f"{result['worst_case']['accuracy']:.2%}",
-                 f"{analysis['separation_ratio']['0.2']:.3f}", f"{analysis['detection']['auc_adversarial']:.4f}"):
+    for word in (
+      "Table 5",
+      "Table 6",
+      "Figure 1",
+      "Figure 2",
+      "Figure 4",
+      "Figure 5",
+      "20xPGD-20",
+      "train_steps",
+      f"{result['clean']['accuracy']:.2%}",
+      f"{result['worst_case']['accuracy']:.2%}",
+      f"{analysis['separation_ratio']['0.2']:.3f}",
+      f"{analysis['detection']['auc_adversarial']:.4f}",
+    ):
       assert word in text, word
     for alarm in result["alarms"]:
       assert alarm["code"] in text
@@ -304,11 +340,17 @@ def test_report_says_what_is_missing(runs, tmp_path):
   assert "data:image/png" in page
 
 
-@pytest.mark.parametrize("options, words", [
-  ({"weak_epsilon": 0.5}, "weak.*strong"), ({"strong_epsilon": 0.04}, "weak.*strong"),
-  ({"num_examples": 9999}, "--num_examples=9999"), ({"num_train_examples": 9999}, "--num_train_examples=9999"),
-  ({"k": 5000}, "5000.*training"), ({"fit_examples": 5}, "Class .*--fit_examples"),
-])
+@pytest.mark.parametrize(
+  "options, words",
+  [
+    ({"weak_epsilon": 0.5}, "weak.*strong"),
+    ({"strong_epsilon": 0.04}, "weak.*strong"),
+    ({"num_examples": 9999}, "--num_examples=9999"),
+    ({"num_train_examples": 9999}, "--num_train_examples=9999"),
+    ({"k": 5000}, "5000.*training"),
+    ({"fit_examples": 5}, "Class .*--fit_examples"),
+  ],
+)
 def test_options_that_do_not_fit_the_data_are_refused_before_any_work(runs, tmp_path, options, words):
   subject = run_evaluation.run_subject(RunFolder.open(runs / "um"))
   with pytest.raises(InputError, match=words):
@@ -318,8 +360,11 @@ def test_options_that_do_not_fit_the_data_are_refused_before_any_work(runs, tmp_
 
 def test_classes_of_the_figures_are_checked():
   figure_data.check_classes(("cat", "dog"), ("dog", "cat", "cow"))
-  for wanted, words in ((("bird",), "bird.*dog, cat"), (("cat", "cat"), "different"),
-                        (("dog", "cat", "cow"), "two different")):
+  for wanted, words in (
+    (("bird",), "bird.*dog, cat"),
+    (("cat", "cat"), "different"),
+    (("dog", "cat", "cow"), "two different"),
+  ):
     with pytest.raises(InputError, match=words):
       figure_data.check_classes(wanted, ("dog", "cat", "cow"))
 
@@ -329,18 +374,25 @@ def test_too_large_a_detector_is_refused_and_not_the_default(runs, monkeypatch):
   monkeypatch.setattr(run_analysis, "_LARGEST_DETECTOR", 10 * 16**2 * 4 - 1)
   with pytest.raises(InputError, match="--covariance=tied"):
     run_analysis.analyse(subject, RunFolder.open(runs / "um"), run_analysis.Options(covariance="full"))
-  found = run_analysis.analyse(subject, RunFolder.open(runs / "um"),
-                               run_analysis.Options(num_examples=150, fit_examples=300, k=10))
+  found = run_analysis.analyse(
+    subject, RunFolder.open(runs / "um"), run_analysis.Options(num_examples=150, fit_examples=300, k=10)
+  )
   assert found.detector.gaussians.covariance == "tied"
   assert set(found.results["detection"]["by_covariance"]) == {"tied", "diagonal"}
 
 
-@pytest.mark.parametrize("arguments, words", [
-  (("--strong_epsilon=2",), ("--strong_epsilon", "8/255")), (("--classes=cat",), ("cat", "classes are 0, 1")),
-  (("--shrinkage=nan",), ("--shrinkage",)),
-  (("--seed=4294967296",), ("seed",)), (("--covariance=round",), ("covariance", "full")),
-  (("--metric=taxi",), ("metric", "cosine")), (("--checkpoint=7",), ("no checkpoint",)),
-])
+@pytest.mark.parametrize(
+  "arguments, words",
+  [
+    (("--strong_epsilon=2",), ("--strong_epsilon", "8/255")),
+    (("--classes=cat",), ("cat", "classes are 0, 1")),
+    (("--shrinkage=nan",), ("--shrinkage",)),
+    (("--seed=4294967296",), ("seed",)),
+    (("--covariance=round",), ("covariance", "full")),
+    (("--metric=taxi",), ("metric", "cosine")),
+    (("--checkpoint=7",), ("no checkpoint",)),
+  ],
+)
 def test_analyze_refuses_wrong_flags(runs, tmp_path, arguments, words):
   before = cli.contents(runs / "um")
   done = cli.run("tla-analyze", f"--run_dir={runs / 'um'}", *SHORT, *arguments)
@@ -356,8 +408,9 @@ def test_damaged_files_are_named(runs, tmp_path):
   (part / "embeddings.npy").write_bytes(b"damaged")
   cli.assert_refused(cli.run("tla-analyze", f"--run_dir={run}", *SHORT), part, "remove it")
   (run / "detector.npz").write_bytes(b"damaged")
-  cli.assert_refused(cli.run("tla-export", f"--run_dir={run}", f"--output={tmp_path / 'model'}"), "detector.npz",
-                     "tla-analyze")
+  cli.assert_refused(
+    cli.run("tla-export", f"--run_dir={run}", f"--output={tmp_path / 'model'}"), "detector.npz", "tla-analyze"
+  )
   # Of another analysis: a kill between the two files.
   shutil.copy(runs / "at" / "analysis.npz", run)
   cli.assert_refused(cli.run("tla-report", f"--run_dir={run}"), "analysis.npz", "tla-analyze")
@@ -384,29 +437,51 @@ def test_runs_of_other_data_are_refused_before_any_work(runs, tmp_path):
 def test_report_keeps_apart_what_was_measured_with_other_settings(runs, tmp_path):
   for run in ("um", "at"):
     shutil.copytree(runs / run, tmp_path / run)
-  cli.run_well("tla-analyze", f"--run_dir={tmp_path / 'at'}", *SHORT, "--neighbors=5", "--weak_epsilon=8/255",
-               "--false_positive_rate=0.2", "--num_examples=100")
+  cli.run_well(
+    "tla-analyze",
+    f"--run_dir={tmp_path / 'at'}",
+    *SHORT,
+    "--neighbors=5",
+    "--weak_epsilon=8/255",
+    "--false_positive_rate=0.2",
+    "--num_examples=100",
+  )
   cli.run_well("tla-evaluate", f"--run_dir={tmp_path / 'um'}", "--num_examples=50", "--probe_examples=10")
   cli.run_well("tla-evaluate", f"--run_dir={tmp_path / 'at'}", "--num_examples=40", "--probe_examples=20")
   cli.run_well("tla-report", f"--run_dir={tmp_path / 'um'}", tmp_path / "at", f"--output={tmp_path / 'page.html'}")
   text = (tmp_path / "page.md").read_text()
-  for words in ("10 nearest", "5 nearest", "r at 0.05", "r at 8/255", "PGD at 8/255", "5.0% false alarms",
-                "20.0% false alarms", "Accuracy on 50 test", "Accuracy on 40 test", "analysed with different settings",
-                "150 or 100 test images"):
+  for words in (
+    "10 nearest",
+    "5 nearest",
+    "r at 0.05",
+    "r at 8/255",
+    "PGD at 8/255",
+    "5.0% false alarms",
+    "20.0% false alarms",
+    "Accuracy on 50 test",
+    "Accuracy on 40 test",
+    "analysed with different settings",
+    "150 or 100 test images",
+  ):
     assert words in text, words
   assert text.count("![tsne") == 4 and text.count("![accuracy") == 2
 
 
 def test_report_takes_no_markdown_that_is_not_its_own(runs, tmp_path):
   (tmp_path / "README.md").write_text("mine")
-  cli.assert_refused(cli.run("tla-report", f"--run_dir={runs / 'um'}", f"--output={tmp_path / 'README.html'}"),
-                     "README.md", "--output")
+  cli.assert_refused(
+    cli.run("tla-report", f"--run_dir={runs / 'um'}", f"--output={tmp_path / 'README.html'}"), "README.md", "--output"
+  )
   assert cli.contents(tmp_path) == {pathlib.Path("README.md"): b"mine"}
 
 
-@pytest.mark.parametrize("arguments, words", [
-  (("--output=page.pdf",), (".html",)), (("--run_dir=nowhere",), ("nowhere", "no such folder")),
-  (("--output=/proc/none/page.html",), ("/proc/none",)),
-])
+@pytest.mark.parametrize(
+  "arguments, words",
+  [
+    (("--output=page.pdf",), (".html",)),
+    (("--run_dir=nowhere",), ("nowhere", "no such folder")),
+    (("--output=/proc/none/page.html",), ("/proc/none",)),
+  ],
+)
 def test_report_refuses_wrong_flags(runs, arguments, words):
   cli.assert_refused(cli.run("tla-report", f"--run_dir={runs / 'um'}", *arguments), *words)

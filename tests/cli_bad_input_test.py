@@ -25,28 +25,31 @@ def _train(*arguments):
   return cli.run("tla-train-digits", *cli.SMALL, *arguments)
 
 
-@pytest.mark.parametrize("flag,words", [
-  ("--method=magic", ["method", "um|at|alp|tla|tla_rn|tla_sa"]),
-  ("--network=resnet", ["resnet", "mlp"]),
-  ("--epsilon=-0.1", ["--epsilon", "-0.1"]),
-  ("--epsilon=8", ["--epsilon", "at most 1"]),
-  ("--epsilon=eight", ["epsilon", "8/255"]),
-  ("--attack_steps=-1", ["--attack_steps", "-1"]),
-  ("--batch_size=0", ["--batch_size"]),
-  ("--margin=-1", ["--margin"]),
-  ("--margin=nan", ["--margin"]),
-  ("--label_smoothing=2", ["--label_smoothing"]),
-  ("--learning_rate_drops=50", ["--learning_rate_drops", "50000:0.01"]),
-  ("--learning_rate_schedule=sine", ["learning_rate_schedule", "piecewise|cosine"]),
-  ("--cosine_steps=5", ["--cosine_steps"]),
-  ("--heldout_examples=0", ["heldout_examples"]),
-  ("--heldout_examples=9999", ["too few to hold out 9999"]),
-  ("--augment_pad=9999", ["--augment_pad", "at most 256"]),
-  ("--init_from=", ["--init_from"]),
-  ("--no_such_flag=1", ["no_such_flag"]),
-  ("--jit=perhaps", ["jit", "auto|on|off"]),
-  ("stray", ["stray"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "flag,words",
+  [
+    ("--method=magic", ["method", "um|at|alp|tla|tla_rn|tla_sa"]),
+    ("--network=resnet", ["resnet", "mlp"]),
+    ("--epsilon=-0.1", ["--epsilon", "-0.1"]),
+    ("--epsilon=8", ["--epsilon", "at most 1"]),
+    ("--epsilon=eight", ["epsilon", "8/255"]),
+    ("--attack_steps=-1", ["--attack_steps", "-1"]),
+    ("--batch_size=0", ["--batch_size"]),
+    ("--margin=-1", ["--margin"]),
+    ("--margin=nan", ["--margin"]),
+    ("--label_smoothing=2", ["--label_smoothing"]),
+    ("--learning_rate_drops=50", ["--learning_rate_drops", "50000:0.01"]),
+    ("--learning_rate_schedule=sine", ["learning_rate_schedule", "piecewise|cosine"]),
+    ("--cosine_steps=5", ["--cosine_steps"]),
+    ("--heldout_examples=0", ["heldout_examples"]),
+    ("--heldout_examples=9999", ["too few to hold out 9999"]),
+    ("--augment_pad=9999", ["--augment_pad", "at most 256"]),
+    ("--init_from=", ["--init_from"]),
+    ("--no_such_flag=1", ["no_such_flag"]),
+    ("--jit=perhaps", ["jit", "auto|on|off"]),
+    ("stray", ["stray"]),
+  ],
+)
 def test_wrong_flags(flag, words, tmp_path):
   cli.assert_refused(_train(f"--output_dir={tmp_path / 'run'}", flag), *words)
   assert not (tmp_path / "run").exists()
@@ -59,8 +62,16 @@ def test_no_output_dir():
 def test_help_needs_no_tensorflow(tmp_path):
   """A package named tensorflow that fails to import stands before the real one."""
   (tmp_path / "tensorflow.py").write_text("raise RuntimeError('imported')\n")
-  for tool in ("tla-train-digits", "tla-train-mnist", "tla-train-cifar10", "tla-train-tiny-imagenet",
-               "tla-train-images", "tla-import-tf1", "tla-evaluate", "tla-export"):
+  for tool in (
+    "tla-train-digits",
+    "tla-train-mnist",
+    "tla-train-cifar10",
+    "tla-train-tiny-imagenet",
+    "tla-train-images",
+    "tla-import-tf1",
+    "tla-evaluate",
+    "tla-export",
+  ):
     done = cli.run(tool, "--help", cwd=tmp_path)
     assert f"{tool}: " in done.stdout
     assert "--output" in done.stdout or "--suite" in done.stdout
@@ -80,8 +91,9 @@ def test_flags_without_effect_are_named(tmp_path):
 
 @pytest.mark.parametrize("flags, noted", [((), False), (("--positives=classmate",), True)])
 def test_a_margin_has_an_effect_where_its_positive_is_used(flags, noted, tmp_path):
-  done = cli.run("tla-train-cifar10", "--data_dir=/nowhere", f"--output_dir={tmp_path / 'run'}", "--twin_margin=0.5",
-                 *flags)
+  done = cli.run(
+    "tla-train-cifar10", "--data_dir=/nowhere", f"--output_dir={tmp_path / 'run'}", "--twin_margin=0.5", *flags
+  )
   assert ("--twin_margin has no effect" in done.stderr) is noted
 
 
@@ -133,7 +145,8 @@ def test_truncated_checkpoint(copy):
   cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={copy}"), data.name, "damaged")
   cli.assert_refused(_train(f"--output_dir={copy}", "--method=at", "--train_steps=20"), data.name, "damaged")
   assert {k: v for k, v in cli.contents(copy).items() if k.parts[0] == "checkpoints"} == {
-    k: v for k, v in before.items() if k.parts[0] == "checkpoints"}
+    k: v for k, v in before.items() if k.parts[0] == "checkpoints"
+  }
 
 
 def test_checkpoint_of_another_network(copy):
@@ -224,8 +237,15 @@ class TestMnistFiles:
 
   def train(self, folder, *arguments):
     output = folder.parent / "run"
-    done = cli.run("tla-train-mnist", *cli.SMALL, "--method=at", f"--data_dir={folder}", f"--output_dir={output}",
-                   "--train_steps=10", *arguments)
+    done = cli.run(
+      "tla-train-mnist",
+      *cli.SMALL,
+      "--method=at",
+      f"--data_dir={folder}",
+      f"--output_dir={output}",
+      "--train_steps=10",
+      *arguments,
+    )
     return done, output
 
   def refused(self, folder, *words):

@@ -9,9 +9,19 @@ import tensorflow as tf
 from PIL import Image
 
 CLASSES = ("apple", "pear")
-SMALL = ("--network=convnet_2", "--attack_steps=1", "--validation_attack_steps=1", "--validation_examples=10",
-         "--batch_size=10", "--negative_pool_size=10", "--train_steps=4", "--checkpoint_every=2",
-         "--heldout_examples=10", "--optimizer=adam", "--learning_rate=1e-3")  # fmt: skip
+SMALL = (
+  "--network=convnet_2",
+  "--attack_steps=1",
+  "--validation_attack_steps=1",
+  "--validation_examples=10",
+  "--batch_size=10",
+  "--negative_pool_size=10",
+  "--train_steps=4",
+  "--checkpoint_every=2",
+  "--heldout_examples=10",
+  "--optimizer=adam",
+  "--learning_rate=1e-3",
+)
 
 
 def noise(seed, size):
@@ -65,8 +75,13 @@ def test_cifar10_stopped_and_continued_ends_in_the_same_bits(files, tmp_path):
 
 def test_tiny_imagenet_is_trained_from_its_official_layout(files, tmp_path):
   run = tmp_path / "run"
-  cli.run_well("tla-train-tiny-imagenet", *SMALL, f"--data_dir={files / 'tiny'}", f"--cache_dir={tmp_path / 'cache'}",
-               f"--output_dir={run}")
+  cli.run_well(
+    "tla-train-tiny-imagenet",
+    *SMALL,
+    f"--data_dir={files / 'tiny'}",
+    f"--cache_dir={tmp_path / 'cache'}",
+    f"--output_dir={run}",
+  )
   facts = config_of(run)["data"]
   assert (facts["class_names"], facts["image_shape"]) == (["pear", "apple"], [64, 64, 3])
   assert len(facts["digest"]) == 64
@@ -75,8 +90,17 @@ def test_tiny_imagenet_is_trained_from_its_official_layout(files, tmp_path):
 
 def test_image_folders_are_trained_judged_and_exported(files, tmp_path):
   run, cache = tmp_path / "run", f"--cache_dir={tmp_path / 'cache'}"
-  cli.run_well("tla-train-images", *SMALL, f"--data_dir={files / 'images'}", "--image_size=16x18", "--resize=crop",
-               "--channels=1", "--method=alp", cache, f"--output_dir={run}")
+  cli.run_well(
+    "tla-train-images",
+    *SMALL,
+    f"--data_dir={files / 'images'}",
+    "--image_size=16x18",
+    "--resize=crop",
+    "--channels=1",
+    "--method=alp",
+    cache,
+    f"--output_dir={run}",
+  )
   table = cli.run_well("tla-evaluate", f"--run_dir={run}", "--suite=table1", cache)
   assert "10 test images of images" in table
   cli.run_well("tla-export", f"--run_dir={run}")
@@ -85,8 +109,13 @@ def test_image_folders_are_trained_judged_and_exported(files, tmp_path):
 
 
 def test_images_of_another_size_are_refused_by_name(files, tmp_path):
-  done = cli.run("tla-train-images", *SMALL, f"--data_dir={files / 'images'}", f"--cache_dir={tmp_path / 'cache'}",
-                 f"--output_dir={tmp_path / 'run'}")
+  done = cli.run(
+    "tla-train-images",
+    *SMALL,
+    f"--data_dir={files / 'images'}",
+    f"--cache_dir={tmp_path / 'cache'}",
+    f"--output_dir={tmp_path / 'run'}",
+  )
   cli.assert_refused(done, "test/apple/0.png", "is 24x24, expected 20x20", "--resize")
   assert not (tmp_path / "run").exists()
   assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]

@@ -23,30 +23,51 @@ def runs(tmp_path_factory):
 
 
 def test_evaluate_prints_a_table_and_writes_the_contract(runs):
-  output = cli.run_well("tla-evaluate", f"--run_dir={runs / 'um'}", runs / "at", "--suite=table1",
-                        "--num_examples=60", f"--compare_dir={runs / 'compare'}")
+  output = cli.run_well(
+    "tla-evaluate",
+    f"--run_dir={runs / 'um'}",
+    runs / "at",
+    "--suite=table1",
+    "--num_examples=60",
+    f"--compare_dir={runs / 'compare'}",
+  )
   for word in ("um", "at", "FGSM", "20xPGD-50", "MIM-100", "Worst case", "95% interval"):
     assert word in output
   result = json.loads((runs / "at" / "evaluation.json").read_text())
   assert set(result) >= {"clean", "attacks", "worst_case", "config", "data_digest", "seed", "versions"}
   assert result["clean"]["num_examples"] == 60
   for row in result["attacks"]:
-    assert set(row) >= {"name", "norm", "epsilon", "steps", "step_size", "restarts", "accuracy", "seconds",
-                        "diagnostics"}
+    assert set(row) >= {
+      "name",
+      "norm",
+      "epsilon",
+      "steps",
+      "step_size",
+      "restarts",
+      "accuracy",
+      "seconds",
+      "diagnostics",
+    }
     assert 0 <= row["accuracy"] <= result["clean"]["accuracy"]
   by_name = {row["name"]: row["accuracy"] for row in result["attacks"]}
   assert by_name["PGD-20"] >= by_name["PGD-50"] >= by_name["20xPGD-50"] >= result["worst_case"]["accuracy"]
   table = (runs / "compare" / "table.md").read_text()
-  assert table.startswith("Accuracy on 60 test images of digits, suite table1, L-inf epsilon 0.2\n\n"
-                          "| Model | Clean | FGSM | BIM-20 |")
+  assert table.startswith(
+    "Accuracy on 60 test images of digits, suite table1, L-inf epsilon 0.2\n\n| Model | Clean | FGSM | BIM-20 |"
+  )
   assert "\nAlarms:\n" in table
   arrays = np.load(runs / "at" / "evaluation_images.npz", allow_pickle=False)
   assert arrays["broken"].shape == (60, 7) and list(arrays["attacks"]) == list(by_name)
   standing = arrays["right"] & ~arrays["broken"].any(1)
   assert standing.mean() == pytest.approx(result["worst_case"]["accuracy"])
   assert not (runs / "at" / "evaluation_state").exists()
-  for figure in ("um/figures/robust_accuracy.png", "um/figures/adversarial_examples.png",
-                 "um/figures/accuracy_curves.png", "compare/robust_accuracy.png", "compare/accuracy_curves.png"):
+  for figure in (
+    "um/figures/robust_accuracy.png",
+    "um/figures/adversarial_examples.png",
+    "um/figures/accuracy_curves.png",
+    "compare/robust_accuracy.png",
+    "compare/accuracy_curves.png",
+  ):
     assert (runs / figure).read_bytes().startswith(b"\x89PNG")
 
 
@@ -69,10 +90,16 @@ OWN = """
 
 def test_killed_and_started_again_an_evaluation_ends_in_the_same_result(runs, tmp_path):
   (tmp_path / "own.yaml").write_text(OWN)
-  arguments = (f"--run_dir={runs / 'at'}", f"--suite_file={tmp_path / 'own.yaml'}", "--num_examples=50",
-               "--batch_size=10", "--seed=3", "--probe_examples=20")  # fmt: skip
+  arguments = (
+    f"--run_dir={runs / 'at'}",
+    f"--suite_file={tmp_path / 'own.yaml'}",
+    "--num_examples=50",
+    "--batch_size=10",
+    "--seed=3",
+    "--probe_examples=20",
+  )
   cli.kill_when("PGD: done", "tla-evaluate", *arguments, stream="stderr")
-  journal, = (runs / "at" / "evaluation_state").iterdir()
+  (journal,) = (runs / "at" / "evaluation_state").iterdir()
   assert len(journal.read_text().splitlines()) >= 3
   again = cli.run("tla-evaluate", *arguments)
   assert again.returncode == 0 and "going on behind" in again.stderr, again.stderr
@@ -87,8 +114,14 @@ def test_killed_and_started_again_an_evaluation_ends_in_the_same_result(runs, tm
 
 
 def test_several_seeds_give_mean_and_spread(runs):
-  output = cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", "--num_examples=60", "--num_seeds=3",
-                        "--epsilon=0.1", "--probe_examples=0")  # fmt: skip
+  output = cli.run_well(
+    "tla-evaluate",
+    f"--run_dir={runs / 'at'}",
+    "--num_examples=60",
+    "--num_seeds=3",
+    "--epsilon=0.1",
+    "--probe_examples=0",
+  )
   fgsm, pgd, restarts = _result(runs / "at")["attacks"]
   assert len(fgsm["accuracy_per_seed"]) == 1 and fgsm["accuracy_std"] is None
   for row in (pgd, restarts):
@@ -100,11 +133,16 @@ def test_several_seeds_give_mean_and_spread(runs):
 
 
 def test_transfer_is_saved_once_and_replayed(runs):
-  arguments = ("--suite=table1", "--num_examples=40", f"--source_run_dir={runs / 'um'}", "--probe_examples=0",
-               "--eight_bit")  # fmt: skip
+  arguments = (
+    "--suite=table1",
+    "--num_examples=40",
+    f"--source_run_dir={runs / 'um'}",
+    "--probe_examples=0",
+    "--eight_bit",
+  )
   output = cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", *arguments)
   assert "BB-20" in output
-  folder, = (runs / "um" / "transfer").iterdir()
+  (folder,) = (runs / "um" / "transfer").iterdir()
   made = (folder / "images.npy").stat().st_mtime_ns
   result = _result(runs / "at")
   black_box = result["attacks"][-1]
@@ -121,14 +159,25 @@ def test_transfer_is_saved_once_and_replayed(runs):
 def test_the_exported_model_is_judged_as_the_run_is(runs, tmp_path):
   cli.run_well("tla-export", f"--run_dir={runs / 'at'}", f"--output={tmp_path / 'model'}")
   shared = ("--num_examples=60", "--suite=quick", "--probe_examples=0")
-  cli.run_well("tla-evaluate", f"--saved_model={tmp_path / 'model'}", "--dataset=digits",
-               f"--output_dir={tmp_path / 'judged'}", *shared)
+  cli.run_well(
+    "tla-evaluate",
+    f"--saved_model={tmp_path / 'model'}",
+    "--dataset=digits",
+    f"--output_dir={tmp_path / 'judged'}",
+    *shared,
+  )
   cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", *shared)
   foreign, own = _result(tmp_path / "judged"), _result(runs / "at")
-  assert foreign["config"] == {"dataset": "digits", "model": str(tmp_path / "model"), "kind": "saved_model",
-                               "pixel_range": [0.0, 1.0], "probabilities": False}
+  assert foreign["config"] == {
+    "dataset": "digits",
+    "model": str(tmp_path / "model"),
+    "kind": "saved_model",
+    "pixel_range": [0.0, 1.0],
+    "probabilities": False,
+  }
   assert [row["accuracy"] for row in foreign["attacks"]] == pytest.approx(
-    [row["accuracy"] for row in own["attacks"]], abs=0.02)
+    [row["accuracy"] for row in own["attacks"]], abs=0.02
+  )
   assert foreign["clean"] == own["clean"]
 
 
@@ -152,9 +201,11 @@ def test_the_saved_model_serves_in_plain_tensorflow(runs):
 def test_the_saved_model_needs_no_tla_tf(runs):
   output = runs / "alone"
   cli.run_well("tla-export", f"--run_dir={runs / 'at'}", f"--output={output}")
-  code = ("import sys, numpy as np, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]); "
-          "r = m.serve(tf.zeros([1, 8, 8, 1])); assert r['logits'].shape == (1, 10); "
-          "assert not any(n.startswith('tla_tf') for n in sys.modules); print('served')")
+  code = (
+    "import sys, numpy as np, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]); "
+    "r = m.serve(tf.zeros([1, 8, 8, 1])); assert r['logits'].shape == (1, 10); "
+    "assert not any(n.startswith('tla_tf') for n in sys.modules); print('served')"
+  )
   command = [sys.executable, "-c", code, str(output)]
   done = subprocess.run(command, capture_output=True, text=True, cwd=runs, check=False)
   assert "served" in done.stdout, done.stderr

@@ -11,8 +11,16 @@ import numpy as np
 
 SCRIPTS = pathlib.Path(sys.executable).parent
 # A run small enough for a test: 16 units, short attacks.
-SMALL = ("--network=mlp_16", "--attack_steps=2", "--validation_attack_steps=2", "--validation_examples=50",
-         "--batch_size=20", "--negative_pool_size=20", "--train_steps=30", "--checkpoint_every=10")  # fmt: skip
+SMALL = (
+  "--network=mlp_16",
+  "--attack_steps=2",
+  "--validation_attack_steps=2",
+  "--validation_examples=50",
+  "--batch_size=20",
+  "--negative_pool_size=20",
+  "--train_steps=30",
+  "--checkpoint_every=10",
+)
 
 
 def command(tool, *arguments):
@@ -22,8 +30,16 @@ def command(tool, *arguments):
 
 def run(tool, *arguments, **kwargs):
   """Runs a tool to its end; returns the `subprocess.CompletedProcess`, output as text."""
-  return subprocess.run(command(tool, *arguments), capture_output=True, text=True, env={**os.environ}, check=False,
-                        stdin=subprocess.DEVNULL, timeout=300, **kwargs)
+  return subprocess.run(
+    command(tool, *arguments),
+    capture_output=True,
+    text=True,
+    env={**os.environ},
+    check=False,
+    stdin=subprocess.DEVNULL,
+    timeout=300,
+    **kwargs,
+  )
 
 
 def run_well(tool, *arguments, **kwargs):
@@ -64,8 +80,9 @@ def assert_refused(done, *words):
 
 def contents(folder):
   """Every file below a folder with its bytes: what must not change."""
-  return {path.relative_to(folder): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*"))
-          if path.is_file()}
+  return {
+    path.relative_to(folder): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*")) if path.is_file()
+  }
 
 
 def values(run_dir, step):

@@ -64,10 +64,22 @@ def test_other_methods_without_jit_resume_too(tmp_path):
 def test_every_method_trains(method, tmp_path):
   cli.train_small(tmp_path / "run", f"--method={method}", "--train_steps=10")
   row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
-  expected = {"loss", "cross_entropy", "weight_decay", "accuracy", "val_accuracy", "val_robust_accuracy",
-              "learning_rate", "step", "seconds", "val_loss", "val_robust_loss"}  # fmt: skip
+  expected = {
+    "loss",
+    "cross_entropy",
+    "weight_decay",
+    "accuracy",
+    "val_accuracy",
+    "val_robust_accuracy",
+    "learning_rate",
+    "step",
+    "seconds",
+    "val_loss",
+    "val_robust_loss",
+  }
   expected |= {"alp": {"pairing"}, "um": set()}.get(
-    method, {"triplet", "feature_norm", "positive_distance", "negative_distance"})
+    method, {"triplet", "feature_norm", "positive_distance", "negative_distance"}
+  )
   assert set(row) == expected
 
 
@@ -80,11 +92,26 @@ def test_tensorboard_has_every_loss_part_and_the_pictures(uninterrupted):
     events = event_accumulator.EventAccumulator(str(file), {"tensors": 0})
     events.Reload()
     tags |= set(events.Tags()["tensors"])
-  parts = ["loss", "cross_entropy", "weight_decay", "triplet", "feature_norm", "positive_distance",
-           "negative_distance", "accuracy", "learning_rate"]  # fmt: skip
+  parts = [
+    "loss",
+    "cross_entropy",
+    "weight_decay",
+    "triplet",
+    "feature_norm",
+    "positive_distance",
+    "negative_distance",
+    "accuracy",
+    "learning_rate",
+  ]
   pictures = ["clean", "adversarial", "difference_x10", "positive", "negative"]
-  assert tags == {*(f"train/{name}" for name in parts), *(f"pictures/{name}" for name in pictures),
-                  "heldout/accuracy", "heldout/loss", "heldout/robust_accuracy", "heldout/robust_loss"}
+  assert tags == {
+    *(f"train/{name}" for name in parts),
+    *(f"pictures/{name}" for name in pictures),
+    "heldout/accuracy",
+    "heldout/loss",
+    "heldout/robust_accuracy",
+    "heldout/robust_loss",
+  }
 
 
 def test_every_setting_has_its_flag():
@@ -98,16 +125,28 @@ def test_every_setting_has_its_flag():
 
 
 def test_flag_files_train(tmp_path):
-  cli.run_well("tla-train-digits", "--flagfile=flags/digits.flags", *cli.SMALL, f"--output_dir={tmp_path / 'run'}",
-               "--train_steps=10", "--epsilon=8/255")
+  cli.run_well(
+    "tla-train-digits",
+    "--flagfile=flags/digits.flags",
+    *cli.SMALL,
+    f"--output_dir={tmp_path / 'run'}",
+    "--train_steps=10",
+    "--epsilon=8/255",
+  )
   settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
   assert settings["attack"]["epsilon"] == settings["validation_attack"]["epsilon"] == 8 / 255
   assert settings["learning_rate"] == 1e-3
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-  done = cli.run("tla-train-digits", *cli.SMALL, "--method=at", "--learning_rate=1e30", "--optimizer=momentum",
-                 f"--output_dir={tmp_path / 'run'}")
+  done = cli.run(
+    "tla-train-digits",
+    *cli.SMALL,
+    "--method=at",
+    "--learning_rate=1e30",
+    "--optimizer=momentum",
+    f"--output_dir={tmp_path / 'run'}",
+  )
   cli.assert_refused(done, "not finite", "no checkpoint yet", "learning rate")
   assert not list((tmp_path / "run").glob("checkpoints/step_*"))
 
@@ -115,8 +154,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_the_last_good_checkpoint_survives_divergence(tmp_path):
   folder = tmp_path / "run"
   drop = "--learning_rate_drops=10:1e30"
-  done = cli.run("tla-train-digits", *cli.SMALL, "--method=at", "--optimizer=momentum", "--learning_rate=0.01", drop,
-                 f"--output_dir={folder}")
+  done = cli.run(
+    "tla-train-digits",
+    *cli.SMALL,
+    "--method=at",
+    "--optimizer=momentum",
+    "--learning_rate=0.01",
+    drop,
+    f"--output_dir={folder}",
+  )
   cli.assert_refused(done, "not finite", "step 10")
   assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000010"]
   assert "run" in cli.run_well("tla-evaluate", f"--run_dir={folder}", "--num_examples=20")

@@ -42,10 +42,18 @@ def values(network, *layers):
 # ------------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("name, entries", [
-  ("wrn_8_1", 64), ("wrn_8_3", 192), ("wrn_14_1", 64), ("convnet_1", 4), ("convnet", 128), ("resnet_50_1", 32),
-  ("resnet_50_3", 96),
-])
+@pytest.mark.parametrize(
+  "name, entries",
+  [
+    ("wrn_8_1", 64),
+    ("wrn_8_3", 192),
+    ("wrn_14_1", 64),
+    ("convnet_1", 4),
+    ("convnet", 128),
+    ("resnet_50_1", 32),
+    ("resnet_50_3", 96),
+  ],
+)
 def test_the_embedding_grows_with_the_width(name, entries):
   assert tuple(build(name).output["embedding"].shape) == (None, entries)
 
@@ -79,10 +87,15 @@ def test_a_wrong_depth_is_refused(depth):
     build(f"wrn_{depth}_1")
 
 
-@pytest.mark.parametrize("name, groups, convolutions", [
-  ("wrn_8_1", (1, 1, 1), 1 + 3 * 2), ("wrn_28_1", (4, 4, 4), 1 + 12 * 2), ("wrn_32_1", (5, 5, 5), 1 + 15 * 2),
-  ("resnet_50_1", (2, 3, 5, 2), 1 + 12 * 3 + 4),
-])
+@pytest.mark.parametrize(
+  "name, groups, convolutions",
+  [
+    ("wrn_8_1", (1, 1, 1), 1 + 3 * 2),
+    ("wrn_28_1", (4, 4, 4), 1 + 12 * 2),
+    ("wrn_32_1", (5, 5, 5), 1 + 15 * 2),
+    ("resnet_50_1", (2, 3, 5, 2), 1 + 12 * 3 + 4),
+  ],
+)
 def test_units_of_each_group(name, groups, convolutions):
   network = build(name)
   adds = [layer.name for layer in of_type(network, keras.layers.Add)]
@@ -91,11 +104,14 @@ def test_units_of_each_group(name, groups, convolutions):
   assert len(of_type(network, keras.layers.Dense)) == 1
 
 
-@pytest.mark.parametrize("name, expected", [
-  ("wrn_14_1", [(32, 16), (32, 16), (16, 32), (16, 32), (8, 64), (8, 64)]),
-  ("wrn_8_3", [(32, 48), (16, 96), (8, 192)]),
-  ("resnet_50_2", [(32, 8)] * 2 + [(16, 16)] * 3 + [(8, 32)] * 5 + [(4, 64)] * 2),
-])
+@pytest.mark.parametrize(
+  "name, expected",
+  [
+    ("wrn_14_1", [(32, 16), (32, 16), (16, 32), (16, 32), (8, 64), (8, 64)]),
+    ("wrn_8_3", [(32, 48), (16, 96), (8, 192)]),
+    ("resnet_50_2", [(32, 8)] * 2 + [(16, 16)] * 3 + [(8, 32)] * 5 + [(4, 64)] * 2),
+  ],
+)
 def test_strides_and_filters_of_the_units(name, expected):
   network = build(name, (32, 32, 3))
   found = [tuple(layer.output.shape[1:]) for layer in of_type(network, keras.layers.Add)]
@@ -108,7 +124,11 @@ def test_the_convnet_has_the_papers_layers():
   kernels = [tuple(layer.kernel.shape) for layer in of_type(network, keras.layers.Conv2D)]
   assert kernels == [(5, 5, 3, 32), (5, 5, 32, 32), (5, 5, 32, 64), (4, 4, 64, 128)]
   assert [shape_of(network, name) for name in ("pool1", "pool2", "pool3", "conv3")] == [
-    (16, 16, 32), (8, 8, 32), (4, 4, 64), (1, 1, 128)]
+    (16, 16, 32),
+    (8, 8, 32),
+    (4, 4, 64),
+    (1, 1, 128),
+  ]
 
 
 @pytest.mark.parametrize("shape, left", [((64, 40, 3), (5, 2)), ((9, 64, 3), (1, 7)), ((8, 8, 1), (1, 1))])
@@ -119,10 +139,15 @@ def test_the_convnet_averages_what_is_left_of_other_sizes(shape, left):
   np.testing.assert_allclose(embedding, last.mean((1, 2)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name, relu, slope", [
-  ("wrn_8_1", "unit_last.relu", 0.1), ("wrn_8_1", "unit_1_0.sub2.relu", 0.1), ("resnet_50_1", "unit_last.relu", 0.0),
-  ("convnet_1", "conv3.relu", 0.0),
-])
+@pytest.mark.parametrize(
+  "name, relu, slope",
+  [
+    ("wrn_8_1", "unit_last.relu", 0.1),
+    ("wrn_8_1", "unit_1_0.sub2.relu", 0.1),
+    ("resnet_50_1", "unit_last.relu", 0.0),
+    ("convnet_1", "conv3.relu", 0.0),
+  ],
+)
 def test_only_the_wide_networks_rectifier_leaks(name, relu, slope):
   network = build(name, (8, 8, 3))
   np.testing.assert_allclose(network.get_layer(relu)(tf.constant([-2.0, 3.0])), [-2 * slope, 3.0], rtol=1e-6)
@@ -135,7 +160,8 @@ def test_only_the_first_wide_unit_activates_before_its_shortcut():
     if layer.name.endswith("conv2"):
       layer.kernel.assign(tf.zeros_like(layer.kernel))
   first, activated, one, two, three = values(
-    network, "input.init_conv", "unit_1_0.shared_activation.relu", "unit_1_0.add", "unit_1_1.add", "unit_2_0.add")
+    network, "input.init_conv", "unit_1_0.shared_activation.relu", "unit_1_0.add", "unit_1_1.add", "unit_2_0.add"
+  )
   assert not np.allclose(first, activated)
   np.testing.assert_array_equal(one, np.pad(activated, [(0, 0)] * 3 + [(8, 8)]))
   np.testing.assert_array_equal(two, one)
@@ -150,8 +176,9 @@ def test_no_bottleneck_activates_before_its_shortcut():
     if layer.name.endswith("conv3"):
       layer.kernel.assign(tf.zeros_like(layer.kernel))
   start, one, two, three = values(network, "input.relu", "unit_1_0.add", "unit_1_1.add", "unit_2_0.add")
-  projections = {name: network.get_layer(f"{name}.sub_add.conv1s").kernel.numpy()[0, 0]
-                 for name in ("unit_1_0", "unit_2_0")}
+  projections = {
+    name: network.get_layer(f"{name}.sub_add.conv1s").kernel.numpy()[0, 0] for name in ("unit_1_0", "unit_2_0")
+  }
   np.testing.assert_allclose(one, start @ projections["unit_1_0"], rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(two, one)
   assert np.any(two < 0)
@@ -193,9 +220,13 @@ def test_the_only_bias_is_the_last_and_starts_at_0(name):
       np.testing.assert_array_equal(variable, np.full(variable.shape, starts[variable.name], np.float32))
 
 
-@pytest.mark.parametrize("name, first, second", [
-  ("wrn_14_1", "unit_1_0.sub1.conv1", "unit_1_0.sub2.conv2"), ("resnet_50_1", "unit_3_1.sub2.conv2",
-                                                              "unit_3_2.sub2.conv2")])
+@pytest.mark.parametrize(
+  "name, first, second",
+  [
+    ("wrn_14_1", "unit_1_0.sub1.conv1", "unit_1_0.sub2.conv2"),
+    ("resnet_50_1", "unit_3_1.sub2.conv2", "unit_3_2.sub2.conv2"),
+  ],
+)
 def test_layers_of_one_shape_start_differently(name, first, second):
   network = build(name)
   assert not np.any(network.get_layer(first).kernel.numpy() == network.get_layer(second).kernel.numpy())
@@ -244,7 +275,8 @@ def test_the_gradient_elsewhere_is_that_of_tensorflow():
   inputs, weights = tf.constant(images((6, 5, 3))), images((6, 5, 3), seed=1)
   ours = gradient_of(PerImageStandardisation(), inputs, weights)
   np.testing.assert_allclose(
-    ours, gradient_of(lambda x: tf.image.per_image_standardization(255 * x), inputs, weights), rtol=1e-3, atol=1e-3)
+    ours, gradient_of(lambda x: tf.image.per_image_standardization(255 * x), inputs, weights), rtol=1e-3, atol=1e-3
+  )
 
 
 @each_network
@@ -271,7 +303,8 @@ def test_zeros_stand_before_and_after_the_channels(channels, before, after, shap
 
 def test_a_network_of_keras_applications_is_wrapped():
   model = keras.applications.MobileNetV2(
-    input_shape=(32, 32, 3), alpha=0.35, weights=None, classes=5, classifier_activation=None)
+    input_shape=(32, 32, 3), alpha=0.35, weights=None, classes=5, classifier_activation=None
+  )
   network = networks.from_keras(model)
   outputs = network(images((32, 32, 3)))
   assert outputs["embedding"].shape == (2, 1280)

@@ -17,57 +17,141 @@ UNIT = st.floats(0, 1)
 POSITIVE = st.floats(0, 1e6)
 COUNT = st.integers(1, 10**9)
 ATTACKS = st.builds(
-  AttackConfig, epsilon=UNIT, step_size=UNIT, steps=st.integers(0, 10**6), random_start=st.booleans(),
-  objective=st.sampled_from(types.Objective), momentum=st.floats(0, 0.99),
+  AttackConfig,
+  epsilon=UNIT,
+  step_size=UNIT,
+  steps=st.integers(0, 10**6),
+  random_start=st.booleans(),
+  objective=st.sampled_from(types.Objective),
+  momentum=st.floats(0, 0.99),
   momentum_rule=st.sampled_from(types.MomentumRule),
-  restarts=COUNT)
+  restarts=COUNT,
+)
 TRIPLETS = st.builds(
-  TripletConfig, weight=POSITIVE, margin=POSITIVE, distance=st.sampled_from(types.Distance),
-  feature_norm=st.sampled_from(types.FeatureNorm), feature_norm_weight=POSITIVE,
-  positives=st.sampled_from(types.Positives), twin_margin=POSITIVE, twin_noise=UNIT,
-  negatives=st.sampled_from(types.Negatives), switch_anchor=st.booleans())
+  TripletConfig,
+  weight=POSITIVE,
+  margin=POSITIVE,
+  distance=st.sampled_from(types.Distance),
+  feature_norm=st.sampled_from(types.FeatureNorm),
+  feature_norm_weight=POSITIVE,
+  positives=st.sampled_from(types.Positives),
+  twin_margin=POSITIVE,
+  twin_noise=UNIT,
+  negatives=st.sampled_from(types.Negatives),
+  switch_anchor=st.booleans(),
+)
 READINGS = st.builds(
-  ReadingConfig, heldout=st.integers(0, 10**6), classes=st.lists(st.text(), max_size=3, unique=True).map(tuple),
+  ReadingConfig,
+  heldout=st.integers(0, 10**6),
+  classes=st.lists(st.text(), max_size=3, unique=True).map(tuple),
   image_size=st.one_of(st.just(()), st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
-  resize=st.sampled_from(types.Resize), channels=st.sampled_from([1, 3]))
+  resize=st.sampled_from(types.Resize),
+  channels=st.sampled_from([1, 3]),
+)
 INITS = st.builds(InitConfig, run_dir=st.text(), checkpoint=st.integers(0, 10**9), digest=st.text("0123456789abcdef"))
 DROPS = st.dictionaries(COUNT, POSITIVE, max_size=3).map(lambda drops: tuple(sorted(drops.items())))
 TRAININGS = st.builds(
-  TrainingConfig, dataset=st.sampled_from(["digits", "mnist"]), method=st.sampled_from(types.Method),
+  TrainingConfig,
+  dataset=st.sampled_from(["digits", "mnist"]),
+  method=st.sampled_from(types.Method),
   network=st.sampled_from(["mlp", "lenet_8"]),
-  attack=ATTACKS, validation_attack=ATTACKS, validation_examples=COUNT, attack_mode=st.sampled_from(types.PassMode),
-  triplet=TRIPLETS, negative_pool_size=COUNT, pairing=st.sampled_from(types.PairingTarget), pairing_weight=POSITIVE,
-  clean_weight=POSITIVE, batch_size=COUNT, train_steps=COUNT, optimizer=st.sampled_from(["adam", "momentum"]),
-  learning_rate=POSITIVE, learning_rate_drops=DROPS, weight_decay=POSITIVE, label_smoothing=UNIT,
-  seed=st.integers(0, 2**63), deterministic=st.booleans(), jit=st.sampled_from(types.Jit), checkpoint_every=COUNT,
-  keep_checkpoints=COUNT, data_source=st.sampled_from(types.DataSource), reading=READINGS, init=INITS,
-  augment_pad=st.integers(0, 256), augment_flip=st.booleans(), warmup_steps=st.integers(0, 10**6))
+  attack=ATTACKS,
+  validation_attack=ATTACKS,
+  validation_examples=COUNT,
+  attack_mode=st.sampled_from(types.PassMode),
+  triplet=TRIPLETS,
+  negative_pool_size=COUNT,
+  pairing=st.sampled_from(types.PairingTarget),
+  pairing_weight=POSITIVE,
+  clean_weight=POSITIVE,
+  batch_size=COUNT,
+  train_steps=COUNT,
+  optimizer=st.sampled_from(["adam", "momentum"]),
+  learning_rate=POSITIVE,
+  learning_rate_drops=DROPS,
+  weight_decay=POSITIVE,
+  label_smoothing=UNIT,
+  seed=st.integers(0, 2**63),
+  deterministic=st.booleans(),
+  jit=st.sampled_from(types.Jit),
+  checkpoint_every=COUNT,
+  keep_checkpoints=COUNT,
+  data_source=st.sampled_from(types.DataSource),
+  reading=READINGS,
+  init=INITS,
+  augment_pad=st.integers(0, 256),
+  augment_flip=st.booleans(),
+  warmup_steps=st.integers(0, 10**6),
+)
 CHOICES = [
-  (AttackConfig, "objective", types.Objective), (AttackConfig, "momentum_rule", types.MomentumRule),
-  (TripletConfig, "distance", types.Distance), (TripletConfig, "feature_norm", types.FeatureNorm),
-  (TripletConfig, "positives", types.Positives), (TripletConfig, "negatives", types.Negatives),
-  (TrainingConfig, "method", types.Method), (TrainingConfig, "attack_mode", types.PassMode),
-  (TrainingConfig, "pairing", types.PairingTarget), (TrainingConfig, "jit", types.Jit),
-  (TrainingConfig, "data_source", types.DataSource), (TrainingConfig, "learning_rate_schedule", types.Schedule),
+  (AttackConfig, "objective", types.Objective),
+  (AttackConfig, "momentum_rule", types.MomentumRule),
+  (TripletConfig, "distance", types.Distance),
+  (TripletConfig, "feature_norm", types.FeatureNorm),
+  (TripletConfig, "positives", types.Positives),
+  (TripletConfig, "negatives", types.Negatives),
+  (TrainingConfig, "method", types.Method),
+  (TrainingConfig, "attack_mode", types.PassMode),
+  (TrainingConfig, "pairing", types.PairingTarget),
+  (TrainingConfig, "jit", types.Jit),
+  (TrainingConfig, "data_source", types.DataSource),
+  (TrainingConfig, "learning_rate_schedule", types.Schedule),
   (ReadingConfig, "resize", types.Resize),
 ]
-UNIT_FIELDS = [(AttackConfig, "epsilon"), (AttackConfig, "step_size"), (TripletConfig, "twin_noise"),
-               (TrainingConfig, "label_smoothing")]
-NUMBER_FIELDS = UNIT_FIELDS + [(AttackConfig, "momentum")] + [
-  (TripletConfig, name) for name in ("weight", "margin", "feature_norm_weight", "twin_margin")] + [
-  (TrainingConfig, name) for name in ("learning_rate", "weight_decay", "pairing_weight", "clean_weight")]
-COUNT_FIELDS = [(AttackConfig, "restarts")] + [(TrainingConfig, name) for name in (
-  "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", "negative_pool_size")]
-WHOLE_FIELDS = COUNT_FIELDS + [(AttackConfig, "steps"), (ReadingConfig, "heldout"), (ReadingConfig, "channels"),
-                               (InitConfig, "checkpoint")] + [
-  (TrainingConfig, name) for name in ("seed", "augment_pad", "warmup_steps", "cosine_steps")]
-BOOL_FIELDS = [(AttackConfig, "random_start"), (TripletConfig, "switch_anchor"), (TrainingConfig, "deterministic"),
-               (TrainingConfig, "augment_flip")]
-DROP_VALUES = [((0, 0.1),), ((-5, 0.1),), ((20, 0.1), (10, 0.01)), ((10, 0.1), (10, 0.01)), ((10, -0.1),),
-               ((10, math.nan),), ((10, math.inf),), ((10.5, 0.1),), ((10,),), (10, 0.1), 10, "soon", ((10, "slow"),)]
+UNIT_FIELDS = [
+  (AttackConfig, "epsilon"),
+  (AttackConfig, "step_size"),
+  (TripletConfig, "twin_noise"),
+  (TrainingConfig, "label_smoothing"),
+]
+NUMBER_FIELDS = (
+  UNIT_FIELDS
+  + [(AttackConfig, "momentum")]
+  + [(TripletConfig, name) for name in ("weight", "margin", "feature_norm_weight", "twin_margin")]
+  + [(TrainingConfig, name) for name in ("learning_rate", "weight_decay", "pairing_weight", "clean_weight")]
+)
+COUNT_FIELDS = [(AttackConfig, "restarts")] + [
+  (TrainingConfig, name)
+  for name in (
+    "batch_size",
+    "train_steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "validation_examples",
+    "negative_pool_size",
+  )
+]
+WHOLE_FIELDS = (
+  COUNT_FIELDS
+  + [(AttackConfig, "steps"), (ReadingConfig, "heldout"), (ReadingConfig, "channels"), (InitConfig, "checkpoint")]
+  + [(TrainingConfig, name) for name in ("seed", "augment_pad", "warmup_steps", "cosine_steps")]
+)
+BOOL_FIELDS = [
+  (AttackConfig, "random_start"),
+  (TripletConfig, "switch_anchor"),
+  (TrainingConfig, "deterministic"),
+  (TrainingConfig, "augment_flip"),
+]
+DROP_VALUES = [
+  ((0, 0.1),),
+  ((-5, 0.1),),
+  ((20, 0.1), (10, 0.01)),
+  ((10, 0.1), (10, 0.01)),
+  ((10, -0.1),),
+  ((10, math.nan),),
+  ((10, math.inf),),
+  ((10.5, 0.1),),
+  ((10,),),
+  (10, 0.1),
+  10,
+  "soon",
+  ((10, "slow"),),
+]
 READING_VALUES = {
-  "classes": ["cat", ["cat", "cat"], (1, 2), None, 3], "channels": [0, 2, 4],
-  "image_size": [(5,), (5, 5, 5), (0, 5), (5, -1), (5, 5000), (5.0, 5), ("5", "5"), (True, 5), 64, "64", None]}
+  "classes": ["cat", ["cat", "cat"], (1, 2), None, 3],
+  "channels": [0, 2, 4],
+  "image_size": [(5,), (5, 5, 5), (0, 5), (5, -1), (5, 5000), (5.0, 5), ("5", "5"), (True, 5), 64, "64", None],
+}
 INVALID = (
   [(cls, name, value) for cls, name in NUMBER_FIELDS for value in (-1e-9, math.nan, math.inf, True, "0.1", None)]
   + [(cls, name, 1.001) for cls, name in UNIT_FIELDS]
@@ -75,8 +159,11 @@ INVALID = (
   + [(cls, name, 0) for cls, name in COUNT_FIELDS]
   + [(cls, name, value) for cls, name, _ in CHOICES for value in ("no such", 3, None)]
   + [(cls, name, value) for cls, name in BOOL_FIELDS for value in (1, "true", None)]
-  + [(TrainingConfig, name, value) for name in ("attack", "validation_attack", "triplet", "reading", "init")
-     for value in (None, 3, "pgd")]
+  + [
+    (TrainingConfig, name, value)
+    for name in ("attack", "validation_attack", "triplet", "reading", "init")
+    for value in (None, 3, "pgd")
+  ]
   + [(TrainingConfig, name, value) for name in ("dataset", "network") for value in (None, 3)]
   + [(InitConfig, name, value) for name in ("run_dir", "digest") for value in (None, 3)]
   + [(ReadingConfig, name, value) for name, values in READING_VALUES.items() for value in values]
@@ -100,8 +187,16 @@ def test_json_round_trip(config):
 
 def test_json_of_an_attack_is_plain():
   assert AttackConfig().to_dict() == {
-    "epsilon": 0.3, "step_size": 0.01, "steps": 40, "random_start": True, "objective": "cross_entropy", "momentum": 0.0,
-    "momentum_rule": "normalized", "restarts": 1, "norm": "linf"}
+    "epsilon": 0.3,
+    "step_size": 0.01,
+    "steps": 40,
+    "random_start": True,
+    "objective": "cross_entropy",
+    "momentum": 0.0,
+    "momentum_rule": "normalized",
+    "restarts": 1,
+    "norm": "linf",
+  }
 
 
 def test_json_of_drops_is_a_list_of_pairs():
@@ -114,7 +209,12 @@ def test_json_of_reading_is_plain():
   reading = ReadingConfig(heldout=5, classes=["b", "a"], image_size=[64, 48], resize="crop", channels=1)
   assert (reading.classes, reading.image_size, reading.resize) == (("b", "a"), (64, 48), types.Resize.CROP)
   assert reading.to_dict() == {
-    "heldout": 5, "classes": ["b", "a"], "image_size": [64, 48], "resize": "crop", "channels": 1}
+    "heldout": 5,
+    "classes": ["b", "a"],
+    "image_size": [64, 48],
+    "resize": "crop",
+    "channels": 1,
+  }
 
 
 def test_json_of_a_cosine_keeps_its_length():
@@ -156,8 +256,11 @@ def test_an_averaged_momentum_above_1_is_refused():
     AttackConfig(momentum=1.5, momentum_rule="averaged")
 
 
-@pytest.mark.parametrize("config", [AttackConfig(), TripletConfig(), ReadingConfig(), InitConfig(), TrainingConfig()],
-                         ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize(
+  "config",
+  [AttackConfig(), TripletConfig(), ReadingConfig(), InitConfig(), TrainingConfig()],
+  ids=lambda c: type(c).__name__,
+)
 def test_configs_are_frozen(config):
   name = dataclasses.fields(config)[0].name
   with pytest.raises(dataclasses.FrozenInstanceError):
@@ -229,8 +332,11 @@ def test_the_length_of_a_cosine_may_not_change():
   assert base.first_difference(base.replace(cosine_steps=77)) == ("cosine_steps", 1000, 77)
 
 
-@pytest.mark.parametrize("changes", [
-  dict(heldout=9), dict(classes=("a",)), dict(image_size=(9, 9)), dict(resize="crop"), dict(channels=1)], ids=str)
+@pytest.mark.parametrize(
+  "changes",
+  [dict(heldout=9), dict(classes=("a",)), dict(image_size=(9, 9)), dict(resize="crop"), dict(channels=1)],
+  ids=str,
+)
 def test_no_setting_of_reading_may_change(changes):
   [name] = changes
   found = TrainingConfig().first_difference(TrainingConfig(reading=changes))
@@ -240,13 +346,36 @@ def test_no_setting_of_reading_may_change(changes):
 def test_every_other_setting_may_not_change():
   base = TrainingConfig()
   other = {
-    "dataset": "mnist", "data_source": "tfds", "method": "um", "network": "lenet", "attack": AttackConfig(steps=1),
-    "validation_attack": AttackConfig(steps=1), "validation_examples": 9, "attack_mode": "training",
-    "triplet": TripletConfig(weight=9), "negative_pool_size": 9, "pairing": "embedding", "pairing_weight": 9.0,
-    "clean_weight": 9.0, "batch_size": 9, "optimizer": "momentum", "learning_rate": 9.0,
-    "learning_rate_drops": ((9, 9.0),), "weight_decay": 9.0, "label_smoothing": 0.9, "seed": 9, "deterministic": False,
-    "jit": "off", "checkpoint_every": 9, "reading": ReadingConfig(heldout=9), "augment_pad": 9, "augment_flip": True,
-    "init": InitConfig(digest="9"), "learning_rate_schedule": "cosine", "warmup_steps": 9}
+    "dataset": "mnist",
+    "data_source": "tfds",
+    "method": "um",
+    "network": "lenet",
+    "attack": AttackConfig(steps=1),
+    "validation_attack": AttackConfig(steps=1),
+    "validation_examples": 9,
+    "attack_mode": "training",
+    "triplet": TripletConfig(weight=9),
+    "negative_pool_size": 9,
+    "pairing": "embedding",
+    "pairing_weight": 9.0,
+    "clean_weight": 9.0,
+    "batch_size": 9,
+    "optimizer": "momentum",
+    "learning_rate": 9.0,
+    "learning_rate_drops": ((9, 9.0),),
+    "weight_decay": 9.0,
+    "label_smoothing": 0.9,
+    "seed": 9,
+    "deterministic": False,
+    "jit": "off",
+    "checkpoint_every": 9,
+    "reading": ReadingConfig(heldout=9),
+    "augment_pad": 9,
+    "augment_flip": True,
+    "init": InitConfig(digest="9"),
+    "learning_rate_schedule": "cosine",
+    "warmup_steps": 9,
+  }
   may_change = {"train_steps", "keep_checkpoints"}
   only_of_a_cosine = {"cosine_steps"}
   assert set(other) | may_change | only_of_a_cosine == {field.name for field in dataclasses.fields(base)}

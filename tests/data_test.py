@@ -66,10 +66,16 @@ def scratch(tmp_path_factory):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("array", [
-  np.arange(24, dtype=np.uint8).reshape(4, 3, 2), np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 3, 2),
-  np.array([3, 0, 255], np.uint8), np.zeros((0, 3, 2), np.uint8),
-], ids=["bytes", "floats", "labels", "none"])
+@pytest.mark.parametrize(
+  "array",
+  [
+    np.arange(24, dtype=np.uint8).reshape(4, 3, 2),
+    np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 3, 2),
+    np.array([3, 0, 255], np.uint8),
+    np.zeros((0, 3, 2), np.uint8),
+  ],
+  ids=["bytes", "floats", "labels", "none"],
+)
 def test_an_array_is_read_back(tmp_path, array, suffix):
   found = read_idx(write(tmp_path / f"x{suffix}", idx_bytes(array)), array.ndim)
   assert found.dtype == array.dtype and found.dtype.isnative
@@ -81,15 +87,16 @@ def test_a_file_is_read_byte_by_byte_as_the_format_says(tmp_path):
   assert read_idx(write(tmp_path / "x", content), 2).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-ARRAYS = st.builds(np.ones, st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple),
-                   st.sampled_from([np.uint8, np.float32]))
+ARRAYS = st.builds(
+  np.ones, st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple), st.sampled_from([np.uint8, np.float32])
+)
 
 
 @hypothesis.given(ARRAYS, st.data())
 @MANY
 def test_a_truncated_file_is_refused(scratch, array, choose):
   content = idx_bytes(array)
-  write(scratch, content[:choose.draw(st.integers(0, len(content) - 1))])
+  write(scratch, content[: choose.draw(st.integers(0, len(content) - 1))])
   with pytest.raises(InputError, match="download it again"):
     read_idx(scratch, array.ndim)
 
@@ -115,8 +122,9 @@ def test_a_changed_header_is_refused_or_read(scratch, array, choose):
   assert found.ndim == array.ndim and found.size == array.size
 
 
-@hypothesis.given(st.sampled_from(sorted(TYPES)), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4),
-                  st.binary(max_size=8))
+@hypothesis.given(
+  st.sampled_from(sorted(TYPES)), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), st.binary(max_size=8)
+)
 @hypothesis.example(0x08, [0, 2**32 - 1, 2**32 - 1], b"")
 @hypothesis.example(0x0D, [2**31, 0, 2**31], b"")
 @MANY
@@ -134,9 +142,15 @@ def test_any_bytes_are_refused_or_read(scratch, content):
     assert read_idx(scratch, 1).ndim == 1
 
 
-@pytest.mark.parametrize("content, message", [
-  (b"", "missing"), (b"\x89PNG\r\n", "89504e47"), (b"\0\0\x0b\x01\0\0\0\0", "00000b01"), (b"\0\0\x08\x05", "00000805"),
-])
+@pytest.mark.parametrize(
+  "content, message",
+  [
+    (b"", "missing"),
+    (b"\x89PNG\r\n", "89504e47"),
+    (b"\0\0\x0b\x01\0\0\0\0", "00000b01"),
+    (b"\0\0\x08\x05", "00000805"),
+  ],
+)
 def test_a_file_of_another_format_is_told_by_its_magic_number(tmp_path, content, message):
   with pytest.raises(InputError, match=f"not an IDX file.*{message}"):
     read_idx(write(tmp_path / "x", content), 1)
@@ -152,7 +166,7 @@ def test_a_header_that_ends_early_is_told(tmp_path):
 def test_a_truncated_gzip_file_is_refused(scratch, choose):
   content = gzip.compress(idx_bytes(images_of(1, size=4)), mtime=0)
   path = scratch.with_suffix(".gz")
-  path.write_bytes(content[:choose.draw(st.integers(0, len(content) - 1))])
+  path.write_bytes(content[: choose.draw(st.integers(0, len(content) - 1))])
   with pytest.raises(InputError, match="download it again"):
     read_idx(path, 3)
 
@@ -199,7 +213,9 @@ def test_mnist_is_read_and_its_first_images_held_out(tmp_path, suffix, source):
   splits = load_mnist(tmp_path, source, heldout=5)
   for part, images, labels in (
     (splits.heldout, arrays[NAMES[0]][:5], arrays[NAMES[1]][:5]),
-    (splits.train, arrays[NAMES[0]][5:], arrays[NAMES[1]][5:]), (splits.test, arrays[NAMES[2]], arrays[NAMES[3]])):
+    (splits.train, arrays[NAMES[0]][5:], arrays[NAMES[1]][5:]),
+    (splits.test, arrays[NAMES[2]], arrays[NAMES[3]]),
+  ):
     np.testing.assert_array_equal(part.images, images[..., None])
     np.testing.assert_array_equal(part.labels, labels)
     assert part.image_shape == (28, 28, 1) and part.num_classes == 10
@@ -330,8 +346,9 @@ def prepared(request, tmp_path):
   writer.initialize_splits(["train", "test"])
   arrays = mnist_arrays()
   for part, images, labels in (("train", NAMES[0], NAMES[1]), ("test", NAMES[2], NAMES[3])):
-    writer.add_examples({part: [{"image": image[..., None], "label": int(label)}
-                                for image, label in zip(arrays[images], arrays[labels])]})
+    writer.add_examples(
+      {part: [{"image": image[..., None], "label": int(label)} for image, label in zip(arrays[images], arrays[labels])]}
+    )
   writer.close_splits(["train", "test"])
   return tmp_path, arrays
 
@@ -425,8 +442,9 @@ def test_digits_are_scikit_learns_in_its_order():
 
 def test_no_digit_is_in_two_splits():
   splits = load_digits()
-  train, heldout, test = ({image.tobytes() for image in part.images}
-                          for part in (splits.train, splits.heldout, splits.test))
+  train, heldout, test = (
+    {image.tobytes() for image in part.images} for part in (splits.train, splits.heldout, splits.test)
+  )
   assert not train & heldout and not train & test and not heldout & test
 
 
@@ -465,21 +483,35 @@ def test_floating_images_become_float32():
   assert small(np.full((3, 2, 2, 1), 0.5)).images.dtype == np.float32
 
 
-@pytest.mark.parametrize("images, message", [
-  (np.zeros((3, 2, 2), np.uint8), r"expected images \[n, height, width, channels\], got shape \(3, 2, 2\)"),
-  (np.zeros((2, 2, 2, 1), np.uint8), "2 images but 3 labels"), (np.zeros((3, 2, 2, 1), np.int64), "got int64"),
-  (np.full((3, 2, 2, 1), 1.01), r"reach from 1.01 to 1.01"), (np.full((3, 2, 2, 1), np.nan), "reach from nan"),
-  (np.zeros((3, 0, 2, 1), np.float32), r"\(3, 0, 2, 1\)"), (np.zeros((3, 0, 2, 1), np.uint8), r"\(3, 0, 2, 1\)"),
-], ids=["rank", "count", "integers", "range", "nan", "no pixels, floats", "no pixels, bytes"])
+@pytest.mark.parametrize(
+  "images, message",
+  [
+    (np.zeros((3, 2, 2), np.uint8), r"expected images \[n, height, width, channels\], got shape \(3, 2, 2\)"),
+    (np.zeros((2, 2, 2, 1), np.uint8), "2 images but 3 labels"),
+    (np.zeros((3, 2, 2, 1), np.int64), "got int64"),
+    (np.full((3, 2, 2, 1), 1.01), r"reach from 1.01 to 1.01"),
+    (np.full((3, 2, 2, 1), np.nan), "reach from nan"),
+    (np.zeros((3, 0, 2, 1), np.float32), r"\(3, 0, 2, 1\)"),
+    (np.zeros((3, 0, 2, 1), np.uint8), r"\(3, 0, 2, 1\)"),
+  ],
+  ids=["rank", "count", "integers", "range", "nan", "no pixels, floats", "no pixels, bytes"],
+)
 def test_wrong_images_are_refused(images, message):
   with pytest.raises(InputError, match=f"here: .*{message}"):
     small(images)
 
 
-@pytest.mark.parametrize("labels, message", [
-  ([0, 1, 2], r"label 2 is outside 0\.\.1"), ([0, -1, 1], "label -1 is outside"), ([[0], [1], [1]], "label"),
-  ([0.5, 0, 1], "label"), ([np.nan, 0, 1], "label"),
-], ids=["high", "low", "rank", "fraction", "nan"])
+@pytest.mark.parametrize(
+  "labels, message",
+  [
+    ([0, 1, 2], r"label 2 is outside 0\.\.1"),
+    ([0, -1, 1], "label -1 is outside"),
+    ([[0], [1], [1]], "label"),
+    ([0.5, 0, 1], "label"),
+    ([np.nan, 0, 1], "label"),
+  ],
+  ids=["high", "low", "rank", "fraction", "nan"],
+)
 def test_wrong_labels_are_refused(labels, message):
   with pytest.raises(InputError, match=f"here: .*{message}"):
     small(labels=labels)
@@ -511,16 +543,23 @@ def test_the_digest_depends_on_pixels_labels_shape_and_type():
   base = small()
   pixel = base.images.copy()
   pixel[1, 1, 0, 0] += 1
-  others = [small(pixel), small(labels=[0, 1, 0]), small(base.images.reshape(3, 4, 1, 1)),
-            small(base.images.reshape(3, 1, 2, 2)), small(np.float32(base.images) / 255), base.take([0, 2, 1])]
+  others = [
+    small(pixel),
+    small(labels=[0, 1, 0]),
+    small(base.images.reshape(3, 4, 1, 1)),
+    small(base.images.reshape(3, 1, 2, 2)),
+    small(np.float32(base.images) / 255),
+    base.take([0, 2, 1]),
+  ]
   assert len({base.digest(), *(other.digest() for other in others)}) == 7
   assert base.digest() == small().digest()
 
 
 def test_the_digest_of_splits_tells_the_parts_apart():
   first, second = small().take([0]), small().take([1])
-  digests = {data.Splits(*parts).digest() for parts in (
-    (first, first, second), (first, second, first), (second, first, first))}
+  digests = {
+    data.Splits(*parts).digest() for parts in ((first, first, second), (first, second, first), (second, first, first))
+  }
   assert len(digests) == 3
 
 
@@ -548,9 +587,22 @@ def real_mnist():
 def test_real_mnist_has_its_counts(real_mnist):
   _, splits = real_mnist
   assert [part.images.shape for part in (splits.train, splits.heldout, splits.test)] == [
-    (55_000, 28, 28, 1), (5_000, 28, 28, 1), (10_000, 28, 28, 1)]
+    (55_000, 28, 28, 1),
+    (5_000, 28, 28, 1),
+    (10_000, 28, 28, 1),
+  ]
   assert np.bincount(np.concatenate([splits.heldout.labels, splits.train.labels])).tolist() == [
-    5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    5923,
+    6742,
+    5958,
+    6131,
+    5842,
+    5421,
+    5918,
+    6265,
+    5851,
+    5949,
+  ]
   assert np.bincount(splits.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 

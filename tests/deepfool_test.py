@@ -16,11 +16,14 @@ SHAPE = (3, 4, 2)
 FEW = hypothesis.settings(max_examples=5, deadline=None)
 # The three attacks with settings that suit a small network.
 ATTACKS = {
-  "carlini_wagner": lambda network, epsilon=1.0, jit="off": CarliniWagner(network, CarliniWagnerConfig(
-    epsilon=epsilon, steps=40, step_size=0.05, binary_search_steps=4, initial_constant=0.1), jit),
+  "carlini_wagner": lambda network, epsilon=1.0, jit="off": CarliniWagner(
+    network,
+    CarliniWagnerConfig(epsilon=epsilon, steps=40, step_size=0.05, binary_search_steps=4, initial_constant=0.1),
+    jit,
+  ),
   "deepfool": lambda network, epsilon=1.0, jit="off": DeepFool(network, DeepFoolConfig(epsilon=epsilon), jit),
   "jsma": lambda network, epsilon=0.5, jit="off": Jsma(network, JsmaConfig(epsilon=epsilon), jit),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(params=ATTACKS)
@@ -102,8 +105,10 @@ def test_gradients_whose_squares_vanish_show_the_way():
   np.testing.assert_allclose(found.distance, [0.102], rtol=1e-3)
 
 
-@pytest.mark.parametrize("settings", [
-  {"epsilon": -1.0}, {"steps": 0}, {"overshoot": -0.1}, {"candidates": 0}, {"candidates": 1.5}, {"norm": "linf"}])
+@pytest.mark.parametrize(
+  "settings",
+  [{"epsilon": -1.0}, {"steps": 0}, {"overshoot": -0.1}, {"candidates": 0}, {"candidates": 1.5}, {"norm": "linf"}],
+)
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(InputError, match=next(iter(settings))):
     DeepFoolConfig(**settings)

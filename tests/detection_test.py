@@ -18,8 +18,9 @@ from tla_tf.types import Covariance
 def _classes(counts=(200, 150), width=5, seed=0):
   """Embeddings of classes with means and shapes of their own, and their labels."""
   rng = np.random.default_rng(seed)
-  parts = [rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + 3 * rng.normal(size=width)
-           for count in counts]
+  parts = [
+    rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + 3 * rng.normal(size=width) for count in counts
+  ]
   return np.concatenate(parts).astype(np.float32), np.repeat(np.arange(len(counts)), counts)
 
 
@@ -45,8 +46,9 @@ def test_densities_are_those_of_scikit_learn_and_scipy(covariance):
     np.testing.assert_allclose(ours[:, k], other.score_samples(embeddings.astype(np.float64)), rtol=1e-5, atol=1e-4)
     matrix = np.cov(own.T, bias=True)
     matrix = np.diag(np.diag(matrix)) if kind == "diag" else matrix
-    np.testing.assert_allclose(ours[:, k], stats.multivariate_normal(own.mean(0), matrix).logpdf(embeddings), rtol=1e-5,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+      ours[:, k], stats.multivariate_normal(own.mean(0), matrix).logpdf(embeddings), rtol=1e-5, atol=1e-4
+    )
 
 
 def test_tied_densities_share_scikit_learns_pooled_covariance():
@@ -112,11 +114,14 @@ def test_embeddings_may_have_any_scale():
   np.testing.assert_allclose(scaled, plain + 5 * np.log(1e4), rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize("change, words", [
-  (lambda e, y: (e, np.where(np.arange(len(y)) == 0, 2, y)), "Class 2 has 1 images"),
-  (lambda e, y: (np.full_like(e, 3.0), y), "all the same"),
-  (lambda e, y: (np.where(np.arange(len(e))[:, None] == 3, np.nan, e), y), "NaN"),
-])
+@pytest.mark.parametrize(
+  "change, words",
+  [
+    (lambda e, y: (e, np.where(np.arange(len(y)) == 0, 2, y)), "Class 2 has 1 images"),
+    (lambda e, y: (np.full_like(e, 3.0), y), "all the same"),
+    (lambda e, y: (np.where(np.arange(len(e))[:, None] == 3, np.nan, e), y), "NaN"),
+  ],
+)
 def test_fitting_refuses(change, words):
   embeddings, labels = change(*_classes((20, 20)))
   with pytest.raises(InputError, match=words):
@@ -234,7 +239,7 @@ def test_a_saved_detector_is_the_same(covariance, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ["detector.npz"]
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:len(content) // 2], lambda _: b"", lambda _: b"x" * 99])
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda _: b"", lambda _: b"x" * 99])
 def test_a_damaged_detector_is_refused(damage, tmp_path):
   path = tmp_path / "detector.npz"
   _detector()[0].save(path)

@@ -25,19 +25,19 @@ def test_the_example_of_own_networks_runs_on_image_folders(tmp_path, monkeypatch
       folder.mkdir(parents=True)
       for j in range(count):
         Image.fromarray(np.full((70, 90, 3), 100 * i + j, np.uint8)).save(folder / f"{j}.png")
-  block, = re.findall(r"```python\n(.*?)```", PAGES["own_networks.md"], re.DOTALL)
+  (block,) = re.findall(r"```python\n(.*?)```", PAGES["own_networks.md"], re.DOTALL)
   exec(compile(block.replace('"DIR"', repr(str(tmp_path / "images"))), "own_networks.md", "exec"), {})
   assert "robust_accuracy" in capsys.readouterr().out
 
 
 def test_the_example_of_evaluation_runs(capsys):
-  block, = re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
+  (block,) = re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
   exec(compile(block, "evaluation.md", "exec"), {})
   assert "median change" in capsys.readouterr().out
 
 
 def test_the_example_of_analysis_runs(capsys):
-  block, = re.findall(r"```python\n(.*?)```", PAGES["analysis.md"], re.DOTALL)
+  (block,) = re.findall(r"```python\n(.*?)```", PAGES["analysis.md"], re.DOTALL)
   exec(compile(block, "analysis.md", "exec"), {})
   printed = capsys.readouterr().out
   assert re.fullmatch(r"ratio [\d.]+\nkNN [\d.]+\nAUC [\d.]+\npoints \(30, 2\)\n", printed), printed
@@ -64,10 +64,14 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
 
 
 def test_the_list_of_attacks_in_evaluation_is_read(tmp_path):
-  block, = re.findall(r"```yaml\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
+  (block,) = re.findall(r"```yaml\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
   (tmp_path / "mine.yaml").write_text(block)
   assert [attack.name for attack in read_suite(tmp_path / "mine.yaml", "cifar10")] == [
-    "PGD-200", "apgd", "carlini_wagner", "square"]  # fmt: skip
+    "PGD-200",
+    "apgd",
+    "carlini_wagner",
+    "square",
+  ]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -25,8 +25,9 @@ def _verdict(clean, found, epsilon):
 
 
 _pixels = st.floats(0.0, 1.0, width=32, allow_subnormal=False)
-_found = st.one_of(st.floats(-0.25, 1.25, width=32, allow_subnormal=False),
-                   st.sampled_from([float("nan"), float("inf"), -float("inf")]))
+_found = st.one_of(
+  st.floats(-0.25, 1.25, width=32, allow_subnormal=False), st.sampled_from([float("nan"), float("inf"), -float("inf")])
+)
 
 
 @hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
@@ -165,8 +166,10 @@ def _judged(network, test, attacks, jit="off", **kwargs):
   for name, found in outcome.found.items():
     images[name] = test.float_images().copy()
     images[name][found.positions] = found.adversarial
-    np.testing.assert_array_equal(np.any(images[name] != test.float_images(), axis=(1, 2, 3)), outcome.broken[name]
-                                  & outcome.right & _by_itself(outcome, name))
+    np.testing.assert_array_equal(
+      np.any(images[name] != test.float_images(), axis=(1, 2, 3)),
+      outcome.broken[name] & outcome.right & _by_itself(outcome, name),
+    )
   return outcome.results, images
 
 
@@ -205,8 +208,7 @@ def test_attacks_cannot_change_a_constant_network(constant_case, attack):
 def test_zero_gradients_of_a_constant_network_are_reported(constant_case):
   results, _ = _judged(*constant_case, [FGSM, PGD], batch_size=4)
   for row in results["attacks"]:
-    assert row["diagnostics"] == {
-      "zero_gradient_images": 5, "nonfinite_gradient_images": 0, "rejected_by_verifier": 0}  # fmt: skip
+    assert row["diagnostics"] == {"zero_gradient_images": 5, "nonfinite_gradient_images": 0, "rejected_by_verifier": 0}
 
 
 @pytest.fixture
@@ -225,8 +227,11 @@ def linear_case():
   return network, _image_data(images, labels)
 
 
-@pytest.mark.parametrize("attack", [FGSM, PGD, NamedAttack("C&W", presets.cw_pgd(0.2, 0.05, 12)),
-                                    NamedAttack("MIM", presets.mim(0.2, 0.05, 6))], ids=lambda a: a.name)  # fmt: skip
+@pytest.mark.parametrize(
+  "attack",
+  [FGSM, PGD, NamedAttack("C&W", presets.cw_pgd(0.2, 0.05, 12)), NamedAttack("MIM", presets.mim(0.2, 0.05, 6))],
+  ids=lambda a: a.name,
+)
 def test_robust_accuracy_of_a_linear_network_by_hand(linear_case, attack):
   results, _ = _judged(*linear_case, [attack], batch_size=3)
   assert (results["clean"]["accuracy"], results["clean"]["num_examples"]) == (0.8, 5)
@@ -252,8 +257,17 @@ def test_row_repeats_the_settings(linear_case):
   row = _judged(*linear_case, [NamedAttack("mine", config)])[0]["attacks"][0]
   names = ("name", "suite", "kind", "norm", "epsilon", "steps", "step_size", "restarts", "target", "on_survivors")
   assert {name: row[name] for name in names} == {
-    "name": "mine", "suite": "own", "kind": "gradient", "norm": "linf", "epsilon": 0.2, "steps": 6, "step_size": 0.05,
-    "restarts": 2, "target": "none", "on_survivors": False}  # fmt: skip
+    "name": "mine",
+    "suite": "own",
+    "kind": "gradient",
+    "norm": "linf",
+    "epsilon": 0.2,
+    "steps": 6,
+    "step_size": 0.05,
+    "restarts": 2,
+    "target": "none",
+    "on_survivors": False,
+  }
   assert AttackConfig.from_dict(row["settings"]) == config
 
 
@@ -273,9 +287,11 @@ def test_worst_case_joins_what_different_attacks_break():
 
 
 def test_a_chain_counts_what_a_deterministic_head_broke_under_every_seed(linear_case):
-  attacks = [NamedAttack("head", presets.bim(0.2, 0.1, 3)),
-             NamedAttack("noise", presets.noise(0.01, 1), on_survivors=True),
-             NamedAttack("alone", presets.noise(0.01, 2))]  # fmt: skip
+  attacks = [
+    NamedAttack("head", presets.bim(0.2, 0.1, 3)),
+    NamedAttack("noise", presets.noise(0.01, 1), on_survivors=True),
+    NamedAttack("alone", presets.noise(0.01, 2)),
+  ]
   outcome = evaluate(*linear_case, attacks, jit="off", num_seeds=3)
   rows = {row["name"]: row for row in outcome.results["attacks"]}
   assert rows["noise"]["accuracy_per_seed"] == [0.4, 0.4, 0.4]
@@ -294,6 +310,7 @@ def test_two_attacks_of_one_name_are_refused(linear_case):
 
 def test_outputs_of_nan_are_errors():
   """Not class 0, as the position of NaN's maximum would have it."""
+
   def network(images):
     score = tf.reshape(images, [-1, 1]) - 0.4
     return tf.concat([tf.where(score > 0.3, float("nan"), score), -score], 1)
@@ -338,8 +355,14 @@ class _Claiming(Attack):
   def run(self, images, labels, key, targets, restart):
     count = len(images)
     ones = np.ones(count, np.float32)
-    return AttackResult(self.adversarial_of(images.numpy()), np.ones(count, bool), ones, 0 * ones,
-                        np.zeros(count, int), np.zeros(count, int))
+    return AttackResult(
+      self.adversarial_of(images.numpy()),
+      np.ones(count, bool),
+      ones,
+      0 * ones,
+      np.zeros(count, int),
+      np.zeros(count, int),
+    )
 
 
 def _claim(monkeypatch, adversarial_of):
@@ -348,12 +371,16 @@ def _claim(monkeypatch, adversarial_of):
 
 DISHONEST = {
   "outside the ball": (lambda images: np.where(images > 0.5, 0.0, 1.0), 4),
-  "a little outside the ball": (lambda images: np.clip(images + np.array([[[0.201], [-0.201]]]) * np.sign(
-    images[:, :, 1:] - images[:, :, :1]), 0, 1), 4),
+  "a little outside the ball": (
+    lambda images: np.clip(
+      images + np.array([[[0.201], [-0.201]]]) * np.sign(images[:, :, 1:] - images[:, :, :1]), 0, 1
+    ),
+    4,
+  ),
   "NaN": (lambda images: np.full_like(images, np.nan), 4),
   "outside the range": (lambda images: images + np.where(images > 0.8, 0.2, 0.0), 1),
   "success without a change": (lambda images: images, 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", DISHONEST)
@@ -369,8 +396,12 @@ def test_dishonest_success_is_not_counted(linear_case, monkeypatch, case):
 
 def test_honest_stand_in_is_counted(linear_case, monkeypatch):
   # The rig of the tests above, with images that keep the rules.
-  _claim(monkeypatch, lambda images: np.clip(
-    images + np.array([[[0.199], [-0.199]]], np.float32) * np.sign(images[:, :, 1:] - images[:, :, :1]), 0, 1))
+  _claim(
+    monkeypatch,
+    lambda images: np.clip(
+      images + np.array([[[0.199], [-0.199]]], np.float32) * np.sign(images[:, :, 1:] - images[:, :, :1]), 0, 1
+    ),
+  )
   results, _ = _judged(*linear_case, [FGSM])
   assert results["attacks"][0]["accuracy"] == 0.4
   assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == 0
@@ -424,8 +455,10 @@ def test_worst_case_counts_the_images_that_no_attack_breaks(table1, trained):
 
 def test_taking_over_from_shorter_attacks_changes_no_accuracy(table1, table1_without_survivors):
   assert _accuracies(table1.results) == _accuracies(table1_without_survivors.results)
-  attacked = [{row["name"]: row["images_attacked"] for row in outcome.results["attacks"]}
-              for outcome in (table1, table1_without_survivors)]
+  attacked = [
+    {row["name"]: row["images_attacked"] for row in outcome.results["attacks"]}
+    for outcome in (table1, table1_without_survivors)
+  ]
   right = int(table1.right.sum())
   assert set(attacked[1].values()) == {right}
   assert attacked[0]["PGD-50"] == right - int((table1.broken["PGD-20"] & table1.right).sum())
@@ -460,8 +493,12 @@ def test_returned_images_break_the_network(table1, trained):
 
 def _without_time(results):
   # The median distance is a float of the images, which rounding moves.
-  return {**results, "attacks": [{k: v for k, v in row.items() if k not in ("seconds", "median_distance")}
-                                 for row in results["attacks"]]}  # fmt: skip
+  return {
+    **results,
+    "attacks": [
+      {k: v for k, v in row.items() if k not in ("seconds", "median_distance")} for row in results["attacks"]
+    ],
+  }
 
 
 SHORT = (FGSM, NamedAttack("2xPGD", presets.pgd(0.1, 0.03, 4, restarts=2)))
@@ -525,8 +562,10 @@ MNIST_TABLE1 = [
 
 
 def test_table1_of_mnist_has_the_papers_attacks():
-  found = [(name, c.steps, c.step_size, c.random_start, c.restarts, c.objective, c.momentum)
-           for name, c, *_ in suite("table1", "mnist")]
+  found = [
+    (name, c.steps, c.step_size, c.random_start, c.restarts, c.objective, c.momentum)
+    for name, c, *_ in suite("table1", "mnist")
+  ]
   assert found == MNIST_TABLE1
 
 
@@ -540,13 +579,22 @@ def test_momentum_of_the_suites_is_that_of_dong():
 
 def test_quick_suite_of_mnist():
   assert [(name, c.steps, c.restarts) for name, c, *_ in suite("quick", "mnist")] == [
-    ("FGSM", 1, 1), ("PGD-40", 40, 1), ("20xPGD-40", 40, 20)]  # fmt: skip
+    ("FGSM", 1, 1),
+    ("PGD-40", 40, 1),
+    ("20xPGD-40", 40, 20),
+  ]
 
 
 def test_table1_of_digits_is_scaled_down():
   assert [(name, c.steps, c.restarts) for name, c, *_ in suite("table1", "digits")] == [
-    ("FGSM", 1, 1), ("BIM-20", 20, 1), ("C&W-20", 20, 1), ("PGD-20", 20, 1), ("PGD-50", 50, 1),
-    ("20xPGD-50", 50, 20), ("MIM-100", 100, 1)]  # fmt: skip
+    ("FGSM", 1, 1),
+    ("BIM-20", 20, 1),
+    ("C&W-20", 20, 1),
+    ("PGD-20", 20, 1),
+    ("PGD-50", 50, 1),
+    ("20xPGD-50", 50, 20),
+    ("MIM-100", 100, 1),
+  ]
   assert {a.config.epsilon for a in suite("table1", "digits")} == {0.2}
 
 
@@ -561,9 +609,13 @@ def test_epsilon_zero_is_a_suite_of_standing_still():
   assert {(a.config.epsilon, a.config.step_size) for a in suite("quick", "digits", epsilon=0.0)} == {(0.0, 0.0)}
 
 
-@pytest.mark.parametrize("name,dataset,message", [
-  ("table9", "mnist", r"Unknown suite 'table9'.*quick.*table1"),
-  ("table1", "cats", r"No suite for data set 'cats'.*mnist")])  # fmt: skip
+@pytest.mark.parametrize(
+  "name,dataset,message",
+  [
+    ("table9", "mnist", r"Unknown suite 'table9'.*quick.*table1"),
+    ("table1", "cats", r"No suite for data set 'cats'.*mnist"),
+  ],
+)
 def test_unknown_suite_is_refused(name, dataset, message):
   with pytest.raises(InputError, match=message):
     suite(name, dataset)

@@ -21,8 +21,9 @@ NORMS = ["linf", "l2"]
 DUAL = {"linf": 1, "l2": 2}
 ORDER = {"linf": np.inf, "l2": 2}
 # Compiled once: the property test calls it often.
-STEPS = {norm: tf.function(lambda *args, norm=norm: hyperplane_step(*args, Norm(norm)), autograph=False)
-         for norm in NORMS}
+STEPS = {
+  norm: tf.function(lambda *args, norm=norm: hyperplane_step(*args, Norm(norm)), autograph=False) for norm in NORMS
+}
 
 
 def pixels(seed, count=3, size=5):
@@ -50,11 +51,17 @@ def nearest_by_scipy(point, normal, gap, norm):
   """Length of the shortest step: a linear program in L-infinity, bisection for the multiplier in L2."""
   if norm == "linf":
     size = len(point)
-    upper = np.concatenate([np.hstack([np.eye(size), -np.ones((size, 1))]),
-                            np.hstack([-np.eye(size), -np.ones((size, 1))])])
+    upper = np.concatenate(
+      [np.hstack([np.eye(size), -np.ones((size, 1))]), np.hstack([-np.eye(size), -np.ones((size, 1))])]
+    )
     solved = scipy.optimize.linprog(
-      np.eye(size + 1)[-1], A_ub=upper, b_ub=np.zeros(2 * size), A_eq=[[*normal, 0.0]], b_eq=[gap],
-      bounds=[*zip(-point, 1 - point), (0, None)])
+      np.eye(size + 1)[-1],
+      A_ub=upper,
+      b_ub=np.zeros(2 * size),
+      A_eq=[[*normal, 0.0]],
+      b_eq=[gap],
+      bounds=[*zip(-point, 1 - point), (0, None)],
+    )
     return solved.fun if solved.success else None
 
   def step(multiplier):
@@ -177,7 +184,8 @@ def test_explicit_targets_are_reached(norm):
   labels = said(network, images)
   targets = (labels + 2) % 4
   found = Fab(network, FabConfig(epsilon=1.0 if norm == "linf" else 5.0, norm=norm), jit="off")(
-    images, labels, targets=targets)
+    images, labels, targets=targets
+  )
   assert np.all(found.success)
   np.testing.assert_array_equal(said(network, found.adversarial), targets)
 
@@ -263,8 +271,19 @@ def test_a_gradient_of_nan_is_counted_and_harmless():
   np.testing.assert_array_equal(found.adversarial, images)
 
 
-@pytest.mark.parametrize("bad", [dict(epsilon=-0.1), dict(epsilon=1.5), dict(steps=0), dict(alpha_max=1.5),
-                                 dict(eta=0.9), dict(beta=-0.1), dict(norm="l0"), dict(restarts=0)])
+@pytest.mark.parametrize(
+  "bad",
+  [
+    dict(epsilon=-0.1),
+    dict(epsilon=1.5),
+    dict(steps=0),
+    dict(alpha_max=1.5),
+    dict(eta=0.9),
+    dict(beta=-0.1),
+    dict(norm="l0"),
+    dict(restarts=0),
+  ],
+)
 def test_bad_settings_are_refused(bad):
   with pytest.raises(InputError, match=next(iter(bad))):
     FabConfig(**bad)

@@ -24,8 +24,9 @@ CONSTANT = dict(learning_rate=0.2)
 STEPS = [0, 1, 4, 5, 6, 9, 10, 11, 12, 24, 25, 26, 39, 40, 41, 1000]
 
 
-def closed_form(step, learning_rate, learning_rate_drops=(), learning_rate_schedule="piecewise", cosine_steps=0,
-                warmup_steps=0):
+def closed_form(
+  step, learning_rate, learning_rate_drops=(), learning_rate_schedule="piecewise", cosine_steps=0, warmup_steps=0
+):
   """The rate of a step, counted from 0, by hand."""
   rate = learning_rate
   for boundary, after in learning_rate_drops:
@@ -62,10 +63,15 @@ def test_a_plain_rate_stays_a_number():
   assert training.make_learning_rate(TrainingConfig(**CONSTANT)) == 0.2
 
 
-@pytest.mark.parametrize("schedule", [
-  0.1, keras.optimizers.schedules.CosineDecay(0.1, 20),
-  keras.optimizers.schedules.PiecewiseConstantDecay([5, 9], [0.1, 0.01, 0.001]),
-], ids=["number", "cosine", "piecewise"])
+@pytest.mark.parametrize(
+  "schedule",
+  [
+    0.1,
+    keras.optimizers.schedules.CosineDecay(0.1, 20),
+    keras.optimizers.schedules.PiecewiseConstantDecay([5, 9], [0.1, 0.01, 0.001]),
+  ],
+  ids=["number", "cosine", "piecewise"],
+)
 def test_a_warm_up_round_trips(schedule):
   warm_up = WarmUp(schedule, 4)
   again = WarmUp.from_config(warm_up.get_config())
@@ -74,12 +80,15 @@ def test_a_warm_up_round_trips(schedule):
     assert float(again(step)) == float(warm_up(step)) == rate_at(optimizer, step)
 
 
-@pytest.mark.parametrize("changes, name", [
-  (dict(learning_rate_schedule="cosine", learning_rate_drops=((5, 0.1),)), "learning_rate_drops"),
-  (dict(cosine_steps=5), "cosine_steps"),
-  (dict(learning_rate_schedule="cosine", cosine_steps=40, warmup_steps=40), "warmup_steps"),
-  (dict(learning_rate_schedule="cosine", train_steps=30, warmup_steps=31), "warmup_steps"),
-])
+@pytest.mark.parametrize(
+  "changes, name",
+  [
+    (dict(learning_rate_schedule="cosine", learning_rate_drops=((5, 0.1),)), "learning_rate_drops"),
+    (dict(cosine_steps=5), "cosine_steps"),
+    (dict(learning_rate_schedule="cosine", cosine_steps=40, warmup_steps=40), "warmup_steps"),
+    (dict(learning_rate_schedule="cosine", train_steps=30, warmup_steps=31), "warmup_steps"),
+  ],
+)
 def test_schedules_that_contradict_themselves_are_refused(changes, name):
   with pytest.raises(InputError, match=f"`{name}`"):
     TrainingConfig(**changes)
@@ -136,20 +145,32 @@ def test_what_the_method_changes_on_colour_images(dataset, method):
   assert config.label_smoothing == 0.0
 
 
-@pytest.mark.parametrize("dataset, fine_tuning, name", [
-  ("cifar10", False, "cifar10_from_scratch"), ("cifar10", True, "cifar10_finetuning"),
-  ("tiny_imagenet", False, "imagenet"), ("tiny_imagenet", True, "imagenet_finetuning"),
-  ("images", True, "imagenet_finetuning"), ("mnist", False, "mnist"), ("mnist", True, "mnist"),
-])
+@pytest.mark.parametrize(
+  "dataset, fine_tuning, name",
+  [
+    ("cifar10", False, "cifar10_from_scratch"),
+    ("cifar10", True, "cifar10_finetuning"),
+    ("tiny_imagenet", False, "imagenet"),
+    ("tiny_imagenet", True, "imagenet_finetuning"),
+    ("images", True, "imagenet_finetuning"),
+    ("mnist", False, "mnist"),
+    ("mnist", True, "mnist"),
+  ],
+)
 def test_the_rates_are_those_of_the_authors_runs(dataset, fine_tuning, name):
   optimizer = training.make_optimizer(published.setting(dataset, fine_tuning=fine_tuning))
   for step, rate in golden.numbers("schedule")[name]["rate_at_step"]:
     assert rate_at(optimizer, step) == pytest.approx(rate, rel=1e-6), step
 
 
-@pytest.mark.parametrize("dataset, rate, drops", [
-  ("cifar10", 0.1, ((1_000, 0.01), (5_000, 0.001))), ("tiny_imagenet", 1e-4, ((60_000, 1e-5),)),
-  ("images", 1e-4, ((60_000, 1e-5),))])
+@pytest.mark.parametrize(
+  "dataset, rate, drops",
+  [
+    ("cifar10", 0.1, ((1_000, 0.01), (5_000, 0.001))),
+    ("tiny_imagenet", 1e-4, ((60_000, 1e-5),)),
+    ("images", 1e-4, ((60_000, 1e-5),)),
+  ],
+)
 def test_fine_tuning_changes_only_the_rates(dataset, rate, drops):
   plain, tuned = published.setting(dataset), published.setting(dataset, fine_tuning=True)
   assert tuned == plain.replace(learning_rate=rate, learning_rate_drops=drops)
@@ -166,9 +187,17 @@ def test_grey_images_have_no_rates_of_fine_tuning(dataset):
 def write_run(folder, network="mlp_16", shape=(8, 8, 1), scores=((10, 0.7), (20, 0.3))):
   """A finished run of fresh weights whose statistics have moved; its folder."""
   run = RunFolder(folder)
-  run.write_config(published.setting("digits", network=network), {
-    "digest": None, "image_shape": list(shape), "num_classes": 10, "class_names": list("0123456789"),
-    "data_dir": None}, {})
+  run.write_config(
+    published.setting("digits", network=network),
+    {
+      "digest": None,
+      "image_shape": list(shape),
+      "num_classes": 10,
+      "class_names": list("0123456789"),
+      "data_dir": None,
+    },
+    {},
+  )
   for step, score in scores:
     made = networks.build(network, shape, 10, seed=step)
     made(np.random.default_rng(step).uniform(size=(9, *shape)).astype(np.float32), training=True)
@@ -212,9 +241,17 @@ def test_a_run_without_checkpoints_has_nothing_to_begin_with(tmp_path):
     training.find_init(write_run(tmp_path / "run", scores=()))
 
 
-@pytest.mark.parametrize("network, shape, classes", [
-  ("mlp_32", (8, 8, 1), 10), ("lenet_1", (8, 8, 1), 10), ("mlp_16", (9, 9, 1), 10), ("mlp_16", (8, 8, 1), 3),
-  ("wrn_8_1", (8, 8, 1), 10)], ids=str)
+@pytest.mark.parametrize(
+  "network, shape, classes",
+  [
+    ("mlp_32", (8, 8, 1), 10),
+    ("lenet_1", (8, 8, 1), 10),
+    ("mlp_16", (9, 9, 1), 10),
+    ("mlp_16", (8, 8, 1), 3),
+    ("wrn_8_1", (8, 8, 1), 10),
+  ],
+  ids=str,
+)
 def test_weights_of_another_network_are_refused_whole(source, network, shape, classes):
   ours = networks.build(network, shape, classes)
   before = [np.array(v) for v in ours.variables]
@@ -248,8 +285,11 @@ class TestARunThatHasBegun:
     """(copy of the source, output folder of a run that began with its best checkpoint, that InitConfig)."""
     other, output = shutil.copytree(source, tmp_path / "other"), tmp_path / "output"
     init = training.find_init(other)
-    RunFolder(output).write_config(published.setting("digits").replace(init=init), {
-      "digest": None, "image_shape": [8, 8, 1], "num_classes": 10, "class_names": [], "data_dir": None}, {})
+    RunFolder(output).write_config(
+      published.setting("digits").replace(init=init),
+      {"digest": None, "image_shape": [8, 8, 1], "num_classes": 10, "class_names": [], "data_dir": None},
+      {},
+    )
     return other, output, init
 
   @pytest.mark.parametrize("which", ["best", "last", "10"])
@@ -287,8 +327,15 @@ class TestARunThatHasBegun:
 # ------------------------------------------------------------------- console script
 
 # The first step at rate 0, its weights kept.
-TUNE = ("--method=um", "--checkpoint_every=1", "--keep_checkpoints=9", "--train_steps=4", "--optimizer=momentum",
-        "--learning_rate=0", "--learning_rate_drops=1:0.01")  # fmt: skip
+TUNE = (
+  "--method=um",
+  "--checkpoint_every=1",
+  "--keep_checkpoints=9",
+  "--train_steps=4",
+  "--optimizer=momentum",
+  "--learning_rate=0",
+  "--learning_rate_drops=1:0.01",
+)
 
 
 @pytest.fixture(scope="module")
@@ -299,8 +346,10 @@ def tuned(source, tmp_path_factory):
 
 
 def test_the_first_weights_are_those_of_the_other_run(source, tuned):
-  begun, first, last = (load_network(RunFolder.open(folder), step).trainable_variables
-                        for folder, step in ((source, 10), (tuned, 1), (tuned, 4)))
+  begun, first, last = (
+    load_network(RunFolder.open(folder), step).trainable_variables
+    for folder, step in ((source, 10), (tuned, 1), (tuned, 4))
+  )
   assert_equal(first, begun)
   assert any(not np.array_equal(left, right) for left, right in zip(first, last))
 
@@ -314,19 +363,28 @@ def test_it_resumes_to_the_same_bits_without_the_other_run(source, tuned, tmp_pa
   cli.assert_same_run(tuned, tmp_path / "run", 4)
 
 
-@pytest.mark.parametrize("flags, words", [
-  (["--network=mlp_32"], ["its network mlp_16 does not fit", "--network"]),
-  (["--init_from=/nowhere/run"], ["/nowhere/run", "no such folder"]),
-])
+@pytest.mark.parametrize(
+  "flags, words",
+  [
+    (["--network=mlp_32"], ["its network mlp_16 does not fit", "--network"]),
+    (["--init_from=/nowhere/run"], ["/nowhere/run", "no such folder"]),
+  ],
+)
 def test_a_run_that_cannot_be_begun_with_is_one_sentence(source, tmp_path, flags, words):
   output = tmp_path / "run"
   cli.assert_refused(
-    cli.run("tla-train-digits", *cli.SMALL, *TUNE, f"--output_dir={output}", f"--init_from={source}", *flags), *words)
+    cli.run("tla-train-digits", *cli.SMALL, *TUNE, f"--output_dir={output}", f"--init_from={source}", *flags), *words
+  )
   assert not output.exists()
 
 
 def test_a_run_goes_on_only_with_what_it_began_with(source, tuned):
   before = cli.contents(tuned)
-  cli.assert_refused(cli.run("tla-train-digits", *cli.SMALL, *TUNE, f"--output_dir={tuned}", f"--init_from={source}",
-                             "--init_checkpoint=20"), "began with other weights", "--init_from")
+  cli.assert_refused(
+    cli.run(
+      "tla-train-digits", *cli.SMALL, *TUNE, f"--output_dir={tuned}", f"--init_from={source}", "--init_checkpoint=20"
+    ),
+    "began with other weights",
+    "--init_from",
+  )
   assert cli.contents(tuned) == before

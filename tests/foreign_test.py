@@ -23,9 +23,15 @@ def by_range(digits):
   models = {}
   keras.utils.set_random_seed(0)
   for low, high in foreign.RANGES:
-    model = keras.Sequential([
-      keras.Input(SHAPE), keras.layers.Rescaling(1 / (high - low), -low / (high - low)), keras.layers.Flatten(),
-      keras.layers.Dense(32, "tanh"), keras.layers.Dense(10)])  # fmt: skip
+    model = keras.Sequential(
+      [
+        keras.Input(SHAPE),
+        keras.layers.Rescaling(1 / (high - low), -low / (high - low)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(32, "tanh"),
+        keras.layers.Dense(10),
+      ]
+    )
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = low + digits.train.float_images() * (high - low)
     model.fit(images, digits.train.labels, epochs=15, verbose=0)
@@ -59,8 +65,9 @@ def test_logits_of_pixels_in_0_1(by_range, digits, tmp_path, kind, pixel_range):
 
 
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
-@pytest.mark.parametrize("stated, right", [((0.0, 1.0), (0.0, 255.0)), ((0.0, 1.0), (-1.0, 1.0)),
-                                           ((-1.0, 1.0), (0.0, 255.0))])  # fmt: skip
+@pytest.mark.parametrize(
+  "stated, right", [((0.0, 1.0), (0.0, 255.0)), ((0.0, 1.0), (-1.0, 1.0)), ((-1.0, 1.0), (0.0, 255.0))]
+)
 def test_a_range_that_costs_accuracy_is_refused(by_range, digits, tmp_path, kind, stated, right):
   path, load = _saved(by_range[right], tmp_path / "model", kind)
   with pytest.raises(InputError, match=rf"--pixel_range={right[0]:g},{right[1]:g}"):
@@ -162,8 +169,9 @@ def test_damaged_models_are_named(model, tmp_path, kind):
 
 
 def test_code_in_a_keras_file_is_not_run(tmp_path):
-  evil = keras.Sequential([keras.Input(SHAPE), keras.layers.Lambda(lambda x: x * 2.0), keras.layers.Flatten(),
-                           keras.layers.Dense(10)])  # fmt: skip
+  evil = keras.Sequential(
+    [keras.Input(SHAPE), keras.layers.Lambda(lambda x: x * 2.0), keras.layers.Flatten(), keras.layers.Dense(10)]
+  )
   evil.save(tmp_path / "evil.keras")
   with pytest.raises(InputError, match="cannot load it"):
     foreign.load_keras_model(tmp_path / "evil.keras")
@@ -175,13 +183,18 @@ class _Served(tf.Module):
   def __init__(self, spec):
     super().__init__()
     self.kernel = tf.Variable(tf.ones([64, 10]))
-    self.call = tf.function(lambda x: {"logits": tf.cast(tf.reshape(x, [-1, 64]), tf.float32) @ self.kernel},
-                            input_signature=[spec])
+    self.call = tf.function(
+      lambda x: {"logits": tf.cast(tf.reshape(x, [-1, 64]), tf.float32) @ self.kernel}, input_signature=[spec]
+    )
 
 
-@pytest.mark.parametrize("spec, words", [
-  (tf.TensorSpec([None, *SHAPE], tf.uint8, name="x"), "takes uint8 pixels.*float32"),
-  (tf.TensorSpec([1, *SHAPE], tf.float32, name="x"), "batches of 1 images only")])
+@pytest.mark.parametrize(
+  "spec, words",
+  [
+    (tf.TensorSpec([None, *SHAPE], tf.uint8, name="x"), "takes uint8 pixels.*float32"),
+    (tf.TensorSpec([1, *SHAPE], tf.float32, name="x"), "batches of 1 images only"),
+  ],
+)
 def test_a_signature_that_cannot_be_attacked_is_refused(tmp_path, spec, words):
   module = _Served(spec)
   tf.saved_model.save(module, tmp_path / "model", signatures=module.call)

@@ -25,10 +25,19 @@ def _attack(network, config, start, label_smoothing=0.0, training=False):
   @tf.function
   def run():
     return gradient_loop(
-      networks.logits_function(network, training), lambda z, y: measure(z, y, label_smoothing), LinfBall(),
-      tf.constant(data["A"]), tf.constant(data["y_A"]), tf.constant(start), epsilon=config.epsilon,
-      step_size=config.step_size, steps=config.steps, momentum=config.momentum, momentum_rule=config.momentum_rule,
-      record=False).adversarial
+      networks.logits_function(network, training),
+      lambda z, y: measure(z, y, label_smoothing),
+      LinfBall(),
+      tf.constant(data["A"]),
+      tf.constant(data["y_A"]),
+      tf.constant(start),
+      epsilon=config.epsilon,
+      step_size=config.step_size,
+      steps=config.steps,
+      momentum=config.momentum,
+      momentum_rule=config.momentum_rule,
+      record=False,
+    ).adversarial
 
   return run().numpy()
 
@@ -59,8 +68,9 @@ def test_input_gradient(name, objective):
   data = golden.inputs()
   measure = objectives.margin if objective == "cw" else objectives.cross_entropy
   start = tf.clip_by_value(tf.constant(_noisy_start()), 0, 1)
-  gradient, _, _ = input_gradient(networks.logits_function(network), lambda z, y: measure(z, y, smoothing), start,
-                                  tf.constant(data["y_A"]))
+  gradient, _, _ = input_gradient(
+    networks.logits_function(network), lambda z, y: measure(z, y, smoothing), start, tf.constant(data["y_A"])
+  )
   # The authors differentiate the mean or the negated loss: compare directions.
   ours, theirs = gradient.numpy()[..., 0], reference
   scale = np.sign((ours * theirs).sum()) * np.linalg.norm(theirs) / np.linalg.norm(ours)
@@ -79,16 +89,28 @@ def test_training_attack(name, steps):
   if name == "mlp" or steps < 40:
     _assert_pixels(ours, reference[f"gpu/steps{steps}"], PIXELS[name], f"{name} PGD: share of other pixels")
   if name == "mlp":
-    golden.assert_close(network(ours)["embedding"], reference[f"gpu_x4/steps{steps}"], 1e-4,
-                        "mlp embedding of PGD images")
+    golden.assert_close(
+      network(ours)["embedding"], reference[f"gpu_x4/steps{steps}"], 1e-4, "mlp embedding of PGD images"
+    )
   data = golden.inputs()
   after = tf.reduce_mean(objectives.cross_entropy(network(ours)["logits"], data["y_A"], smoothing))
-  golden.assert_close(after, info["results_gpu"][f"steps{steps}"]["xent_before_start_after"][2], 0.02,
-                      f"{name} loss after PGD")
+  golden.assert_close(
+    after, info["results_gpu"][f"steps{steps}"]["xent_before_start_after"][2], 0.02, f"{name} loss after PGD"
+  )
 
 
-CASES = [("xent", 0.0, 1), ("xent", 0.0, 3), ("xent", 0.0, 10), ("xent", 0.9, 3), ("xent", 0.9, 10),
-         ("cw", 0.0, 1), ("cw", 0.0, 3), ("cw", 0.0, 10), ("cw", 0.9, 3), ("cw", 0.9, 10)]  # fmt: skip
+CASES = [
+  ("xent", 0.0, 1),
+  ("xent", 0.0, 3),
+  ("xent", 0.0, 10),
+  ("xent", 0.9, 3),
+  ("xent", 0.9, 10),
+  ("cw", 0.0, 1),
+  ("cw", 0.0, 3),
+  ("cw", 0.0, 10),
+  ("cw", 0.9, 3),
+  ("cw", 0.9, 10),
+]
 
 
 @pytest.mark.parametrize("name", golden.MODELS)
@@ -98,8 +120,14 @@ def test_evaluation_attack(name, loss, momentum, steps):
   key = f"linf_{loss}_m{momentum:g}/steps{steps}"
   reference = golden.arrays(f"{golden.MODELS[name]}_pgd")[key]
   info = golden.numbers(f"{golden.MODELS[name]}_pgd")
-  config = AttackConfig(EPSILON, STEP_SIZE, steps, objective={"xent": "cross_entropy", "cw": "margin"}[loss],
-                        momentum=momentum, momentum_rule=MomentumRule.AVERAGED)
+  config = AttackConfig(
+    EPSILON,
+    STEP_SIZE,
+    steps,
+    objective={"xent": "cross_entropy", "cw": "margin"}[loss],
+    momentum=momentum,
+    momentum_rule=MomentumRule.AVERAGED,
+  )
   ours = _attack(network, config, _noisy_start(), info["label_smoothing_linf_attack"])
   _assert_in_ball(ours)
   if name == "mlp" or steps <= 3:

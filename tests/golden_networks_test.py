@@ -19,9 +19,11 @@ def test_variables_have_the_authors_names_and_shapes(name):
   variables = golden.named_variables(network)
   info = golden.numbers(f"{golden.FORWARD_MODELS[name]}_names")
   assert {key: tuple(v.shape) for key, v in variables.items()} == {
-    entry["name"]: tuple(entry["shape"]) for entry in info["variables"]}
+    entry["name"]: tuple(entry["shape"]) for entry in info["variables"]
+  }
   assert {key for key, v in variables.items() if v.trainable} == {
-    entry["name"] for entry in info["variables"] if entry["trainable"]}
+    entry["name"] for entry in info["variables"] if entry["trainable"]
+  }
   assert {id(v) for v in variables.values()} == {id(v) for v in network.variables}
   assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == info["trainable_parameters"]
 

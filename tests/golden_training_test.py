@@ -169,8 +169,9 @@ VARIANTS = {
   "with_natural_xent": {"triplet": TripletConfig(positives="both"), "clean_weight": 1.0},
   "l2_one_term": {"triplet": TripletConfig(positives="twin", twin_margin=1.0, distance="squared_euclidean")},
   "xent_after_softmax_one_term": {
-    "triplet": TripletConfig(positives="twin", twin_margin=5.0, distance="symmetrised_kl")},
-}  # fmt: skip
+    "triplet": TripletConfig(positives="twin", twin_margin=5.0, distance="symmetrised_kl")
+  },
+}
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "alp_like_x4", "alp_like_logits"])
@@ -196,8 +197,14 @@ def test_variants(variant):
     golden.assert_close(values["positive_distance"], distance, loss_tolerance, "variants, loss")
   if "pairing" in values:
     golden.assert_close(values["pairing"], expected["parts"]["mse_A_Ap"], LOSS, "variants, loss")
-  _assert_gradients(_by_name(model, variables, gradients), variables, expected["gradient_l2"],
-                    golden.arrays("mlp_variants"), f"{variant}/", "variants,")
+  _assert_gradients(
+    _by_name(model, variables, gradients),
+    variables,
+    expected["gradient_l2"],
+    golden.arrays("mlp_variants"),
+    f"{variant}/",
+    "variants,",
+  )
 
 
 def test_symmetrised_kl_against_float64():
@@ -211,9 +218,13 @@ def test_symmetrised_kl_against_float64():
   assert abs(theirs - exact) < 1e-4 * exact
 
 
-@pytest.mark.parametrize("variant, rate", [
-  ("sgd_three_steps", 0.01),
-  ("sgd_rate_change", keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.01, 0.001]))])
+@pytest.mark.parametrize(
+  "variant, rate",
+  [
+    ("sgd_three_steps", 0.01),
+    ("sgd_rate_change", keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.01, 0.001])),
+  ],
+)
 def test_momentum_steps(variant, rate):
   network, variables = golden.golden_network("mlp")
   model = _Triplet(network, triplet=TripletConfig(), weight_decay=DECAY)
@@ -227,5 +238,6 @@ def test_momentum_steps(variant, rate):
     model.reset_metrics()
     golden.assert_close(loss, expected["total_loss"], GRADIENT, f"{variant} loss")
     for key in (k for k in arrays if k.startswith(f"{variant}/after{step}/")):
-      golden.assert_close(variables[key.removeprefix(f"{variant}/after{step}/")], arrays[key], GRADIENT,
-                          f"{variant} values")
+      golden.assert_close(
+        variables[key.removeprefix(f"{variant}/after{step}/")], arrays[key], GRADIENT, f"{variant} values"
+      )

@@ -66,8 +66,11 @@ def by_label(part):
 
 def everything(splits):
   """Training images with the held-out ones."""
-  return data.ImageData(np.concatenate([splits.heldout.images, splits.train.images]),
-                        np.concatenate([splits.heldout.labels, splits.train.labels]), splits.train.class_names)
+  return data.ImageData(
+    np.concatenate([splits.heldout.images, splits.train.images]),
+    np.concatenate([splits.heldout.labels, splits.train.labels]),
+    splits.train.class_names,
+  )
 
 
 # ------------------------------------------------------------------- Tiny ImageNet
@@ -115,7 +118,10 @@ def test_validation_images_have_the_labels_of_their_annotations(read_tiny):
 def test_images_are_bytes_of_64_by_64_colours(read_tiny):
   splits = read_tiny(heldout=2)
   assert [part.images.shape for part in (splits.train, splits.heldout, splits.test)] == [
-    (10, 64, 64, 3), (2, 64, 64, 3), (6, 64, 64, 3)]
+    (10, 64, 64, 3),
+    (2, 64, 64, 3),
+    (6, 64, 64, 3),
+  ]
   assert splits.train.images.dtype == np.uint8
 
 
@@ -144,8 +150,10 @@ def test_chosen_classes_have_the_labels_of_their_place(read_tiny):
   assert by_label(splits.test) == {0: [(2, 0, 1), (2, 1, 1)], 1: [(0, 0, 1), (0, 1, 1)]}
 
 
-@pytest.mark.parametrize("classes, message", [
-  (("n03", "n09"), "no class 'n09'; its 3 classes begin with n03, n01, n02"), (("n01",), "at least two are needed")])
+@pytest.mark.parametrize(
+  "classes, message",
+  [(("n03", "n09"), "no class 'n09'; its 3 classes begin with n03, n01, n02"), (("n01",), "at least two are needed")],
+)
 def test_wrong_choices_of_classes_are_refused(read_tiny, classes, message):
   with pytest.raises(InputError, match=message):
     read_tiny(classes=classes)
@@ -177,36 +185,42 @@ def change(path, old, new):
 LABELS, IMAGE = "val/val_annotations.txt", plain((1, 2, 3), 64, 64)
 
 
-@pytest.mark.parametrize("spoil, message", [
-  (move("train", "x"), "/train: no such folder; Tiny ImageNet has"),
-  (move("train/n01", "train/n01x"), "train/n01: no such folder, but wnids.txt names it"),
-  (move("train/n01", "n01"), "train/n01: no such folder, but wnids.txt names it"),
-  (move("train/n01/images", "x"), "train/n01/images: no such folder"),
-  (move("val/images", "x"), "val/images: no such folder"), (move("val", "x"), "val_annotations.txt: no such file"),
-  (drop("val", "val_annotations.txt"), "val_annotations.txt: no such file"),
-  (drop("val", "images", "val_3.JPEG"), "val_3.JPEG: no such file, but val_annotations.txt names it"),
-  (put("train/n09/images/a.png", IMAGE), "train/n09: is not named in wnids.txt"),
-  (put("train/n01/images/sub/a.png", IMAGE), "images/sub: is a folder among image files"),
-  (put("val/images/sub/a.png", IMAGE), "images/sub: is a folder among image files"),
-  (put("val/images/a.png", IMAGE), "a.png: is not named in val_annotations.txt"),
-  (put("train/n01/images/a.png", plain((1, 2, 3), 64, 63)), "n01/images/a.png: is 64x63, expected 64x64"),
-  (put("train/n01/images/readme.txt", b"hello"), "readme.txt: no whole JPEG or PNG"),
-  (put("val/images/val_3.JPEG", b""), "val_3.JPEG: no whole JPEG or PNG"),
-  (put("wnids.txt", b""), "wnids.txt: is empty"),
-  (put("wnids.txt", b"n01\nn02\nn01\nn03"), "wnids.txt: names n01 twice"),
-  (put("wnids.txt", b"\xff\xfe"), "wnids.txt: damaged, no text file"),
-  (put("wnids.txt", b"n01"), "at least two are needed"),
-  (put("wnids.txt", b"n01\nn02\nn03\nn04"), "train/n04: no such folder"),
-  (put("wnids.txt", b"n01\nn02"), "n03: is not named in wnids.txt"), (put(LABELS, b""), "annotations.txt: is empty"),
-  (put(LABELS, b"val_0.JPEG"), "annotations.txt: line 1 is not"), (put(LABELS, b"\xff"), "annotations.txt: damaged"),
-  (change(LABELS, "val_3.JPEG\t", "val_3.JPEG "), "line 2 has class '0'"),
-  (change(LABELS, "val_3.JPEG", "../val_3.JPEG"), "annotations.txt: line 2 is not"),
-  (change(LABELS, "val_3.JPEG", "val_9.JPEG"), "val_3.JPEG: is not named in val_annotations.txt"),
-  (change(LABELS, "val_3.JPEG\tn03", "val_3.JPEG\tn07"), "line 2 has class 'n07', which wnids.txt does not name"),
-  (change(LABELS, "val_3.JPEG\tn03", "val_0.JPEG\tn01"), "annotations.txt: names val_0.JPEG twice"),
-  (change(LABELS, "val_3.JPEG\t", "val_0.JPEG\t"), "annotations.txt: names val_0.JPEG\t.* twice"),
-  (change(LABELS, "n03", "n01"), "val/images: holds no image of class n03"),
-])
+@pytest.mark.parametrize(
+  "spoil, message",
+  [
+    (move("train", "x"), "/train: no such folder; Tiny ImageNet has"),
+    (move("train/n01", "train/n01x"), "train/n01: no such folder, but wnids.txt names it"),
+    (move("train/n01", "n01"), "train/n01: no such folder, but wnids.txt names it"),
+    (move("train/n01/images", "x"), "train/n01/images: no such folder"),
+    (move("val/images", "x"), "val/images: no such folder"),
+    (move("val", "x"), "val_annotations.txt: no such file"),
+    (drop("val", "val_annotations.txt"), "val_annotations.txt: no such file"),
+    (drop("val", "images", "val_3.JPEG"), "val_3.JPEG: no such file, but val_annotations.txt names it"),
+    (put("train/n09/images/a.png", IMAGE), "train/n09: is not named in wnids.txt"),
+    (put("train/n01/images/sub/a.png", IMAGE), "images/sub: is a folder among image files"),
+    (put("val/images/sub/a.png", IMAGE), "images/sub: is a folder among image files"),
+    (put("val/images/a.png", IMAGE), "a.png: is not named in val_annotations.txt"),
+    (put("train/n01/images/a.png", plain((1, 2, 3), 64, 63)), "n01/images/a.png: is 64x63, expected 64x64"),
+    (put("train/n01/images/readme.txt", b"hello"), "readme.txt: no whole JPEG or PNG"),
+    (put("val/images/val_3.JPEG", b""), "val_3.JPEG: no whole JPEG or PNG"),
+    (put("wnids.txt", b""), "wnids.txt: is empty"),
+    (put("wnids.txt", b"n01\nn02\nn01\nn03"), "wnids.txt: names n01 twice"),
+    (put("wnids.txt", b"\xff\xfe"), "wnids.txt: damaged, no text file"),
+    (put("wnids.txt", b"n01"), "at least two are needed"),
+    (put("wnids.txt", b"n01\nn02\nn03\nn04"), "train/n04: no such folder"),
+    (put("wnids.txt", b"n01\nn02"), "n03: is not named in wnids.txt"),
+    (put(LABELS, b""), "annotations.txt: is empty"),
+    (put(LABELS, b"val_0.JPEG"), "annotations.txt: line 1 is not"),
+    (put(LABELS, b"\xff"), "annotations.txt: damaged"),
+    (change(LABELS, "val_3.JPEG\t", "val_3.JPEG "), "line 2 has class '0'"),
+    (change(LABELS, "val_3.JPEG", "../val_3.JPEG"), "annotations.txt: line 2 is not"),
+    (change(LABELS, "val_3.JPEG", "val_9.JPEG"), "val_3.JPEG: is not named in val_annotations.txt"),
+    (change(LABELS, "val_3.JPEG\tn03", "val_3.JPEG\tn07"), "line 2 has class 'n07', which wnids.txt does not name"),
+    (change(LABELS, "val_3.JPEG\tn03", "val_0.JPEG\tn01"), "annotations.txt: names val_0.JPEG twice"),
+    (change(LABELS, "val_3.JPEG\t", "val_0.JPEG\t"), "annotations.txt: names val_0.JPEG\t.* twice"),
+    (change(LABELS, "n03", "n01"), "val/images: holds no image of class n03"),
+  ],
+)
 def test_a_spoilt_tiny_imagenet_is_refused_by_the_name_of_the_file(tiny, read_tiny, spoil, message):
   assert "val_3.JPEG\tn03" in (tiny / LABELS).read_text().splitlines()[1]
   spoil(tiny)
@@ -222,8 +236,10 @@ def test_an_empty_class_is_named(tiny, read_tiny):
     read_tiny()
 
 
-@pytest.mark.parametrize("folder, told", [
-  ("", "neither Tiny ImageNet's files nor data that TFDS prepared"), ("nowhere", "nowhere: no such folder")])
+@pytest.mark.parametrize(
+  "folder, told",
+  [("", "neither Tiny ImageNet's files nor data that TFDS prepared"), ("nowhere", "nowhere: no such folder")],
+)
 def test_a_folder_without_wnids_is_refused(tmp_path, folder, told):
   with pytest.raises(InputError, match="holds no wnids.txt; give the folder tiny-imagenet-200"):
     load_tiny_imagenet(tmp_path / folder, "files")
@@ -326,8 +342,15 @@ def test_chosen_folders_are_read_in_their_order(folders, read_folders):
 
 def test_hidden_and_left_behind_files_are_ignored(folders, read_folders):
   before = read_folders().digest()
-  for name in (".DS_Store", "train/.hidden/x.png", "train/a/.DS_Store", "train/a/Thumbs.db", "test/b/desktop.ini",
-               "readme.txt", "elsewhere/x.png"):
+  for name in (
+    ".DS_Store",
+    "train/.hidden/x.png",
+    "train/a/.DS_Store",
+    "train/a/Thumbs.db",
+    "test/b/desktop.ini",
+    "readme.txt",
+    "elsewhere/x.png",
+  ):
     write(folders / name, b"no image")
   assert read_folders().digest() == before
 
@@ -372,17 +395,24 @@ def test_images_of_one_colour_stay_so_in_any_size(read_folders, resize):
   assert by_label(splits.test)[0] == [(1, 0, 1), (1, 1, 1)]
 
 
-@pytest.mark.parametrize("spoil, message", [
-  (move("train", "x"), "/train: no such folder; image folders have train"),
-  (move("test", "x"), "/test: no such folder; image folders have train"),
-  (move("test/a", "x"), "test/a: no such folder"), (move("train/a", "x"), "test/a: there is no training folder"),
-  (put("test/z/0.png", plain((1, 2, 3), 6, 5)), "test/z: there is no training folder of this class"),
-  (put("train/a/sub/0.png", plain((1, 2, 3), 6, 5)), "train/a/sub: is a folder among image files"),
-  (put("train/a/readme.txt", b"hello"), "train/a/readme.txt: no whole JPEG or PNG"),
-  (put("test/a/empty.png", b""), "test/a/empty.png: no whole JPEG or PNG"),
-  (lambda folder: (folder / "train" / "z").mkdir(), "train/z: holds no images"),
-  (lambda folder: (folder / "test" / "a" / "gone.png").symlink_to(folder / "nowhere"), "test/a/gone.png: no such file"),
-])
+@pytest.mark.parametrize(
+  "spoil, message",
+  [
+    (move("train", "x"), "/train: no such folder; image folders have train"),
+    (move("test", "x"), "/test: no such folder; image folders have train"),
+    (move("test/a", "x"), "test/a: no such folder"),
+    (move("train/a", "x"), "test/a: there is no training folder"),
+    (put("test/z/0.png", plain((1, 2, 3), 6, 5)), "test/z: there is no training folder of this class"),
+    (put("train/a/sub/0.png", plain((1, 2, 3), 6, 5)), "train/a/sub: is a folder among image files"),
+    (put("train/a/readme.txt", b"hello"), "train/a/readme.txt: no whole JPEG or PNG"),
+    (put("test/a/empty.png", b""), "test/a/empty.png: no whole JPEG or PNG"),
+    (lambda folder: (folder / "train" / "z").mkdir(), "train/z: holds no images"),
+    (
+      lambda folder: (folder / "test" / "a" / "gone.png").symlink_to(folder / "nowhere"),
+      "test/a/gone.png: no such file",
+    ),
+  ],
+)
 def test_spoilt_image_folders_are_refused_by_the_name_of_the_file(folders, read_folders, spoil, message):
   spoil(folders)
   with pytest.raises(InputError, match=message) as caught:
@@ -419,8 +449,9 @@ def test_png_pixels_are_exact_and_jpeg_pixels_near(tmp_path):
 def test_a_crop_keeps_the_middle_and_a_stretch_all(tmp_path):
   image = noise(8, 20)
   np.testing.assert_array_equal(decoded(image, tmp_path, (8, 8), Resize.CROP), image[:, 6:14])
-  np.testing.assert_array_equal(decoded(image.swapaxes(0, 1).copy(), tmp_path, (8, 8), Resize.CROP),
-                                image.swapaxes(0, 1)[6:14])
+  np.testing.assert_array_equal(
+    decoded(image.swapaxes(0, 1).copy(), tmp_path, (8, 8), Resize.CROP), image.swapaxes(0, 1)[6:14]
+  )
   halves = np.repeat(plain((0, 100, 255), 8, 2), 8, axis=1)
   halves[:, 8:] = (255, 0, 100)
   small = decoded(halves, tmp_path, (4, 4), Resize.STRETCH)
@@ -435,8 +466,15 @@ def test_a_larger_crop_is_scaled_until_it_covers(tmp_path):
 
 
 UPRIGHT = {
-  1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.swapaxes(0, 1),
-  6: lambda x: np.rot90(x, -1), 7: lambda x: np.rot90(x, 2).swapaxes(0, 1), 8: np.rot90}
+  1: lambda x: x,
+  2: np.fliplr,
+  3: lambda x: np.rot90(x, 2),
+  4: np.flipud,
+  5: lambda x: x.swapaxes(0, 1),
+  6: lambda x: np.rot90(x, -1),
+  7: lambda x: np.rot90(x, 2).swapaxes(0, 1),
+  8: np.rot90,
+}
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -454,15 +492,26 @@ def test_a_jpeg_is_turned_upright(tmp_path):
   assert decoded(encoded(plain((1, 2, 3), 4, 8), "JPEG", exif=exif), tmp_path).shape == (8, 4, 3)
 
 
-@pytest.mark.parametrize("mode, colour, expected", [
-  ("1", 1, [255] * 3), ("L", 70, [70] * 3), ("LA", (70, 0), [70] * 3), ("RGBA", (1, 2, 3, 0), [1, 2, 3]),
-  ("P", 0, [0] * 3), ("I;16", 0x1234, [0x12] * 3), ("I;16", 0xFFFF, [255] * 3), ("I;16", 255, [0] * 3)])
+@pytest.mark.parametrize(
+  "mode, colour, expected",
+  [
+    ("1", 1, [255] * 3),
+    ("L", 70, [70] * 3),
+    ("LA", (70, 0), [70] * 3),
+    ("RGBA", (1, 2, 3, 0), [1, 2, 3]),
+    ("P", 0, [0] * 3),
+    ("I;16", 0x1234, [0x12] * 3),
+    ("I;16", 0xFFFF, [255] * 3),
+    ("I;16", 255, [0] * 3),
+  ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_any_depth_are_read(tmp_path, mode, colour, expected, channels):
   found = decoded(Image.new(mode, (3, 2), colour), tmp_path, channels=channels)
   assert found.shape == (2, 3, channels) and found.dtype == np.uint8
-  np.testing.assert_array_equal(found[1, 2], expected if channels == 3 else [round(np.dot(expected, (
-    0.299, 0.587, 0.114)))])
+  np.testing.assert_array_equal(
+    found[1, 2], expected if channels == 3 else [round(np.dot(expected, (0.299, 0.587, 0.114)))]
+  )
 
 
 def test_an_inverted_cmyk_jpeg_is_read(tmp_path):
@@ -491,9 +540,13 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path):
 
 
 FILES = {
-  "PNG": encoded(noise()), "grey PNG": encoded(noise()[..., 0]), "deep PNG": encoded(noise()[..., 0].astype(np.uint16)),
-  "JPEG": encoded(noise(), "JPEG"), "progressive JPEG": encoded(noise(), "JPEG", progressive=True),
-  "grey JPEG": encoded(noise()[..., 0], "JPEG")}
+  "PNG": encoded(noise()),
+  "grey PNG": encoded(noise()[..., 0]),
+  "deep PNG": encoded(noise()[..., 0].astype(np.uint16)),
+  "JPEG": encoded(noise(), "JPEG"),
+  "progressive JPEG": encoded(noise(), "JPEG", progressive=True),
+  "grey JPEG": encoded(noise()[..., 0], "JPEG"),
+}
 
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
@@ -501,7 +554,7 @@ FILES = {
 @MANY
 def test_a_truncated_image_is_refused(tmp_path_factory, content, choose):
   path = tmp_path_factory.getbasetemp() / "truncated"
-  path.write_bytes(content[:choose.draw(st.integers(0, len(content) - 1))])
+  path.write_bytes(content[: choose.draw(st.integers(0, len(content) - 1))])
   with pytest.raises(InputError, match="truncated: "):
     decoding.read_image(path, (16, 16))
 
@@ -513,7 +566,7 @@ def test_changed_bytes_of_an_image_are_refused_or_leave_its_shape(tmp_path_facto
   path = tmp_path_factory.getbasetemp() / "changed"
   place = choose.draw(st.integers(0, len(content) - 1))
   piece = choose.draw(st.binary(min_size=1, max_size=4))
-  path.write_bytes(content[:place] + piece + content[place + len(piece):])
+  path.write_bytes(content[:place] + piece + content[place + len(piece) :])
   try:
     assert decoding.read_image(path, (16, 16)).shape == (16, 16, 3)
   except InputError as error:
@@ -540,8 +593,11 @@ def test_many_images_keep_their_order(tmp_path):
 # ------------------------------------------------------------------- order
 
 
-@hypothesis.given(st.lists(st.integers(1, 30), min_size=1, max_size=6).flatmap(
-  lambda counts: st.permutations([label for label, count in enumerate(counts) for _ in range(count)])))
+@hypothesis.given(
+  st.lists(st.integers(1, 30), min_size=1, max_size=6).flatmap(
+    lambda counts: st.permutations([label for label, count in enumerate(counts) for _ in range(count)])
+  )
+)
 @MANY
 def test_every_beginning_has_all_classes_in_proportion(labels):
   found = labelled_files.in_proportion(LabelledFiles(tuple(range(len(labels))), tuple(labels)))
@@ -600,18 +656,25 @@ def test_a_damaged_entry_is_made_anew(tmp_path_factory, name, choose):
   path = folder / KEY[:32] / name
   content = path.read_bytes()
   place = choose.draw(st.integers(0, len(content) - 1))
-  rest = choose.draw(st.one_of(st.just(b""), st.integers(0, 255).map(lambda b: bytes([b]) + content[place + 1:])))
+  rest = choose.draw(st.one_of(st.just(b""), st.integers(0, 255).map(lambda b: bytes([b]) + content[place + 1 :])))
   path.write_bytes(content[:place] + rest)
   assert is_right(cache.load(folder, KEY, make)) and is_right(cache.load(folder, KEY, fail))
   assert entries(folder) == [KEY[:32]]
 
 
-@pytest.mark.parametrize("spoil", [
-  drop("first.npy"), drop("meta.json"), put("meta.json", b"[]"), put("meta.json", b'{"format": 1}'),
-  lambda entry: (entry.rename(entry.with_name("x")), entry.write_bytes(b"")),
-  lambda entry: (entry.rename(entry.with_name("x")), entry.mkdir()),
-  lambda entry: (entry.rename(entry.with_name("x")), entry.symlink_to("nowhere")),
-], ids=["no array", "no meta", "no dict", "no key", "file", "empty", "link"])
+@pytest.mark.parametrize(
+  "spoil",
+  [
+    drop("first.npy"),
+    drop("meta.json"),
+    put("meta.json", b"[]"),
+    put("meta.json", b'{"format": 1}'),
+    lambda entry: (entry.rename(entry.with_name("x")), entry.write_bytes(b"")),
+    lambda entry: (entry.rename(entry.with_name("x")), entry.mkdir()),
+    lambda entry: (entry.rename(entry.with_name("x")), entry.symlink_to("nowhere")),
+  ],
+  ids=["no array", "no meta", "no dict", "no key", "file", "empty", "link"],
+)
 def test_what_is_no_entry_is_replaced(tmp_path, spoil):
   cache.load(tmp_path, KEY, make)
   spoil(tmp_path / KEY[:32])
@@ -705,8 +768,14 @@ def test_changed_content_makes_a_new_entry(folders, tmp_path, read_folders):
 
 
 def test_whatever_changes_the_arrays_makes_a_new_entry(folders, tmp_path, read_folders):
-  for reading in ({}, {"channels": 1}, {"image_size": (3, 3), "resize": Resize.CROP}, {"classes": ("b", "a")},
-                  {"image_size": (3, 3), "resize": Resize.STRETCH}, {"classes": ("a", "b")}):
+  for reading in (
+    {},
+    {"channels": 1},
+    {"image_size": (3, 3), "resize": Resize.CROP},
+    {"classes": ("b", "a")},
+    {"image_size": (3, 3), "resize": Resize.STRETCH},
+    {"classes": ("a", "b")},
+  ):
     read_folders(**reading)
   (folders / "test" / "a" / "0.png").rename(folders / "test" / "b" / "9.png")
   read_folders()

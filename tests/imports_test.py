@@ -25,13 +25,21 @@ FLOORS = (
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 # Arrows along a floor: the foundation's modules, in their order, and what balls draw from.
 SIDEWAYS = {
-  ("config", "types"), ("config", "errors"), ("published", "config"), ("published", "types"), ("published", "errors"),
-  ("attack_configs", "config"), ("attack_configs", "types"), ("files", "errors"),
+  ("config", "types"),
+  ("config", "errors"),
+  ("published", "config"),
+  ("published", "types"),
+  ("published", "errors"),
+  ("attack_configs", "config"),
+  ("attack_configs", "types"),
+  ("files", "errors"),
   ("balls", "ops"),
-}  # fmt: skip
+}
 HEAVY = {"tensorflow", "keras"}
-SOURCES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text("utf-8")
-           for path in sorted((ROOT / "tla_tf").rglob("*.py"))}
+SOURCES = {
+  ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text("utf-8")
+  for path in sorted((ROOT / "tla_tf").rglob("*.py"))
+}
 LIBRARY = [module for module in SOURCES if not module.startswith("tla_tf.binaries")]
 BINARIES = [module for module in SOURCES if module.startswith("tla_tf.binaries.")]
 
@@ -44,6 +52,7 @@ def package(module):
 
 def imports(source, at_import_time=False):
   """Dotted names that a source imports, anywhere or outside functions only."""
+
   def visit(node):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
@@ -82,8 +91,9 @@ def fresh(statement):
   """Names of the modules that a fresh interpreter holds after a statement."""
   code = f"{statement}; import sys; print(*sys.modules)"
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-  done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True,
-                        check=False)
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+  )
   assert not done.returncode, done.stderr
   return set(done.stdout.split())
 
@@ -98,23 +108,37 @@ def test_imports_run_downward(module):
   assert not wrong, f"{module} may not import {wrong}"
 
 
-@pytest.mark.parametrize("module, imported", [
-  ("tla_tf.ops.seeds", "tla_tf.balls"), ("tla_tf.networks.mlp", "tla_tf.models"),
-  ("tla_tf.networks.mlp", "tla_tf.data.idx"), ("tla_tf.networks.mlp", "tla_tf.attacks.presets"),
-  ("tla_tf.losses.triplet", "tla_tf.attacks"), ("tla_tf.data.mnist", "tla_tf.networks"),
-  ("tla_tf.training.trainer", "tla_tf.evaluation.judge"), ("tla_tf.evaluation.judge", "tla_tf.reporting"),
-  ("tla_tf.reporting.figures", "tla_tf.training"), ("tla_tf.errors", "tla_tf.config.TrainingConfig"),
-  ("tla_tf.config", "tla_tf.ops"), ("tla_tf.models.factory", "tla_tf.binaries.entry"),
-])
+@pytest.mark.parametrize(
+  "module, imported",
+  [
+    ("tla_tf.ops.seeds", "tla_tf.balls"),
+    ("tla_tf.networks.mlp", "tla_tf.models"),
+    ("tla_tf.networks.mlp", "tla_tf.data.idx"),
+    ("tla_tf.networks.mlp", "tla_tf.attacks.presets"),
+    ("tla_tf.losses.triplet", "tla_tf.attacks"),
+    ("tla_tf.data.mnist", "tla_tf.networks"),
+    ("tla_tf.training.trainer", "tla_tf.evaluation.judge"),
+    ("tla_tf.evaluation.judge", "tla_tf.reporting"),
+    ("tla_tf.reporting.figures", "tla_tf.training"),
+    ("tla_tf.errors", "tla_tf.config.TrainingConfig"),
+    ("tla_tf.config", "tla_tf.ops"),
+    ("tla_tf.models.factory", "tla_tf.binaries.entry"),
+  ],
+)
 def test_the_rule_forbids_upward_and_sideways_arrows(module, imported):
   assert forbidden(module, imported)
 
 
-@pytest.mark.parametrize("module, imported", [
-  ("tla_tf.balls.linf", "tla_tf.ops.seeds"), ("tla_tf.networks.lenet", "tla_tf.networks.blocks"),
-  ("tla_tf.models.triplet", "tla_tf.losses"), ("tla_tf.binaries.evaluate", "tla_tf.types"),
-  ("tla_tf.ops.seeds", "numpy"),
-])
+@pytest.mark.parametrize(
+  "module, imported",
+  [
+    ("tla_tf.balls.linf", "tla_tf.ops.seeds"),
+    ("tla_tf.networks.lenet", "tla_tf.networks.blocks"),
+    ("tla_tf.models.triplet", "tla_tf.losses"),
+    ("tla_tf.binaries.evaluate", "tla_tf.types"),
+    ("tla_tf.ops.seeds", "numpy"),
+  ],
+)
 def test_the_rule_allows_downward_arrows(module, imported):
   assert not forbidden(module, imported)
 

@@ -73,8 +73,11 @@ def test_damage_in_the_middle_costs_what_follows(tmp_path):
 
 
 def test_two_processes_do_not_share_a_journal(tmp_path):
-  with (Journal(tmp_path, FACTS).open(), pytest.raises(InputError, match="another process"),
-        Journal(tmp_path, FACTS).open()):  # fmt: skip
+  with (
+    Journal(tmp_path, FACTS).open(),
+    pytest.raises(InputError, match="another process"),
+    Journal(tmp_path, FACTS).open(),
+  ):
     pass
 
 

@@ -19,7 +19,8 @@ def scores(gains, falls, allowed):
   return {
     (p, q): (gains[p] + gains[q]) * (falls[p] + falls[q])
     for p, q in itertools.combinations(np.flatnonzero(allowed), 2)
-    if gains[p] + gains[q] > 0 and falls[p] + falls[q] > 0}
+    if gains[p] + gains[q] > 0 and falls[p] + falls[q] > 0
+  }
 
 
 @hypothesis.given(st.integers(0, 10**6), st.sampled_from([-1.0, -0.9, 0.0, 1.0]), st.booleans(), st.floats(-2, 2))
@@ -117,8 +118,9 @@ def test_a_budget_of_a_decimal_share_is_not_rounded_down():
   assert not Jsma(network, JsmaConfig(epsilon=0.27), "off")(images, [0]).success.numpy().any()
 
 
-@pytest.mark.parametrize("settings", [
-  {"epsilon": 1.5}, {"epsilon": -0.1}, {"theta": 0.0}, {"theta": 2.0}, {"restarts": 0}, {"norm": "l2"}])
+@pytest.mark.parametrize(
+  "settings", [{"epsilon": 1.5}, {"epsilon": -0.1}, {"theta": 0.0}, {"theta": 2.0}, {"restarts": 0}, {"norm": "l2"}]
+)
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(InputError, match=next(iter(settings))):
     JsmaConfig(**settings)

@@ -41,10 +41,15 @@ def test_an_opposite_negative_is_as_near_as_a_parallel_one():
   np.testing.assert_allclose(losses.triplet(rows(A), rows(B), rows([-3, -4]), margin=0.05), [1.05], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind, to_positive, to_negative", [
-  # Softmaxes of two logits are sigmoids of their gaps, here 1, 7 and 2.
-  ("angular", 1.0, 0.0), ("squared_euclidean", 50.0, 25.0), ("symmetrised_kl", 0.80409111, 0.07486925),
-])
+@pytest.mark.parametrize(
+  "kind, to_positive, to_negative",
+  [
+    # Softmaxes of two logits are sigmoids of their gaps, here 1, 7 and 2.
+    ("angular", 1.0, 0.0),
+    ("squared_euclidean", 50.0, 25.0),
+    ("symmetrised_kl", 0.80409111, 0.07486925),
+  ],
+)
 def test_the_distance_is_chosen_by_member_or_value(kind, to_positive, to_negative):
   for distance in (kind, types.Distance(kind)):
     found = losses.triplet_parts(rows(A), rows(B), rows(C), 0.05, distance)
@@ -101,8 +106,10 @@ def test_equal_logits_pair_for_nothing():
 
 LOSSES = [
   (TripletLoss(), {"margin": 0.05, "distance": "angular", "name": "triplet", "reduction": "sum_over_batch_size"}),
-  (TripletLoss(0.2, types.Distance.SYMMETRISED_KL, name="t", reduction="sum"),
-   {"margin": 0.2, "distance": "symmetrised_kl", "name": "t", "reduction": "sum"}),
+  (
+    TripletLoss(0.2, types.Distance.SYMMETRISED_KL, name="t", reduction="sum"),
+    {"margin": 0.2, "distance": "symmetrised_kl", "name": "t", "reduction": "sum"},
+  ),
   (PairingLoss(), {"name": "pairing", "reduction": "sum_over_batch_size"}),
   (PairingLoss(name="p", reduction="sum"), {"name": "p", "reduction": "sum"}),
 ]
@@ -172,9 +179,16 @@ def test_the_l2_norm_of_0_is_0():
 
 def filled(value):
   """A network with convolution, both kinds of batch normalisation and dense layers; every weight has one value."""
-  model = keras.Sequential([
-    keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(),
-    networks.BranchBatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(3)])
+  model = keras.Sequential(
+    [
+      keras.Input((4, 4, 1)),
+      keras.layers.Conv2D(2, 3),
+      keras.layers.BatchNormalization(),
+      networks.BranchBatchNormalization(),
+      keras.layers.Flatten(),
+      keras.layers.Dense(3),
+    ]
+  )
   for variable in model.variables:
     if variable.dtype == "float32":
       variable.assign(tf.fill(variable.shape, value))
@@ -191,8 +205,10 @@ def test_weight_decay_of_all_variables_is_that_of_the_trainable_ones():
   assert float(losses.weight_decay(model.variables)) == float(losses.weight_decay(model.trainable_variables))
 
 
-@pytest.mark.parametrize("name, kernels", [("mlp_4", 4 * 16 + 4 * 4 * 2 + 4 * 3),
-                                           ("lenet_1", 9 + 9 * 2 + 9 * 2 * 4 + 9 * 4 * 8 + 8 * 32 + 32 * 3)])
+@pytest.mark.parametrize(
+  "name, kernels",
+  [("mlp_4", 4 * 16 + 4 * 4 * 2 + 4 * 3), ("lenet_1", 9 + 9 * 2 + 9 * 2 * 4 + 9 * 4 * 8 + 8 * 32 + 32 * 3)],
+)
 def test_weight_decay_of_our_networks_counts_every_kernel(name, kernels):
   network = networks.build(name, (4, 4, 1), 3)
   for variable in network.trainable_variables:
@@ -207,7 +223,8 @@ def test_the_gradient_of_weight_decay_is_the_weight():
   gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
   found = {v.path: None if g is None else g.numpy() for v, g in zip(model.trainable_variables, gradients)}
   assert {path for path, gradient in found.items() if gradient is not None} == {
-    path for path in found if path.endswith("kernel")}
+    path for path in found if path.endswith("kernel")
+  }
   assert all(np.all(gradient == 2.0) for gradient in found.values() if gradient is not None)
 
 

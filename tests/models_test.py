@@ -23,8 +23,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 SHAPE = (8, 8, 1)
 BATCH, POOL = 12, 20
 ATTACK = AttackConfig(epsilon=0.1, step_size=0.05, steps=3)
-SETTINGS = TrainingConfig(attack=ATTACK, validation_attack=ATTACK, batch_size=BATCH, negative_pool_size=POOL,
-                          weight_decay=1e-3, seed=5)
+SETTINGS = TrainingConfig(
+  attack=ATTACK, validation_attack=ATTACK, batch_size=BATCH, negative_pool_size=POOL, weight_decay=1e-3, seed=5
+)
 METHODS = {
   "um": SETTINGS.replace(method="um"),
   "at": SETTINGS.replace(method="at"),
@@ -47,7 +48,7 @@ def digits_like():
   labels = np.arange(120) % 4
   images = 0.5 * rng.random((120, *SHAPE), np.float32)
   for i, label in enumerate(labels):
-    images[i, 2 * label:2 * label + 2] += 0.5
+    images[i, 2 * label : 2 * label + 2] += 0.5
   return data.ImageData(images.astype(np.float32), labels, ("a", "b", "c", "d"))
 
 
@@ -72,10 +73,14 @@ def _fit(model, dataset):
 def _branches(digits_like, roles):
   """Fixed images and labels of some roles: dicts as `values_and_gradients` takes them."""
   # Labels run 0, 1, 2, 3, 0, ...: the odd shift gives every anchor a negative of another class.
-  parts = {role: slice(20 * i + (role == Role.NEGATIVE), 20 * i + (role == Role.NEGATIVE) + BATCH)
-           for i, role in enumerate(roles)}
-  return ({role: tf.constant(digits_like.images[part]) for role, part in parts.items()},
-          {role: tf.constant(digits_like.labels[part]) for role, part in parts.items()})
+  parts = {
+    role: slice(20 * i + (role == Role.NEGATIVE), 20 * i + (role == Role.NEGATIVE) + BATCH)
+    for i, role in enumerate(roles)
+  }
+  return (
+    {role: tf.constant(digits_like.images[part]) for role, part in parts.items()},
+    {role: tf.constant(digits_like.labels[part]) for role, part in parts.items()},
+  )
 
 
 def _assert_gradients_equal(first, second):
@@ -175,8 +180,9 @@ def test_logged_names_of_optional_terms(digits_like, case):
 def test_papers_feature_norm_is_not_multiplied_by_the_triplet_weight(digits_like):
   triplet = TripletConfig(weight=0.5, feature_norm="l2", feature_norm_weight=0.01)
   logged = _fit(_model(METHODS["tla"].replace(triplet=triplet)), _stream(digits_like).dataset(0, 1))
-  by_hand = (logged["cross_entropy"] + 1e-3 * logged["weight_decay"] + 0.5 * logged["triplet"]
-             + 0.01 * logged["feature_norm"])
+  by_hand = (
+    logged["cross_entropy"] + 1e-3 * logged["weight_decay"] + 0.5 * logged["triplet"] + 0.01 * logged["feature_norm"]
+  )
   assert logged["loss"] == pytest.approx(by_hand, rel=1e-5)
 
 
@@ -330,7 +336,8 @@ def test_clean_weight_adds_the_clean_cross_entropy(digits_like):
   network = _network()
   clean, adversarial = (
     np.mean(objectives.cross_entropy(network(images[role], training=True)["logits"], labels[role]))
-    for role in (Role.TWIN, Role.ADVERSARIAL))
+    for role in (Role.TWIN, Role.ADVERSARIAL)
+  )
   np.testing.assert_allclose(values["loss"], adversarial + 0.3 * clean, rtol=1e-5)
 
 
@@ -345,13 +352,21 @@ def test_label_smoothing_enters_the_loss(digits_like):
 
 def test_label_smoothing_enters_the_training_attack(digits_like):
   batch = _stream(digits_like).batch(0)
-  plain, smoothed = (_model(METHODS["at"].replace(label_smoothing=s)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
-                     for s in (0.0, 0.9))
+  plain, smoothed = (
+    _model(METHODS["at"].replace(label_smoothing=s)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
+    for s in (0.0, 0.9)
+  )
   assert np.mean(np.abs(plain - smoothed) > 1e-3) > 0.05
 
 
-METHOD_CLASSES = {"um": models.Undefended, "at": models.AdversarialTraining, "alp": models.LogitPairing,
-                  "tla": models.TripletTraining, "tla_rn": models.TripletTraining, "tla_sa": models.TripletTraining}
+METHOD_CLASSES = {
+  "um": models.Undefended,
+  "at": models.AdversarialTraining,
+  "alp": models.LogitPairing,
+  "tla": models.TripletTraining,
+  "tla_rn": models.TripletTraining,
+  "tla_sa": models.TripletTraining,
+}
 
 
 @pytest.mark.parametrize("method", Method)
@@ -374,9 +389,11 @@ def _images_and_labels(model, digits_like, step):
 
 
 ROLES = {
-  "um": [Role.TWIN], "at": [Role.ADVERSARIAL], "alp": [Role.TWIN, Role.ADVERSARIAL],
+  "um": [Role.TWIN],
+  "at": [Role.ADVERSARIAL],
+  "alp": [Role.TWIN, Role.ADVERSARIAL],
   **{method: [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE] for method in ("tla", "tla_rn", "tla_sa")},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -396,8 +413,10 @@ def test_adversarial_images_of_a_step_stay_in_the_ball(digits_like):
 def test_training_attack_raises_the_loss(digits_like):
   model = _model(METHODS["at"])
   batch, chosen = _images_and_labels(model, digits_like, 0)
-  before, after = (np.mean(objectives.cross_entropy(model.network(x)["logits"], batch["label"]))
-                   for x in (batch["image"], chosen[Role.ADVERSARIAL][0]))
+  before, after = (
+    np.mean(objectives.cross_entropy(model.network(x)["logits"], batch["label"]))
+    for x in (batch["image"], chosen[Role.ADVERSARIAL][0])
+  )
   assert after > before + 0.005
 
 
@@ -409,8 +428,10 @@ def test_nearest_negatives_are_those_of_brute_force(digits_like, step):
   pool = model.network(batch["pool"])["embedding"].numpy()
   expected = []
   for anchor, label in zip(anchors, batch["label"].numpy()):
-    cosines = [-np.inf if other == label else anchor @ row / np.linalg.norm(anchor) / np.linalg.norm(row)
-               for row, other in zip(pool, batch["pool_label"].numpy())]
+    cosines = [
+      -np.inf if other == label else anchor @ row / np.linalg.norm(anchor) / np.linalg.norm(row)
+      for row, other in zip(pool, batch["pool_label"].numpy())
+    ]
     expected.append(int(np.argmax(cosines)))
   negatives, labels = chosen[Role.NEGATIVE]
   np.testing.assert_array_equal(negatives, batch["pool"].numpy()[expected])
@@ -454,8 +475,9 @@ def test_plain_arrays_get_class_mates_and_pool_from_the_batch(digits_like):
   batch = model.complete_batch((images, labels), model.step_seed(0))
   np.testing.assert_array_equal(batch["pool"], images)
   np.testing.assert_array_equal(batch["pool_label"], labels)
-  places = [int(np.flatnonzero(np.all(images == positive, axis=(1, 2, 3)))[0])
-            for positive in batch["positive"].numpy()]
+  places = [
+    int(np.flatnonzero(np.all(images == positive, axis=(1, 2, 3)))[0]) for positive in batch["positive"].numpy()
+  ]
   np.testing.assert_array_equal(labels[places], labels)
   assert all(place != i for i, place in enumerate(places))
 
@@ -482,8 +504,9 @@ def test_step_seeds(digits_like, step, same):
 
 def test_other_seed_other_adversarial_images(digits_like):
   batch = _stream(digits_like).batch(0)
-  first, second = (_model(METHODS["at"].replace(seed=seed)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
-                   for seed in (5, 6))
+  first, second = (
+    _model(METHODS["at"].replace(seed=seed)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy() for seed in (5, 6)
+  )
   assert np.any(first != second)
 
 
@@ -497,8 +520,9 @@ def test_step_takes_the_seed_of_its_number(digits_like):
   before = [np.array(v) for v in model.network.trainable_variables]
   twin = _model(METHODS["tla"])
   twin.network.set_weights(model.network.get_weights())
-  _, gradients = twin.values_and_gradients({role: tf.constant(x.numpy()) for role, (x, _) in chosen.items()},
-                                           {role: y for role, (_, y) in chosen.items()})
+  _, gradients = twin.values_and_gradients(
+    {role: tf.constant(x.numpy()) for role, (x, _) in chosen.items()}, {role: y for role, (_, y) in chosen.items()}
+  )
   _fit(model, stream.dataset(1, 2))
   for old, gradient, new in zip(before, gradients, model.network.trainable_variables):
     np.testing.assert_allclose(old - 0.1 * gradient, np.array(new), atol=2e-5)
@@ -543,7 +567,8 @@ def test_attack_in_training_mode_sees_batch_statistics(digits_like):
   batch = _stream(digits_like).batch(0)
   inference, training = (
     _model(METHODS["at"].replace(attack_mode=mode)).step_examples(batch, 0)[Role.ADVERSARIAL].numpy()
-    for mode in PassMode)
+    for mode in PassMode
+  )
   assert np.mean(np.abs(inference - training) > 1e-3) > 0.05
 
 
@@ -593,9 +618,11 @@ def test_compile_refuses_a_loss_in_its_place():
     make_model(METHODS["at"], _network()).compile("sgd", "sparse_categorical_crossentropy")
 
 
-@pytest.mark.parametrize("images", [
-  lambda x: 255 * x, lambda x: (255 * x).astype(np.uint8), lambda x: x - 0.5, lambda x: x * np.nan,
-], ids=["grey levels", "bytes", "negative", "NaN"])  # fmt: skip
+@pytest.mark.parametrize(
+  "images",
+  [lambda x: 255 * x, lambda x: (255 * x).astype(np.uint8), lambda x: x - 0.5, lambda x: x * np.nan],
+  ids=["grey levels", "bytes", "negative", "NaN"],
+)
 def test_fit_refuses_images_out_of_range(digits_like, images):
   model = _model(METHODS["at"])
   with pytest.raises(InputError, match=r"\[0, 1\]"):
@@ -614,8 +641,9 @@ def test_evaluate_refuses_images_out_of_range(digits_like):
     _model(METHODS["um"]).evaluate(255 * digits_like.images, digits_like.labels, verbose=0)
 
 
-@pytest.mark.parametrize("weights", [{"sample_weight": np.zeros(120)}, {"class_weight": dict.fromkeys(range(4), 2.0)}],
-                         ids=["sample", "class"])  # fmt: skip
+@pytest.mark.parametrize(
+  "weights", [{"sample_weight": np.zeros(120)}, {"class_weight": dict.fromkeys(range(4), 2.0)}], ids=["sample", "class"]
+)
 def test_weights_of_examples_are_refused(digits_like, weights):
   with pytest.raises(InputError, match="weights"):
     _model(METHODS["um"]).fit(digits_like.images, digits_like.labels, verbose=0, **weights)
@@ -642,15 +670,28 @@ def test_float16_is_refused_or_trains_at_full_speed(digits_like, float16):
 
 # Settings away from their defaults.
 SHARED = {
-  "attack": ATTACK, "validation_attack": AttackConfig(0.2, 0.1, 4, momentum=0.5), "weight_decay": 1e-3,
-  "label_smoothing": 0.1, "clean_weight": 0.2, "seed": 9,
-}  # fmt: skip
+  "attack": ATTACK,
+  "validation_attack": AttackConfig(0.2, 0.1, 4, momentum=0.5),
+  "weight_decay": 1e-3,
+  "label_smoothing": 0.1,
+  "clean_weight": 0.2,
+  "seed": 9,
+}
 ROUND_TRIPS = {
   "um": (models.Undefended, SHARED),
   "at": (models.AdversarialTraining, SHARED),
   "alp": (models.LogitPairing, {**SHARED, "pairing": "embedding", "pairing_weight": 0.7}),
-  "tla": (models.TripletTraining, {**SHARED, "pairing": "logits", "pairing_weight": 0.3, "triplet": TripletConfig(
-    weight=2.0, margin=0.03, distance="squared_euclidean", positives="both", twin_margin=0.6, negatives="random")}),
+  "tla": (
+    models.TripletTraining,
+    {
+      **SHARED,
+      "pairing": "logits",
+      "pairing_weight": 0.3,
+      "triplet": TripletConfig(
+        weight=2.0, margin=0.03, distance="squared_euclidean", positives="both", twin_margin=0.6, negatives="random"
+      ),
+    },
+  ),
 }
 
 

@@ -65,15 +65,34 @@ def test_every_name_is_built(name):
 def test_the_mlp_has_the_papers_layers():
   network = networks.build("mlp", (28, 28, 1), 10)
   assert weight_shapes(network) == [
-    (784, 1024), (1024,), (1024, 1024), (1024,), (1024, 1024), (1024,), (1024, 10), (10,)]
+    (784, 1024),
+    (1024,),
+    (1024, 1024),
+    (1024,),
+    (1024, 1024),
+    (1024,),
+    (1024, 10),
+    (10,),
+  ]
   assert output_shapes(network) == {"embedding": (None, 1024), "logits": (None, 10)}
 
 
 def test_lenet_has_the_papers_layers():
   network = networks.build("lenet", (28, 28, 1), 10)
   assert weight_shapes(network) == [
-    (3, 3, 1, 32), (32,), (3, 3, 32, 64), (64,), (3, 3, 64, 128), (128,), (3, 3, 128, 256), (256,),
-    (7 * 7 * 256, 1024), (1024,), (1024, 10), (10,)]
+    (3, 3, 1, 32),
+    (32,),
+    (3, 3, 32, 64),
+    (64,),
+    (3, 3, 64, 128),
+    (128,),
+    (3, 3, 128, 256),
+    (256,),
+    (7 * 7 * 256, 1024),
+    (1024,),
+    (1024, 10),
+    (10,),
+  ]
   assert output_shapes(network) == {"embedding": (None, 1024), "logits": (None, 10)}
   pools = [(layer.name, tuple(layer.output.shape)) for layer in network.layers if "pool" in layer.name]
   assert pools == [("pool1", (None, 14, 14, 64)), ("pool2", (None, 7, 7, 256))]
@@ -89,9 +108,16 @@ def test_every_hidden_layer_is_normalised_and_rectified(name, units):
   assert len(weighted) == units
 
 
-@pytest.mark.parametrize("name, embedding, first", [
-  ("mlp_12", 12, (64, 12)), ("lenet_2", 64, (3, 3, 1, 2)), ("convnet_3", 12, (5, 5, 1, 3)),
-  ("resnet_50_2", 64, (7, 7, 1, 2)), ("wrn_8_2", 128, (3, 3, 1, 16))])
+@pytest.mark.parametrize(
+  "name, embedding, first",
+  [
+    ("mlp_12", 12, (64, 12)),
+    ("lenet_2", 64, (3, 3, 1, 2)),
+    ("convnet_3", 12, (5, 5, 1, 3)),
+    ("resnet_50_2", 64, (7, 7, 1, 2)),
+    ("wrn_8_2", 128, (3, 3, 1, 16)),
+  ],
+)
 def test_a_width_is_part_of_the_name(name, embedding, first):
   network = networks.build(name, (8, 8, 1), 3)
   assert output_shapes(network) == {"embedding": (None, embedding), "logits": (None, 3)}
@@ -103,9 +129,29 @@ def test_lenet_takes_odd_sizes_and_channels():
   assert {name: tuple(value.shape) for name, value in outputs.items()} == {"embedding": (2, 32), "logits": (2, 4)}
 
 
-@pytest.mark.parametrize("name", [
-  "resnet", "mlp_", "mlp_0", "mlp_x", "mlp_-4", "mlp_2_3", "lenet8", "MLP", "", " mlp", "wrn", "wrn_32", "wrn_32_0",
-  "wrn_8_1_1", "resnet_50_", "resnet_18", "convnet_x", "mlp_100000"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "resnet",
+    "mlp_",
+    "mlp_0",
+    "mlp_x",
+    "mlp_-4",
+    "mlp_2_3",
+    "lenet8",
+    "MLP",
+    "",
+    " mlp",
+    "wrn",
+    "wrn_32",
+    "wrn_32_0",
+    "wrn_8_1_1",
+    "resnet_50_",
+    "resnet_18",
+    "convnet_x",
+    "mlp_100000",
+  ],
+)
 def test_an_unknown_name_is_refused(name):
   with pytest.raises(InputError, match=r"expected one of \['mlp', 'lenet', 'convnet', 'resnet_50', 'wrn_32_10'\]"):
     networks.build(name, (8, 8, 1), 3)
@@ -174,7 +220,8 @@ def test_outside_the_scope_it_normalises_as_keras_does(shape, training):
   for name in ("gamma", "beta", "moving_mean", "moving_variance"):
     getattr(keras_, name).assign(getattr(ours, name))
   np.testing.assert_allclose(
-    ours(noise(shape), training=training), keras_(noise(shape), training=training), rtol=1e-4, atol=1e-5)
+    ours(noise(shape), training=training), keras_(noise(shape), training=training), rtol=1e-4, atol=1e-5
+  )
   np.testing.assert_allclose(ours.moving_mean, keras_.moving_mean, rtol=1e-5)
 
 
@@ -333,9 +380,17 @@ def test_a_saved_network_is_loaded_without_custom_objects(tmp_path, name):
 def sequential_with(normalisation, seed=3):
   """A wrapped Keras model with a batch normalisation of the caller's choice."""
   initializer = keras.initializers.GlorotUniform(seed)
-  return from_keras(keras.Sequential([
-    keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(5, kernel_initializer=initializer),
-    normalisation, keras.layers.Dense(3, kernel_initializer=initializer)]))
+  return from_keras(
+    keras.Sequential(
+      [
+        keras.Input((8, 8, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(5, kernel_initializer=initializer),
+        normalisation,
+        keras.layers.Dense(3, kernel_initializer=initializer),
+      ]
+    )
+  )
 
 
 ROLES = {Role.TWIN: images(seed=1), Role.ADVERSARIAL: images(seed=2), Role.NEGATIVE: images(seed=3)}
@@ -404,8 +459,9 @@ def test_the_logits_function_takes_any_callable():
 
 
 def classifier(*last):
-  return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(name="flat"),
-                           keras.layers.Dense(6, "relu", name="hidden"), *last])
+  return keras.Sequential(
+    [keras.Input((8, 8, 1)), keras.layers.Flatten(name="flat"), keras.layers.Dense(6, "relu", name="hidden"), *last]
+  )
 
 
 def test_a_wrapped_model_gives_its_logits_and_their_input():
@@ -444,10 +500,16 @@ def test_a_functional_model_is_wrapped_too():
   assert output_shapes(from_keras(keras.Model(inputs, outputs))) == {"embedding": (None, 12), "logits": (None, 3)}
 
 
-@pytest.mark.parametrize("last", [
-  lambda: [keras.layers.Dense(3, "softmax")], lambda: [keras.layers.Dense(3), keras.layers.Softmax()],
-  lambda: [keras.layers.Dense(3), keras.layers.Activation("softmax")], lambda: [keras.layers.Dense(3, "sigmoid")],
-], ids=["dense softmax", "softmax layer", "activation", "sigmoid"])
+@pytest.mark.parametrize(
+  "last",
+  [
+    lambda: [keras.layers.Dense(3, "softmax")],
+    lambda: [keras.layers.Dense(3), keras.layers.Softmax()],
+    lambda: [keras.layers.Dense(3), keras.layers.Activation("softmax")],
+    lambda: [keras.layers.Dense(3, "sigmoid")],
+  ],
+  ids=["dense softmax", "softmax layer", "activation", "sigmoid"],
+)
 @pytest.mark.parametrize("embedding_layer", [None, "hidden"])
 def test_probabilities_are_refused(last, embedding_layer):
   with pytest.raises(InputError, match="outputs probabilities"):
@@ -467,8 +529,9 @@ def test_a_missing_layer_is_told_the_models_layers():
 
 
 def test_an_embedding_that_is_no_vector_is_refused():
-  model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="conv"), keras.layers.Flatten(),
-                            keras.layers.Dense(3)])
+  model = keras.Sequential(
+    [keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="conv"), keras.layers.Flatten(), keras.layers.Dense(3)]
+  )
   with pytest.raises(InputError, match=r"vector per image, but has shape \(None, 6, 6, 2\)"):
     from_keras(model, "conv")
 
@@ -480,9 +543,11 @@ def test_a_model_that_ends_otherwise_must_name_its_embedding():
   assert output_shapes(from_keras(model, "hidden"))["embedding"] == (None, 6)
 
 
-@pytest.mark.parametrize("make", [
-  lambda x: [keras.layers.Dense(3)(keras.layers.Flatten()(x))] * 2, lambda x: keras.layers.Conv2D(3, 1)(x),
-], ids=["two outputs", "a map"])
+@pytest.mark.parametrize(
+  "make",
+  [lambda x: [keras.layers.Dense(3)(keras.layers.Flatten()(x))] * 2, lambda x: keras.layers.Conv2D(3, 1)(x)],
+  ids=["two outputs", "a map"],
+)
 def test_an_output_that_is_no_logits_is_refused(make):
   inputs = keras.Input((8, 8, 1))
   with pytest.raises(InputError, match="one output of logits"):
@@ -512,10 +577,19 @@ def test_xla_is_not_chosen_for_an_unknown_callable():
   assert networks.prefers_xla(lambda x: x) is False
 
 
-@pytest.mark.parametrize("jit, on_mlp, on_lenet", [
-  ("auto", True, False), (types.Jit.AUTO, True, False), ("on", True, True), (types.Jit.ON, True, True),
-  ("off", False, False), (types.Jit.OFF, False, False), (True, True, True), (False, False, False),
-])
+@pytest.mark.parametrize(
+  "jit, on_mlp, on_lenet",
+  [
+    ("auto", True, False),
+    (types.Jit.AUTO, True, False),
+    ("on", True, True),
+    (types.Jit.ON, True, True),
+    ("off", False, False),
+    (types.Jit.OFF, False, False),
+    (True, True, True),
+    (False, False, False),
+  ],
+)
 def test_a_choice_is_resolved_for_a_network(jit, on_mlp, on_lenet):
   mlp, lenet = networks.build("mlp_2", (4, 4, 1), 2), networks.build("lenet_1", (4, 4, 1), 2)
   assert (networks.resolve_jit(jit, mlp), networks.resolve_jit(jit, lenet)) == (on_mlp, on_lenet)

@@ -28,9 +28,9 @@ def rows(*vectors):
 # ------------------------------------------------------------------- seeds
 
 
-@pytest.mark.parametrize("arguments, expected", [
-  ((0,), 804681139), ((0, "a"), 1771091398), ((221760322, "stream", 3), 2117206594),
-])
+@pytest.mark.parametrize(
+  "arguments, expected", [((0,), 804681139), ((0, "a"), 1771091398), ((221760322, "stream", 3), 2117206594)]
+)
 def test_derived_seeds_never_change(arguments, expected):
   assert seeds.derive(*arguments) == expected
 
@@ -165,17 +165,25 @@ def test_permuted_reaches_far_positions():
 # ------------------------------------------------------------------- distances
 
 
-@pytest.mark.parametrize("u, v, cosine", [
-  ([3, 4], [6, 8], 1.0), ([3, 4], [-3, -4], -1.0), ([3, 4], [-4, 3], 0.0), ([1, 0], [1, 1], np.sqrt(0.5)),
-])
+@pytest.mark.parametrize(
+  "u, v, cosine",
+  [([3, 4], [6, 8], 1.0), ([3, 4], [-3, -4], -1.0), ([3, 4], [-4, 3], 0.0), ([1, 0], [1, 1], np.sqrt(0.5))],
+)
 def test_cosine_of_known_angles(u, v, cosine):
   np.testing.assert_allclose(distances.cosine_similarity(rows(u), rows(v)), [cosine], atol=1e-6)
 
 
-@pytest.mark.parametrize("u, v, distance", [
-  ([3, 4], [6, 8], 0.0), ([3, 4], [-3, -4], 0.0), ([3, 4], [-4, 3], 1.0), ([1, 0], [1, 1], 1 - np.sqrt(0.5)),
-  ([0, 0], [1, 1], 1.0), ([0, 0], [0, 0], 1.0),
-])
+@pytest.mark.parametrize(
+  "u, v, distance",
+  [
+    ([3, 4], [6, 8], 0.0),
+    ([3, 4], [-3, -4], 0.0),
+    ([3, 4], [-4, 3], 1.0),
+    ([1, 0], [1, 1], 1 - np.sqrt(0.5)),
+    ([0, 0], [1, 1], 1.0),
+    ([0, 0], [0, 0], 1.0),
+  ],
+)
 def test_angular_distance_of_known_angles(u, v, distance):
   np.testing.assert_allclose(distances.angular(rows(u), rows(v)), [distance], atol=1e-6)
 
@@ -236,9 +244,9 @@ def test_distances_are_taken_row_by_row(kind):
 
 
 @pytest.mark.parametrize("kind", types.Distance)
-@pytest.mark.parametrize("u, v", [
-  ([0, 0], [1, 2]), ([1, 2], [0, 0]), ([0, 0], [0, 0]), ([1, 0], [0, 1]), ([1, 2], [1, 2]),
-])
+@pytest.mark.parametrize(
+  "u, v", [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([0, 0], [0, 0]), ([1, 0], [0, 1]), ([1, 2], [1, 2])]
+)
 def test_gradients_are_finite_where_directions_or_signs_vanish(kind, u, v):
   u, v = rows(u), rows(v)
   with tf.GradientTape() as tape:
@@ -255,10 +263,14 @@ def test_pairwise_cosines_are_those_of_all_rows():
   np.testing.assert_allclose(pairs, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("value, function", [
-  ("angular", distances.angular), ("squared_euclidean", distances.squared_euclidean),
-  ("symmetrised_kl", distances.symmetrised_kl),
-])
+@pytest.mark.parametrize(
+  "value, function",
+  [
+    ("angular", distances.angular),
+    ("squared_euclidean", distances.squared_euclidean),
+    ("symmetrised_kl", distances.symmetrised_kl),
+  ],
+)
 def test_distances_are_found_by_their_values(value, function):
   assert distances.get(value) is function
 
@@ -272,7 +284,8 @@ def test_cross_entropy_equals_keras(smoothing):
   logits, labels = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6) % 4
   oracle = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction=None)
   np.testing.assert_allclose(
-    objectives.cross_entropy(logits, labels, smoothing), oracle(np.eye(4)[labels], logits), rtol=1e-5)
+    objectives.cross_entropy(logits, labels, smoothing), oracle(np.eye(4)[labels], logits), rtol=1e-5
+  )
 
 
 def test_cross_entropy_of_even_logits_is_the_logarithm_of_the_classes():
@@ -282,8 +295,11 @@ def test_cross_entropy_of_even_logits_is_the_logarithm_of_the_classes():
 def test_smoothing_as_a_tensor_equals_smoothing_as_a_number():
   logits = rows([1, 2, 4], [0, 0, 1])
   for smoothing in (0.0, 0.1):
-    np.testing.assert_allclose(objectives.cross_entropy(logits, [0, 2], tf.constant(smoothing)),
-                               objectives.cross_entropy(logits, [0, 2], smoothing), rtol=1e-6)
+    np.testing.assert_allclose(
+      objectives.cross_entropy(logits, [0, 2], tf.constant(smoothing)),
+      objectives.cross_entropy(logits, [0, 2], smoothing),
+      rtol=1e-6,
+    )
 
 
 def test_cross_entropy_of_extreme_logits_is_finite():
@@ -309,9 +325,9 @@ def test_margin_has_no_use_for_smoothing():
   np.testing.assert_array_equal(objectives.margin(logits, [0], 0.5), objectives.margin(logits, [0]))
 
 
-@pytest.mark.parametrize("value, function", [
-  ("cross_entropy", objectives.cross_entropy), ("margin", objectives.margin),
-])
+@pytest.mark.parametrize(
+  "value, function", [("cross_entropy", objectives.cross_entropy), ("margin", objectives.margin)]
+)
 def test_objectives_are_found_by_their_values(value, function):
   assert objectives.get(value) is function
 
@@ -354,8 +370,9 @@ def test_a_negative_never_has_the_anchors_class_if_another_is_there(labels, pool
 
 
 def test_mining_takes_labels_of_two_integer_types():
-  picks = mining.nearest_negative(rows([1, 0]), rows([1, 0], [0, 1]), tf.constant([1], tf.int32),
-                                  tf.constant([1, 2], tf.int64))
+  picks = mining.nearest_negative(
+    rows([1, 0]), rows([1, 0], [0, 1]), tf.constant([1], tf.int32), tf.constant([1, 2], tf.int64)
+  )
   assert picks.numpy().tolist() == [1]
 
 
@@ -396,12 +413,15 @@ def test_every_classmate_is_drawn():
 # --------------------------------------------------------------------------- threefry
 
 
-@pytest.mark.parametrize("key, counter, expected", [
-  # The published known answers of Random123 for 20 rounds.
-  ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
-  ((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
-  ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "key, counter, expected",
+  [
+    # The published known answers of Random123 for 20 rounds.
+    ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+    ((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
+    ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+  ],
+)
 def test_threefry_gives_the_published_answers(key, counter, expected):
   pair = [[tf.constant(word, tf.uint32) for word in words] for words in (key, counter)]
   assert tuple(int(word) for word in seeds.threefry2x32(*pair)) == expected

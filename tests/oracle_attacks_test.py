@@ -61,8 +61,9 @@ def test_fgsm_equals_cleverhans(logits, right, search):
 
 def test_bim_equals_cleverhans(logits, right, search):
   images, labels = right
-  theirs = basic_iterative_method(logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0,
-                                  y=labels, sanity_checks=False)
+  theirs = basic_iterative_method(
+    logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels, sanity_checks=False
+  )
   _assert_same(_last_point(search, presets.bim(EPSILON, STEP_SIZE, STEPS), images, labels), theirs, images)
 
 
@@ -72,7 +73,8 @@ def test_pgd_from_the_same_start_equals_cleverhans(logits, right, search, monkey
   # CleverHans draws its start here; the ball stays around the clean image in both.
   monkeypatch.setattr(cleverhans_pgd, "random_lp_vector", lambda *args, **kwargs: tf.constant(noise))
   theirs = cleverhans_pgd.projected_gradient_descent(
-    logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels, rand_init=True)
+    logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels, rand_init=True
+  )
   ours = _last_point(search, presets.pgd(EPSILON, STEP_SIZE, STEPS), images, labels, start=images + noise)
   _assert_same(ours, theirs, images)
   # The start mattered.
@@ -83,8 +85,19 @@ def test_pgd_from_the_same_start_equals_cleverhans(logits, right, search, monkey
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_mim_equals_cleverhans(logits, right, search, decay):
   images, labels = right
-  theirs = momentum_iterative_method(logits, images, EPSILON, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0,
-                                     y=labels, decay_factor=decay, sanity_checks=False)
+  theirs = momentum_iterative_method(
+    logits,
+    images,
+    EPSILON,
+    STEP_SIZE,
+    STEPS,
+    np.inf,
+    clip_min=0.0,
+    clip_max=1.0,
+    y=labels,
+    decay_factor=decay,
+    sanity_checks=False,
+  )
   ours = _last_point(search, presets.mim(EPSILON, STEP_SIZE, STEPS, momentum=decay), images, labels)
   _assert_same(ours, theirs, images)
 
@@ -109,8 +122,10 @@ def test_fgsm_breaks_what_foolbox_breaks(right, search, fooled):
   assert 0 < ours.sum() < len(images)
 
 
-@pytest.mark.parametrize("norm, epsilon, step_size, theirs", [
-  ("linf", EPSILON, STEP_SIZE, foolbox.attacks.LinfPGD), ("l2", 0.7, 0.1, foolbox.attacks.L2PGD)])
+@pytest.mark.parametrize(
+  "norm, epsilon, step_size, theirs",
+  [("linf", EPSILON, STEP_SIZE, foolbox.attacks.LinfPGD), ("l2", 0.7, 0.1, foolbox.attacks.L2PGD)],
+)
 def test_pgd_leaves_nothing_to_foolbox(right, network, fooled, norm, epsilon, step_size, theirs):
   images, labels = right
   attack = theirs(abs_stepsize=step_size, steps=LONG, random_start=True)
@@ -118,8 +133,13 @@ def test_pgd_leaves_nothing_to_foolbox(right, network, fooled, norm, epsilon, st
   for restart in range(RESTARTS):
     tf.random.set_seed(restart)
     broken |= fooled(attack, images, labels, epsilon)
-  ours = attack_survivors(GradientAttack(network, presets.pgd(epsilon, step_size, LONG, norm=norm), jit="off"), images,
-                          labels, restarts=RESTARTS, batch_size=100).success
+  ours = attack_survivors(
+    GradientAttack(network, presets.pgd(epsilon, step_size, LONG, norm=norm), jit="off"),
+    images,
+    labels,
+    restarts=RESTARTS,
+    batch_size=100,
+  ).success
   missed, extra = np.sum(broken & ~ours), np.sum(ours & ~broken)
   assert missed <= 0.01 * len(images), f"Foolbox alone breaks {missed} images, we alone {extra}, of {len(images)}"
   # A test that tells: some images are broken, some are not.

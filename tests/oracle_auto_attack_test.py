@@ -37,8 +37,12 @@ def right():
 @pytest.fixture(scope="module")
 def classifier(logits, right):
   return TensorFlowV2Classifier(
-    logits, nb_classes=CLASSES, input_shape=right[0].shape[1:], clip_values=(0.0, 1.0),
-    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True))
+    logits,
+    nb_classes=CLASSES,
+    input_shape=right[0].shape[1:],
+    clip_values=(0.0, 1.0),
+    loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+  )
 
 
 def broken_by_art(attack, logits, images, labels):
@@ -70,9 +74,21 @@ def strongest(request, network, right):
 def test_auto_pgd_leaves_nothing_to_arts(strongest, classifier, logits, right):
   norm, plain, targeted = strongest
   epsilon = EPSILON[norm]
-  theirs = broken_by_art(AutoProjectedGradientDescent(
-    classifier, norm=ORDER[norm], eps=epsilon, eps_step=2 * epsilon, max_iter=100, nb_random_init=2, batch_size=COUNT,
-    loss_type="cross_entropy", verbose=False), logits, *right)
+  theirs = broken_by_art(
+    AutoProjectedGradientDescent(
+      classifier,
+      norm=ORDER[norm],
+      eps=epsilon,
+      eps_step=2 * epsilon,
+      max_iter=100,
+      nb_random_init=2,
+      batch_size=COUNT,
+      loss_type="cross_entropy",
+      verbose=False,
+    ),
+    logits,
+    *right,
+  )
   assert theirs.sum() > 0.02 * COUNT
   assert_nothing_is_left(plain, theirs)
   assert_nothing_is_left(targeted, theirs)
@@ -81,7 +97,8 @@ def test_auto_pgd_leaves_nothing_to_arts(strongest, classifier, logits, right):
 def test_auto_pgd_leaves_nothing_to_foolbox(strongest, logits, right):
   norm, _, targeted = strongest
   attack = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm](
-    abs_stepsize=EPSILON[norm] / 8, steps=40, random_start=True)
+    abs_stepsize=EPSILON[norm] / 8, steps=40, random_start=True
+  )
   images, labels = right
   model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
   theirs = np.zeros(COUNT, bool)
@@ -123,8 +140,11 @@ def test_square_breaks_as_much_as_arts(norm, network, classifier, logits, right)
   In L2, ART's first pattern is NaN on images of less than 10 pixels and is passed over; its search runs.
   """
   epsilon = EPSILON[norm]
-  theirs = broken_by_art(SquareAttack(
-    classifier, norm=ORDER[norm], eps=epsilon, max_iter=QUERIES, batch_size=COUNT, verbose=False), logits, *right)
+  theirs = broken_by_art(
+    SquareAttack(classifier, norm=ORDER[norm], eps=epsilon, max_iter=QUERIES, batch_size=COUNT, verbose=False),
+    logits,
+    *right,
+  )
   found = ours(Square(network, SquareConfig(epsilon=epsilon, steps=QUERIES, norm=norm), jit="off"), right)
   assert found.sum() >= theirs.sum() - 0.01 * COUNT, f"they break {theirs.sum()} images, we {found.sum()}, of {COUNT}"
   assert theirs.sum() > 0 and found.sum() < 0.98 * COUNT

@@ -40,12 +40,20 @@ class Trial:
     self.targets = (self.labels + 1 + np.arange(COUNT, dtype=np.int32) % 9) % 10
     logits = keras.Model(self.network.inputs, self.network.output["logits"])
     self.foolbox = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
-    self.art = TensorFlowV2Classifier(logits, 10, images.shape[1:], clip_values=(0, 1),
-                                      loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    self.art = TensorFlowV2Classifier(
+      logits,
+      10,
+      images.shape[1:],
+      clip_values=(0, 1),
+      loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
 
   def by_foolbox(self, attack, targets=None):
-    criterion = (foolbox.criteria.Misclassification(tf.constant(self.labels, tf.int64)) if targets is None else
-                 foolbox.criteria.TargetedMisclassification(tf.constant(targets, tf.int64)))
+    criterion = (
+      foolbox.criteria.Misclassification(tf.constant(self.labels, tf.int64))
+      if targets is None
+      else foolbox.criteria.TargetedMisclassification(tf.constant(targets, tf.int64))
+    )
     return attack.run(self.foolbox, tf.constant(self.images), criterion).numpy()
 
   def outcome(self, adversarial, targets=None, norm="l2"):
@@ -76,20 +84,30 @@ def trial():
 def test_carlini_wagner_against_foolbox(trial, targeted):
   targets = trial.targets if targeted else None
   steps, rounds, rate, constant = 40, 3, 0.05, 0.3
-  theirs = trial.by_foolbox(foolbox.attacks.L2CarliniWagnerAttack(
-    binary_search_steps=rounds, steps=steps, stepsize=rate, initial_const=constant), targets)
-  attack = CarliniWagner(trial.network, CarliniWagnerConfig(
-    epsilon=FAR, steps=steps, step_size=rate, binary_search_steps=rounds, initial_constant=constant))
+  theirs = trial.by_foolbox(
+    foolbox.attacks.L2CarliniWagnerAttack(
+      binary_search_steps=rounds, steps=steps, stepsize=rate, initial_const=constant
+    ),
+    targets,
+  )
+  attack = CarliniWagner(
+    trial.network,
+    CarliniWagnerConfig(
+      epsilon=FAR, steps=steps, step_size=rate, binary_search_steps=rounds, initial_constant=constant
+    ),
+  )
   trial.assert_not_worse(attack(trial.images, trial.labels, targets=targets), theirs, targets)
 
 
 def test_carlini_wagner_against_art(trial):
   """ART searches along a line at each step, ten passes or so: a tenth of our steps are the same budget."""
   theirs = evasion.CarliniL2Method(
-    trial.art, binary_search_steps=3, max_iter=6, learning_rate=0.05, initial_const=0.3, batch_size=COUNT,
-    verbose=False).generate(trial.images, trial.labels)
-  attack = CarliniWagner(trial.network, CarliniWagnerConfig(
-    epsilon=FAR, steps=60, step_size=0.05, binary_search_steps=3, initial_constant=0.3))
+    trial.art, binary_search_steps=3, max_iter=6, learning_rate=0.05, initial_const=0.3, batch_size=COUNT, verbose=False
+  ).generate(trial.images, trial.labels)
+  attack = CarliniWagner(
+    trial.network,
+    CarliniWagnerConfig(epsilon=FAR, steps=60, step_size=0.05, binary_search_steps=3, initial_constant=0.3),
+  )
   trial.assert_not_worse(attack(trial.images, trial.labels), theirs)
 
 
@@ -100,8 +118,9 @@ def test_deepfool_against_foolbox(trial):
 
 
 def test_deepfool_against_art(trial):
-  theirs = evasion.DeepFool(trial.art, max_iter=10, epsilon=0.02, nb_grads=10, batch_size=COUNT,
-                            verbose=False).generate(trial.images)
+  theirs = evasion.DeepFool(
+    trial.art, max_iter=10, epsilon=0.02, nb_grads=10, batch_size=COUNT, verbose=False
+  ).generate(trial.images)
   ours = DeepFool(trial.network, DeepFoolConfig(epsilon=FAR, steps=10))(trial.images, trial.labels)
   trial.assert_not_worse(ours, theirs)
 
@@ -109,7 +128,8 @@ def test_deepfool_against_art(trial):
 @pytest.mark.parametrize("theta", [1.0, -1.0])
 def test_jsma_against_art(trial, theta):
   """16 of 64 values; ART goes on while their share is at most gamma."""
-  theirs = evasion.SaliencyMapMethod(trial.art, theta=theta, gamma=14.5 / 64, batch_size=COUNT,
-                                     verbose=False).generate(trial.images, trial.targets)
+  theirs = evasion.SaliencyMapMethod(trial.art, theta=theta, gamma=14.5 / 64, batch_size=COUNT, verbose=False).generate(
+    trial.images, trial.targets
+  )
   attack = Jsma(trial.network, JsmaConfig(epsilon=0.25, theta=theta))
   trial.assert_not_worse(attack(trial.images, trial.labels, targets=trial.targets), theirs, trial.targets, "l0")

@@ -12,8 +12,13 @@ from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.checkpoints import CLEAN_FIRST
 
-FACTS = {"digest": "d", "image_shape": [8, 8, 1], "num_classes": 10, "class_names": list("0123456789"),
-         "data_dir": None}  # fmt: skip
+FACTS = {
+  "digest": "d",
+  "image_shape": [8, 8, 1],
+  "num_classes": 10,
+  "class_names": list("0123456789"),
+  "data_dir": None,
+}
 
 
 def _network(width=4, seed=0):

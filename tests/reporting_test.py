@@ -27,10 +27,24 @@ def _results(clean, worst, **attacks):
   whole = {"accuracy": worst, "interval": [worst - 0.1, worst + 0.1]}
   return {
     "clean": {"accuracy": clean, "num_examples": 40, "interval": [clean - 0.1, clean + 0.05]},
-    "worst_case": {**whole, "by_suite": {"quick": whole}}, "config": {"dataset": "digits"},
-    "attacks": [{"name": name, "suite": "quick", "accuracy": accuracy, "interval": [accuracy - 0.1, accuracy + 0.1],
-                 "norm": "linf", "epsilon": 0.2, "on_survivors": False} for name, accuracy in attacks.items()],
-    "alarms": [], "probes": None, "checkpoint": 30, "checkpoint_digest": "abc",
+    "worst_case": {**whole, "by_suite": {"quick": whole}},
+    "config": {"dataset": "digits"},
+    "attacks": [
+      {
+        "name": name,
+        "suite": "quick",
+        "accuracy": accuracy,
+        "interval": [accuracy - 0.1, accuracy + 0.1],
+        "norm": "linf",
+        "epsilon": 0.2,
+        "on_survivors": False,
+      }
+      for name, accuracy in attacks.items()
+    ],
+    "alarms": [],
+    "probes": None,
+    "checkpoint": 30,
+    "checkpoint_digest": "abc",
   }
 
 
@@ -55,8 +69,19 @@ def test_printed_table_is_whole_where_there_is_no_terminal(capsys, monkeypatch, 
   lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
   assert lines[0] == ["Robust", "accuracy"]
   assert ["Model", "Clean", *names, "Worst", "case", "95%", "interval"] in lines
-  assert lines[-1] == ["runs/a_rather_long_name", "99.01%", "91.00%", "82.00%", "73.00%", "64.00%", "55.00%", "46.00%",
-                       "37.00%", "34.56%", "24.6-44.6%"]  # fmt: skip
+  assert lines[-1] == [
+    "runs/a_rather_long_name",
+    "99.01%",
+    "91.00%",
+    "82.00%",
+    "73.00%",
+    "64.00%",
+    "55.00%",
+    "46.00%",
+    "37.00%",
+    "34.56%",
+    "24.6-44.6%",
+  ]
 
 
 # --------------------------------------------------------------------------- document
@@ -82,9 +107,14 @@ HOSTILE = '<script>alert("x")</script> & | https://example.com'
 
 
 def _document():
-  blocks = (doc.Text(f"{HOSTILE} and `code`"), doc.Bullets((HOSTILE, "b")), doc.Missing(HOSTILE),
-            Table(HOSTILE, ("Model", HOSTILE), ((HOSTILE, "1"),)), doc.Figure("one", HOSTILE, PNG, b"dark"),
-            doc.Details("More", (doc.Figure("two", "second", PNG),)))
+  blocks = (
+    doc.Text(f"{HOSTILE} and `code`"),
+    doc.Bullets((HOSTILE, "b")),
+    doc.Missing(HOSTILE),
+    Table(HOSTILE, ("Model", HOSTILE), ((HOSTILE, "1"),)),
+    doc.Figure("one", HOSTILE, PNG, b"dark"),
+    doc.Details("More", (doc.Figure("two", "second", PNG),)),
+  )
   return doc.Document(f"Title {HOSTILE}", HOSTILE, (doc.Section("First part", blocks), doc.Section("Second", ())))
 
 
@@ -93,7 +123,7 @@ def test_html_escapes_whatever_it_is_given_and_refers_to_nothing_outside():
   found = _Reader(page)
   assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags)
   assert all(reference.startswith(("data:image/png;base64,", "#")) for reference in found.references)
-  style, = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+  (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
   assert "url(" not in style and "@import" not in style
   assert "default-src 'none'" in page
   assert "".join(found.text).count('<script>alert("x")</script>') >= 6
@@ -136,7 +166,7 @@ def test_titles_and_legends_fit_the_figures_of_one_model(draw, name, monkeypatch
   seen = []
   monkeypatch.setattr("tla_tf.reporting.analysis_figures.save", lambda figure, path: seen.append(figure))
   draw({"tla": _arrays()}, [f"{name} {i}" for i in range(12)], None)
-  figure, = seen
+  (figure,) = seen
   figure.canvas.draw()
   for artist in (figure._suptitle, *figure.legends):  # noqa: SLF001
     extent = artist.get_window_extent()
@@ -164,8 +194,10 @@ def test_figures_have_a_light_and_a_dark_theme():
   assert again.getvalue() == light.getvalue()
 
 
-METRICS = [{"step": step, "loss": 2.0 / step, "cross_entropy": 1.0 / step, "val_accuracy": 0.5,
-            "val_robust_accuracy": 0.25} for step in (10, 20)]
+METRICS = [
+  {"step": step, "loss": 2.0 / step, "cross_entropy": 1.0 / step, "val_accuracy": 0.5, "val_robust_accuracy": 0.25}
+  for step in (10, 20)
+]
 
 
 @pytest.mark.parametrize("runs", [{"tla": METRICS}, {"um": METRICS, "tla": METRICS[:1]}])
@@ -179,14 +211,19 @@ def _arrays(queries=2, side=8, channels=1):
   """Arrays as of `analysis.npz`, with classes that occur and some that do not."""
   rng = np.random.default_rng(0)
   return {
-    "classes": np.array([4, 2]), "tsne_class_points": rng.normal(size=(30, 2)),
-    "tsne_class_attacked": np.arange(30) > 9, "tsne_class_predictions": np.arange(30) % 12 - 1,
-    "tsne_pair_points": rng.normal(size=(9, 2)), "tsne_pair_kinds": np.repeat([0, 1, 2], 3),
+    "classes": np.array([4, 2]),
+    "tsne_class_points": rng.normal(size=(30, 2)),
+    "tsne_class_attacked": np.arange(30) > 9,
+    "tsne_class_predictions": np.arange(30) % 12 - 1,
+    "tsne_pair_points": rng.normal(size=(9, 2)),
+    "tsne_pair_kinds": np.repeat([0, 1, 2], 3),
     "retrieval_images": rng.integers(0, 256, (queries, 2, side, side, channels), dtype=np.uint8),
-    "retrieval_labels": np.arange(queries), "retrieval_predictions": np.tile([1, -1], (queries, 1)),
+    "retrieval_labels": np.arange(queries),
+    "retrieval_predictions": np.tile([1, -1], (queries, 1)),
     "retrieval_neighbours": rng.integers(0, 256, (queries, 2, 3, side, side, channels), dtype=np.uint8),
     "retrieval_neighbour_labels": rng.integers(0, 9, (queries, 2, 3)),
-    "roc_misclassified": np.array([[0, 0.5, 1], [0, 0.8, 1]]), "roc_adversarial": np.zeros((2, 0)),
+    "roc_misclassified": np.array([[0, 0.5, 1], [0, 0.8, 1]]),
+    "roc_adversarial": np.zeros((2, 0)),
   }
 
 
@@ -202,8 +239,9 @@ def test_figures_of_the_analysis_are_drawn_for_any_number_of_models(draw, arrays
 
 def test_roc_says_where_there_is_nothing_to_find():
   picture = io.BytesIO()
-  reporting.roc_curves({"at": _arrays()}, {"at": {"detection": {"auc_misclassified": 0.7, "auc_adversarial": None}}},
-                       picture)
+  reporting.roc_curves(
+    {"at": _arrays()}, {"at": {"detection": {"auc_misclassified": 0.7, "auc_adversarial": None}}}, picture
+  )
   assert picture.getvalue().startswith(PNG)
 
 
@@ -219,8 +257,13 @@ def test_a_sprite_of_many_large_pictures_fits_a_browser(tmp_path):
 # --------------------------------------------------------------------------- report
 
 
-FACTS = {"digest": "d", "image_shape": [8, 8, 1], "num_classes": 10, "class_names": list("0123456789"),
-         "data_dir": None}  # fmt: skip
+FACTS = {
+  "digest": "d",
+  "image_shape": [8, 8, 1],
+  "num_classes": 10,
+  "class_names": list("0123456789"),
+  "data_dir": None,
+}
 
 
 def _run(folder, method="tla", evaluation=None, metrics=METRICS, **settings):
@@ -238,8 +281,12 @@ def _text(runs):
 
 def test_report_of_nothing_but_settings_says_what_is_missing(tmp_path):
   text = _text([_run(tmp_path / "bare", metrics=[])])
-  for words in ("Missing for bare: training curves", "`tla-evaluate --run_dir=", "`tla-analyze --run_dir=",
-                "| bare | tla | mlp | missing | missing | missing | missing | missing |"):
+  for words in (
+    "Missing for bare: training curves",
+    "`tla-evaluate --run_dir=",
+    "`tla-analyze --run_dir=",
+    "| bare | tla | mlp | missing | missing | missing | missing | missing |",
+  ):
     assert words in text
   assert "![" not in text
 
@@ -265,9 +312,9 @@ def test_report_shows_settings_that_differ_and_hides_those_without_effect(tmp_pa
   assert lines.index("| keep_checkpoints | 2 | 2 |") > lines.index("### All other settings")
 
 
-@pytest.mark.parametrize("content, words", [
-  ("{", "not JSON"), ('{"clean": {}}', "attacks"), ("[]", "not a JSON object"),
-])
+@pytest.mark.parametrize(
+  "content, words", [("{", "not JSON"), ('{"clean": {}}', "attacks"), ("[]", "not a JSON object")]
+)
 def test_report_names_a_damaged_result(tmp_path, content, words):
   _run(tmp_path / "a")
   (tmp_path / "a" / "evaluation.json").write_text(content)

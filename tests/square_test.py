@@ -38,22 +38,42 @@ def said(network, images):
   return np.argmax(network(tf.constant(images)), -1)
 
 
-@pytest.mark.parametrize("query, queries, halvings", [
-  (1, 10000, 0), (10, 10000, 0), (11, 10000, 1), (51, 10000, 2), (201, 10000, 3), (501, 10000, 4), (1001, 10000, 5),
-  (2001, 10000, 6), (4001, 10000, 7), (6001, 10000, 8), (8000, 10000, 8), (8001, 10000, 9),
-  (5, 5000, 0), (6, 5000, 1), (4999, 5000, 9), (1, 10, 4), (999_999, 1_000_000, 9)])
+@pytest.mark.parametrize(
+  "query, queries, halvings",
+  [
+    (1, 10000, 0),
+    (10, 10000, 0),
+    (11, 10000, 1),
+    (51, 10000, 2),
+    (201, 10000, 3),
+    (501, 10000, 4),
+    (1001, 10000, 5),
+    (2001, 10000, 6),
+    (4001, 10000, 7),
+    (6001, 10000, 8),
+    (8000, 10000, 8),
+    (8001, 10000, 9),
+    (5, 5000, 0),
+    (6, 5000, 1),
+    (4999, 5000, 9),
+    (1, 10, 4),
+    (999_999, 1_000_000, 9),
+  ],
+)
 def test_the_share_is_halved_by_the_published_schedule(query, queries, halvings):
   np.testing.assert_allclose(covered_share(query, queries, 0.8), 0.8 / 2**halvings, rtol=1e-6)
 
 
 def test_a_window_by_hand():
   inside = window(*offsets(tf.constant([1, 0]), tf.constant([0, 2]), 3, 4), 2)[..., 0]
-  np.testing.assert_array_equal(tf.cast(inside, tf.int32), [
-    [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]], [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]])
+  np.testing.assert_array_equal(
+    tf.cast(inside, tf.int32), [[[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]], [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]]
+  )
 
 
 def test_a_bump_by_hand():
   """Equation 2: sums of 1 / (n + 1 - k)^2, in rings around the centre of each half."""
+
   def value(row, column, height, width):
     """The equation, with its counts from 1."""
     n = height // 2
@@ -63,9 +83,15 @@ def test_a_bump_by_hand():
   for side in (3, 5, 7, 8):
     half = side // 2
     # The first bump is side / 2 rows high; the equation's first argument is the longer side.
-    expected = np.array([[
-      value(c + 1, r + 1, side, half) if r < half else -value(c + 1, r - half + 1, side, side - half)
-      for c in range(side)] for r in range(side)])
+    expected = np.array(
+      [
+        [
+          value(c + 1, r + 1, side, half) if r < half else -value(c + 1, r - half + 1, side, side - half)
+          for c in range(side)
+        ]
+        for r in range(side)
+      ]
+    )
     found = bump(tf.range(side)[:, None], tf.range(side)[None], tf.constant(side), 9)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -80,8 +106,7 @@ def queries_of(norm, steps, images, network, **settings):
 
   tf.config.run_functions_eagerly(True)
   try:
-    Square(watched, SquareConfig(steps=steps, norm=norm, **settings), jit="off")(
-      images, said(network, images), seed=0)
+    Square(watched, SquareConfig(steps=steps, norm=norm, **settings), jit="off")(images, said(network, images), seed=0)
   finally:
     tf.config.run_functions_eagerly(False)
   return np.array(seen)
@@ -205,8 +230,10 @@ def test_a_broken_image_stands_still():
   labels = said(network, images)
   labels[0] = (labels[0] + 1) % 4
   # Single pixels from the first query on, so that rescaling the share changes nothing: the same queries in both.
-  short, long = (Square(network, SquareConfig(epsilon=0.06, steps=steps, initial_share=1e-3), jit="off")(
-    images, labels, seed=1) for steps in (40, 80))
+  short, long = (
+    Square(network, SquareConfig(epsilon=0.06, steps=steps, initial_share=1e-3), jit="off")(images, labels, seed=1)
+    for steps in (40, 80)
+  )
   broken = short.success.numpy()
   assert 2 < broken.sum() < np.sum(long.success)
   np.testing.assert_array_equal(short.adversarial[broken], long.adversarial[broken])
@@ -249,8 +276,9 @@ def test_neighbours_do_not_matter_and_seeds_do(norm):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_constant_network_is_harmless(norm):
-  found = Square(lambda images: tf.zeros([tf.shape(images)[0], 4]), SquareConfig(epsilon=0.1, steps=20, norm=norm),
-                 jit="off")(pixels(0), [0, 0, 1])
+  found = Square(
+    lambda images: tf.zeros([tf.shape(images)[0], 4]), SquareConfig(epsilon=0.1, steps=20, norm=norm), jit="off"
+  )(pixels(0), [0, 0, 1])
   np.testing.assert_array_equal(found.success, [False, False, True])
   assert np.all(np.isfinite(found.adversarial)) and np.all(found.loss.numpy() == 0)
 
@@ -260,8 +288,18 @@ def test_other_inputs_than_images_are_refused():
     Square(four_classes(), SquareConfig(), jit="off")(np.zeros([2, 25], np.float32), [0, 1])
 
 
-@pytest.mark.parametrize("bad", [dict(epsilon=-0.1), dict(epsilon=1.5), dict(steps=0), dict(initial_share=0.0),
-                                 dict(initial_share=1.5), dict(norm="l0"), dict(restarts=0)])
+@pytest.mark.parametrize(
+  "bad",
+  [
+    dict(epsilon=-0.1),
+    dict(epsilon=1.5),
+    dict(steps=0),
+    dict(initial_share=0.0),
+    dict(initial_share=1.5),
+    dict(norm="l0"),
+    dict(restarts=0),
+  ],
+)
 def test_bad_settings_are_refused(bad):
   with pytest.raises(InputError, match=next(iter(bad))):
     SquareConfig(**bad)
@@ -275,6 +313,8 @@ def test_without_rescaling_queries_count_as_they_are():
     # Only the corner pixel counts: large squares hit it, small ones hardly do.
     return tf.stack([0.4 - x[:, 0, 0, 0], x[:, 0, 0, 0] * 0.0 - 1.0], 1)
 
-  rescaled, plain = (Square(network, SquareConfig(0.2, steps=60, rescale_schedule=rescale), jit="off")(images, labels)
-                     for rescale in (True, False))
+  rescaled, plain = (
+    Square(network, SquareConfig(0.2, steps=60, rescale_schedule=rescale), jit="off")(images, labels)
+    for rescale in (True, False)
+  )
   assert np.any(rescaled.adversarial != plain.adversarial)

@@ -73,7 +73,7 @@ def test_another_seed_gives_another_stream(name):
 @hypothesis.settings(max_examples=15, deadline=None)
 def test_every_image_is_an_anchor_once_a_pass(batch_size, seed):
   steps = -(-3 * COUNT // batch_size)
-  anchors = indices(stream(batch_size, seed), steps).ravel()[:3 * COUNT].reshape(3, COUNT)
+  anchors = indices(stream(batch_size, seed), steps).ravel()[: 3 * COUNT].reshape(3, COUNT)
   np.testing.assert_array_equal(np.sort(anchors, axis=1), np.tile(np.arange(COUNT), (3, 1)))
 
 
@@ -106,8 +106,9 @@ def test_a_classmate_is_the_anchor_itself_only_if_it_is_alone():
 def test_every_other_member_of_a_class_becomes_a_classmate():
   made = stream(batch_size=COUNT)
   pairs = set(zip(indices(made, 80).ravel().tolist(), indices(made, 80, "positive").ravel().tolist()))
-  assert pairs == {(i, j) for i in range(COUNT) for j in range(COUNT)
-                   if LABELS[i] == LABELS[j] and (i != j or LABELS[i] == 3)}
+  assert pairs == {
+    (i, j) for i in range(COUNT) for j in range(COUNT) if LABELS[i] == LABELS[j] and (i != j or LABELS[i] == 3)
+  }
 
 
 def test_no_classmate_is_preferred():
@@ -140,8 +141,12 @@ def test_images_and_labels_are_those_of_their_indices(dtype):
 def test_a_batch_has_the_types_and_shapes_it_promises():
   batch = stream().batch(0)
   assert {name: (value.dtype.name, tuple(value.shape)) for name, value in batch.items()} == {
-    "image": ("float32", (5, 2, 3, 1)), "label": ("int32", (5,)), "positive": ("float32", (5, 2, 3, 1)),
-    "pool": ("float32", (4, 2, 3, 1)), "pool_label": ("int32", (4,))}
+    "image": ("float32", (5, 2, 3, 1)),
+    "label": ("int32", (5,)),
+    "positive": ("float32", (5, 2, 3, 1)),
+    "pool": ("float32", (4, 2, 3, 1)),
+    "pool_label": ("int32", (4,)),
+  }
 
 
 def test_bytes_become_floats_of_the_unit_interval():

@@ -16,22 +16,28 @@ def _settings(attacks, *names):
   return [(attack.name, *(getattr(attack.config, name, None) for name in names)) for attack in attacks]
 
 
-@pytest.mark.parametrize("dataset, l0, l2, steps, step_size", [
-  ("mnist", 0.1, 3.0, 40, 0.1), ("cifar10", 0.02, 128 / 255, 10, 32 / 255)])
+@pytest.mark.parametrize(
+  "dataset, l0, l2, steps, step_size", [("mnist", 0.1, 3.0, 40, 0.1), ("cifar10", 0.02, 128 / 255, 10, 32 / 255)]
+)
 def test_table3_has_the_papers_attacks(dataset, l0, l2, steps, step_size):
   attacks = suite("table3", dataset)
   assert _settings(attacks, "norm", "epsilon")[0] == ("JSMA (L0)", Norm.L0, l0)
   assert _settings(attacks, "norm", "epsilon", "steps", "step_size", "objective")[1:3] == [
     (f"PGD-{steps} (L2)", Norm.L2, l2, steps, step_size, Objective.CROSS_ENTROPY),
-    (f"C&W-{steps} (L2)", Norm.L2, l2, steps, step_size, Objective.MARGIN)]  # fmt: skip
+    (f"C&W-{steps} (L2)", Norm.L2, l2, steps, step_size, Objective.MARGIN),
+  ]
   assert {a.config.epsilon for a in attacks[1:]} == {l2}
   assert [type(a.config) for a in attacks[3:]] == [
-    attack_configs.CarliniWagnerConfig, attack_configs.DeepFoolConfig, attack_configs.DeepFoolConfig]  # fmt: skip
+    attack_configs.CarliniWagnerConfig,
+    attack_configs.DeepFoolConfig,
+    attack_configs.DeepFoolConfig,
+  ]
   assert [a.config.steps for a in attacks[4:]] == [2, 50]
 
 
-@pytest.mark.parametrize("name, norm, epsilon", [("auto_attack", Norm.LINF, 8 / 255),
-                                                 ("auto_attack_l2", Norm.L2, 128 / 255)])  # fmt: skip
+@pytest.mark.parametrize(
+  "name, norm, epsilon", [("auto_attack", Norm.LINF, 8 / 255), ("auto_attack_l2", Norm.L2, 128 / 255)]
+)
 def test_auto_attack_is_the_standard_version(name, norm, epsilon):
   attacks = suite(name, "cifar10")
   apgd, targeted, fab, square = (attack.config for attack in attacks)
@@ -47,7 +53,12 @@ def test_auto_attack_is_the_standard_version(name, norm, epsilon):
 def test_auto_attack_plus_has_more_starts_and_names_of_its_own():
   attacks = suite("auto_attack_plus", "mnist")
   assert [(a.name, a.config.restarts) for a in attacks] == [
-    ("5xAPGD-CE", 5), ("5xAPGD-DLR", 5), ("Square+", 1), ("APGD-T+", 9), ("FAB-T+", 9)]  # fmt: skip
+    ("5xAPGD-CE", 5),
+    ("5xAPGD-DLR", 5),
+    ("Square+", 1),
+    ("APGD-T+", 9),
+    ("FAB-T+", 9),
+  ]
   assert attacks[1].config.loss is ApgdLoss.DLR
   assert not {a.name for a in attacks} & {a.name for a in suite("auto_attack", "mnist")}
 
@@ -65,8 +76,10 @@ def test_suites_share_an_attack_but_no_link_of_a_chain(tmp_path):
     planned_attacks(own, "mnist")
 
 
-@pytest.mark.parametrize("dataset, name, steps, step_size", [
-  ("mnist", "BB-100", 100, 0.01), ("cifar10", "BB-7", 7, 2 / 255), ("tiny_imagenet", "BB-10", 10, 2 / 255)])
+@pytest.mark.parametrize(
+  "dataset, name, steps, step_size",
+  [("mnist", "BB-100", 100, 0.01), ("cifar10", "BB-7", 7, 2 / 255), ("tiny_imagenet", "BB-10", 10, 2 / 255)],
+)
 def test_the_black_box_column_is_the_papers(dataset, name, steps, step_size):
   last = suite("table1", dataset, black_box=True)[-1]
   assert (last.name, last.config.attack.steps, last.config.attack.step_size) == (name, steps, step_size)
@@ -98,8 +111,9 @@ def test_a_list_of_ones_own(tmp_path):
   long, apgd, square, jsma = read_suite(path, "mnist")
   assert long == NamedAttack("long", AttackConfig(8 / 255, 0.001, 200, restarts=5), suite="mine")
   assert apgd == NamedAttack("apgd", attack_configs.ApgdConfig(0.3, loss="dlr"), Target.LEAST_LIKELY, suite="mine")
-  assert square == NamedAttack("square", attack_configs.SquareConfig(3.0, 100, norm="l2"), on_survivors=True,
-                               suite="mine")
+  assert square == NamedAttack(
+    "square", attack_configs.SquareConfig(3.0, 100, norm="l2"), on_survivors=True, suite="mine"
+  )
   assert (jsma.config.epsilon, jsma.config.theta) == (0.1, -1)
 
 
@@ -151,10 +165,18 @@ def test_every_kind_goes_through_json(kind):
   assert attack_configs.KINDS[kind].from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("config, expected", [
-  (AttackConfig(), True), (AttackConfig(random_start=False), False), (attack_configs.ApgdConfig(), True),
-  (attack_configs.SquareConfig(), True), (attack_configs.FabConfig(), False), (attack_configs.DeepFoolConfig(), False),
-  (attack_configs.TransferConfig(), False)])  # fmt: skip
+@pytest.mark.parametrize(
+  "config, expected",
+  [
+    (AttackConfig(), True),
+    (AttackConfig(random_start=False), False),
+    (attack_configs.ApgdConfig(), True),
+    (attack_configs.SquareConfig(), True),
+    (attack_configs.FabConfig(), False),
+    (attack_configs.DeepFoolConfig(), False),
+    (attack_configs.TransferConfig(), False),
+  ],
+)
 def test_which_attacks_draw(config, expected):
   assert attack_configs.draws(config) == expected
 
@@ -162,9 +184,19 @@ def test_which_attacks_draw(config, expected):
 PGD = AttackConfig(steps=40)
 
 
-@pytest.mark.parametrize("changes, expected", [
-  ({}, True), ({"steps": 100}, True), ({"restarts": 20}, True), ({"steps": 39}, False), ({"step_size": 0.02}, False),
-  ({"epsilon": 0.4}, False), ({"objective": "margin"}, False), ({"random_start": False}, False)])
+@pytest.mark.parametrize(
+  "changes, expected",
+  [
+    ({}, True),
+    ({"steps": 100}, True),
+    ({"restarts": 20}, True),
+    ({"steps": 39}, False),
+    ({"step_size": 0.02}, False),
+    ({"epsilon": 0.4}, False),
+    ({"objective": "margin"}, False),
+    ({"random_start": False}, False),
+  ],
+)
 def test_which_attack_contains_another(changes, expected):
   assert attack_configs.contains(PGD.replace(**changes), PGD) == expected
   assert not attack_configs.contains(attack_configs.ApgdConfig(), PGD)

@@ -83,12 +83,16 @@ class TestAims:
   def _reached(self, judge, target):
     seen = []
     make = judge._factory.make  # noqa: SLF001
+
     def recording(config):
       attack = make(config)
       call = attack.run
       attack.run = lambda images, labels, key, targets, restart: (
-        seen.append(np.stack([labels, targets], 1)), call(images, labels, key, targets, restart))[1]
+        seen.append(np.stack([labels, targets], 1)),
+        call(images, labels, key, targets, restart),
+      )[1]
       return attack
+
     judge._factory.make = recording  # noqa: SLF001
     verdict = judge.run(NamedAttack("aimed", presets.pgd(0.9, 0.3, 5), target))
     return verdict, np.unique(np.concatenate(seen), axis=0).tolist()
@@ -137,9 +141,16 @@ def test_noise_is_random_points_of_the_ball():
   assert attack_survivors(attack, _pixels((0.95, 0.5)), [0]).success.tolist() == [False]
 
 
-@pytest.mark.parametrize("count, total, expected", [
-  # 1 - 0.025^(1/n) of none; the others from tables of Clopper and Pearson's interval.
-  (0, 10, (0.0, 0.3085)), (10, 10, (0.6915, 1.0)), (5, 10, (0.1871, 0.8129)), (50, 100, (0.3983, 0.6017))])
+@pytest.mark.parametrize(
+  "count, total, expected",
+  [
+    # 1 - 0.025^(1/n) of none; the others from tables of Clopper and Pearson's interval.
+    (0, 10, (0.0, 0.3085)),
+    (10, 10, (0.6915, 1.0)),
+    (5, 10, (0.1871, 0.8129)),
+    (50, 100, (0.3983, 0.6017)),
+  ],
+)
 def test_intervals_are_those_of_the_tables(count, total, expected):
   np.testing.assert_allclose(statistics.interval(count, total), expected, atol=1e-4)
 

@@ -48,8 +48,12 @@ def small(network="mlp_4", scope=SCOPE, shape=(28, 28, 1), classes=3):
 
 def slots(variables, endings, before=""):
   """Slots that an optimizer keeps for the smaller variables."""
-  return {f"{before}{name}/{ending}": np.full_like(value, 9.0) for name, value in variables.items()
-          for ending in endings if np.size(value) < 20_000}
+  return {
+    f"{before}{name}/{ending}": np.full_like(value, 9.0)
+    for name, value in variables.items()
+    for ending in endings
+    if np.size(value) < 20_000
+  }
 
 
 ADAM = {"beta1_power": np.float32(0.5), "beta2_power": np.float32(0.9)}
@@ -83,17 +87,24 @@ def refused(tmp_path, checkpoint, match, network="mlp_4", dataset="mnist", **opt
 # ------------------------------------------------------------------- the authors' networks
 
 
-@pytest.mark.parametrize("name, dataset, version, endings, before", [
-  ("mlp", "mnist", V1, ("Adam", "Adam_1"), ""), ("lenet", "mnist", V2, ("Adam", "Adam_1"), "optimizer/"),
-  ("wrn_32_10", "cifar10", V2, ("Momentum",), ""), ("resnet_50", "tiny_imagenet", V1, ("Momentum",), "train/sgd/"),
-], ids=["mlp", "lenet", "wrn_32_10", "resnet_50"])
+@pytest.mark.parametrize(
+  "name, dataset, version, endings, before",
+  [
+    ("mlp", "mnist", V1, ("Adam", "Adam_1"), ""),
+    ("lenet", "mnist", V2, ("Adam", "Adam_1"), "optimizer/"),
+    ("wrn_32_10", "cifar10", V2, ("Momentum",), ""),
+    ("resnet_50", "tiny_imagenet", V1, ("Momentum",), "train/sgd/"),
+  ],
+  ids=["mlp", "lenet", "wrn_32_10", "resnet_50"],
+)
 def test_an_imported_network_gives_the_authors_outputs(tmp_path, name, dataset, version, endings, before):
   """Import, load, export: the outputs of the authors' graph at every stage."""
   weights = golden.reference_weights(name)
   others = {**slots(weights, endings, before), **(ADAM if "Adam" in endings else {}), "global_step": np.int64(70)}
   done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", {**weights, **others}, version), name, dataset)
-  assert done.lines == [f"{len(weights)} variables match under the scope 'main_encoder/', "
-                        f"{len(others)} of the optimizer are skipped."]
+  assert done.lines == [
+    f"{len(weights)} variables match under the scope 'main_encoder/', {len(others)} of the optimizer are skipped."
+  ]
   reference = golden.arrays(f"{golden.FORWARD_MODELS[name]}_forward")
   images = golden.inputs(name)["A"]
   outputs = done.network(images)
@@ -108,8 +119,9 @@ def test_an_imported_network_gives_the_authors_outputs(tmp_path, name, dataset, 
 
 
 @pytest.mark.parametrize("scope", ["", "main_encoder/", "model_3/net/"], ids=["Madry's", "authors'", "another"])
-@pytest.mark.parametrize("network, dataset, shape", [
-  ("mlp_4", "mnist", (28, 28, 1)), ("wrn_8_1", "cifar10", (32, 32, 3))])
+@pytest.mark.parametrize(
+  "network, dataset, shape", [("mlp_4", "mnist", (28, 28, 1)), ("wrn_8_1", "cifar10", (32, 32, 3))]
+)
 def test_names_under_any_scope(tmp_path, scope, network, dataset, shape):
   variables = small(network, scope, shape)
   optimizer = slots(variables, ["Momentum"], "train/")
@@ -128,12 +140,19 @@ def test_the_step_is_that_of_the_checkpoint(tmp_path, version, name, step):
   done.assert_values(small())
 
 
-@pytest.mark.parametrize("dataset, classes, first", [
-  ("mnist", 10, "0"), ("mnist", 3, "class 0"), ("cifar10", 10, "airplane"), ("tiny_imagenet", 200, "class 0")])
+@pytest.mark.parametrize(
+  "dataset, classes, first",
+  [("mnist", 10, "0"), ("mnist", 3, "class 0"), ("cifar10", 10, "airplane"), ("tiny_imagenet", 200, "class 0")],
+)
 def test_the_classes_are_those_of_the_checkpoint(tmp_path, dataset, classes, first):
   shape = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "tiny_imagenet": (64, 64, 3)}[dataset]
-  done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", small(shape=shape, classes=classes)), dataset=dataset,
-                data_dir="/data", method="at")
+  done = Import(
+    tmp_path,
+    write_checkpoint(tmp_path / "tf1", small(shape=shape, classes=classes)),
+    dataset=dataset,
+    data_dir="/data",
+    method="at",
+  )
   config, facts = done.folder.read_config()
   assert done.network.output["logits"].shape == (None, classes)
   assert (facts["image_shape"], facts["num_classes"], facts["data_dir"]) == (list(shape), classes, "/data")
@@ -157,9 +176,15 @@ def test_images_of_another_size(tmp_path):
   done.assert_values(variables)
 
 
-@pytest.mark.parametrize("dataset, size, match", [
-  ("mnist", (9, 7), "images of mnist are 28x28"), ("images", None, "give --image_size"),
-  ("images", (-5, 7), "image_size"), ("images", (0, 0), "image_size")])
+@pytest.mark.parametrize(
+  "dataset, size, match",
+  [
+    ("mnist", (9, 7), "images of mnist are 28x28"),
+    ("images", None, "give --image_size"),
+    ("images", (-5, 7), "image_size"),
+    ("images", (0, 0), "image_size"),
+  ],
+)
 def test_a_size_that_does_not_fit_is_refused(tmp_path, dataset, size, match):
   refused(tmp_path, write_checkpoint(tmp_path / "tf1", small()), match, dataset=dataset, image_size=size)
 
@@ -170,9 +195,14 @@ def test_a_folder_that_was_moved_is_read(tmp_path):
   Import(tmp_path, prefix.parent).assert_values(small())
 
 
-@pytest.mark.parametrize("state, match", [
-  (b"\xff\xfe\x00", "holds no file `checkpoint`|damaged"), (b"model_checkpoint_path", "holds no file|damaged"),
-  (b'model_checkpoint_path: "other-7"\n', "other-7, which is not there")])
+@pytest.mark.parametrize(
+  "state, match",
+  [
+    (b"\xff\xfe\x00", "holds no file `checkpoint`|damaged"),
+    (b"model_checkpoint_path", "holds no file|damaged"),
+    (b'model_checkpoint_path: "other-7"\n', "other-7, which is not there"),
+  ],
+)
 def test_a_bad_state_file_is_refused(tmp_path, state, match):
   folder = pathlib.Path(write_checkpoint(tmp_path / "tf1", small())).parent
   (folder / "checkpoint").write_bytes(state)
@@ -210,16 +240,27 @@ def test_an_imported_network_begins_another_run(tmp_path):
 FIRST, BIAS = "main_encoder/w1/DW", "main_encoder/b11/biases"
 CHANGES = {
   "missing": ({BIAS: None}, ["1 in the network but not in the checkpoint: b11/biases."], ["b11/biases"]),
-  "surplus": ({"main_encoder/extra/DW": np.ones(3, np.float32)},
-              ["1 in the checkpoint but not in the network: main_encoder/extra/DW."], []),
-  "reshaped": ({BIAS: np.ones(5, np.float32)}, ["1 of other shapes: b11/biases ((5,), expected (4,))."],
-               ["b11/biases"]),
-  "renamed": ({BIAS: None, "main_encoder/b12/biases": np.ones(4, np.float32)},
-              ["network but not in the checkpoint: b11/biases.", "not in the network: main_encoder/b12/biases."],
-              ["b11/biases"]),
-  "slot of nothing": ({"main_encoder/elsewhere/Adam": np.ones(4, np.float32)},
-                      ["not in the network: main_encoder/elsewhere/Adam."], []),
-}  # fmt: skip
+  "surplus": (
+    {"main_encoder/extra/DW": np.ones(3, np.float32)},
+    ["1 in the checkpoint but not in the network: main_encoder/extra/DW."],
+    [],
+  ),
+  "reshaped": (
+    {BIAS: np.ones(5, np.float32)},
+    ["1 of other shapes: b11/biases ((5,), expected (4,))."],
+    ["b11/biases"],
+  ),
+  "renamed": (
+    {BIAS: None, "main_encoder/b12/biases": np.ones(4, np.float32)},
+    ["network but not in the checkpoint: b11/biases.", "not in the network: main_encoder/b12/biases."],
+    ["b11/biases"],
+  ),
+  "slot of nothing": (
+    {"main_encoder/elsewhere/Adam": np.ones(4, np.float32)},
+    ["not in the network: main_encoder/elsewhere/Adam."],
+    [],
+  ),
+}
 each_change = pytest.mark.parametrize("changes, said, fresh", CHANGES.values(), ids=list(CHANGES))
 
 
@@ -245,18 +286,22 @@ def test_a_partial_import_keeps_fresh_weights_and_lists_them(tmp_path, changes, 
   done.assert_values(expected)
 
 
-@pytest.mark.parametrize("written, asked, dataset, shape, match", [
-  ("mlp_4", "mlp_8", "mnist", (28, 28, 1), "does not match mlp_8"),
-  ("lenet_1", "mlp_4", "mnist", (28, 28, 1), "does not match mlp_4"),
-  ("mlp_4", "lenet_1", "mnist", (28, 28, 1), "does not match lenet_1"),
-  ("wrn_8_1", "wrn_14_1", "cifar10", (32, 32, 3), "does not match wrn_14_1"),
-  ("wrn_8_1", "resnet_50_1", "cifar10", (32, 32, 3), "does not match resnet_50_1"),
-  ("mlp_4", "wrn_8_1", "cifar10", (32, 32, 3), "by logit/biases or logit/DW, the last layer of wrn_8_1"),
-  ("wrn_8_1", "mlp_4", "cifar10", (32, 32, 3), "by fcb2/biases or fcw2/DW, the last layer of mlp_4"),
-  ("mlp_4", "mlp_4", "cifar10", (28, 28, 1), "does not match mlp_4"),
-  ("mlp_4", "convnet_1", "cifar10", (32, 32, 3), "names of network 'convnet_1' are not known"),
-  ("mlp_4", "mpl", "mnist", (28, 28, 1), "names of network 'mpl' are not known"),
-], ids=str)
+@pytest.mark.parametrize(
+  "written, asked, dataset, shape, match",
+  [
+    ("mlp_4", "mlp_8", "mnist", (28, 28, 1), "does not match mlp_8"),
+    ("lenet_1", "mlp_4", "mnist", (28, 28, 1), "does not match mlp_4"),
+    ("mlp_4", "lenet_1", "mnist", (28, 28, 1), "does not match lenet_1"),
+    ("wrn_8_1", "wrn_14_1", "cifar10", (32, 32, 3), "does not match wrn_14_1"),
+    ("wrn_8_1", "resnet_50_1", "cifar10", (32, 32, 3), "does not match resnet_50_1"),
+    ("mlp_4", "wrn_8_1", "cifar10", (32, 32, 3), "by logit/biases or logit/DW, the last layer of wrn_8_1"),
+    ("wrn_8_1", "mlp_4", "cifar10", (32, 32, 3), "by fcb2/biases or fcw2/DW, the last layer of mlp_4"),
+    ("mlp_4", "mlp_4", "cifar10", (28, 28, 1), "does not match mlp_4"),
+    ("mlp_4", "convnet_1", "cifar10", (32, 32, 3), "names of network 'convnet_1' are not known"),
+    ("mlp_4", "mpl", "mnist", (28, 28, 1), "names of network 'mpl' are not known"),
+  ],
+  ids=str,
+)
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, written, asked, dataset, shape, match):
   checkpoint = write_checkpoint(tmp_path / "tf1", small(written, shape=shape))
   refused(tmp_path, checkpoint, match, asked, dataset)
@@ -305,8 +350,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, version, suffix, damage, matc
   refused(tmp_path, prefix, match)
 
 
-@pytest.mark.parametrize("name, value", [
-  (FIRST, np.nan), (BIAS, np.inf), ("main_encoder/BatchNorm/moving_variance", -np.inf)])
+@pytest.mark.parametrize(
+  "name, value", [(FIRST, np.nan), (BIAS, np.inf), ("main_encoder/BatchNorm/moving_variance", -np.inf)]
+)
 def test_values_that_are_not_finite_are_refused(tmp_path, name, value):
   variables = small()
   variables[name].flat[-1] = value
@@ -388,10 +434,14 @@ def test_import_and_export_on_the_command_line(tmp_path):
   assert cli.contents(run_dir) == before
 
 
-@pytest.mark.parametrize("flag, words", [
-  ("--network=vgg", ["vgg", "mlp, lenet, resnet_50 or wrn_32_10"]), ("--dataset=svhn", ["dataset", "mnist|cifar10"]),
-  ("--image_size=large", ["image_size", "64x48"]),
-])
+@pytest.mark.parametrize(
+  "flag, words",
+  [
+    ("--network=vgg", ["vgg", "mlp, lenet, resnet_50 or wrn_32_10"]),
+    ("--dataset=svhn", ["dataset", "mnist|cifar10"]),
+    ("--image_size=large", ["image_size", "64x48"]),
+  ],
+)
 def test_wrong_flags(tmp_path, flag, words):
   flags = ("--checkpoint=checkpoint-70", "--network=mlp", f"--output_dir={tmp_path / 'run'}", flag)
   cli.assert_refused(cli.run("tla-import-tf1", *flags), *words)

@@ -14,8 +14,9 @@ from tla_tf.errors import DivergedError, InputError
 from tla_tf.training.pictures import grid
 from tla_tf.training.trainer import phases
 
-SMALL = dict(network="mlp_8", batch_size=10, negative_pool_size=10, validation_examples=20, train_steps=6,
-             checkpoint_every=3)  # fmt: skip
+SMALL = dict(
+  network="mlp_8", batch_size=10, negative_pool_size=10, validation_examples=20, train_steps=6, checkpoint_every=3
+)
 
 
 def _small(method="tla", **changes):
@@ -78,8 +79,9 @@ class TestTrain:
     rows = folder.read_metrics()
     assert [row["step"] for row in rows] == [3, 6]
     for row in rows:
-      total = (row["cross_entropy"] + 0.5 * row["triplet"] + 0.5 * 1e-4 * row["feature_norm"]
-               + 2e-4 * row["weight_decay"])  # fmt: skip
+      total = (
+        row["cross_entropy"] + 0.5 * row["triplet"] + 0.5 * 1e-4 * row["feature_norm"] + 2e-4 * row["weight_decay"]
+      )
       assert row["loss"] == pytest.approx(total, rel=1e-5)
       assert row["learning_rate"] == pytest.approx(1e-3)
 

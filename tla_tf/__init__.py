@@ -7,11 +7,29 @@ import importlib
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = frozenset({
-  "analysis", "attack_configs", "attacks", "balls", "config", "data", "detection", "errors", "evaluation", "files",
-  "losses", "models", "networks", "ops", "persistence", "published", "reporting",
-  "training", "types",
-})  # fmt: skip
+_SUBPACKAGES = frozenset(
+  {
+    "analysis",
+    "attack_configs",
+    "attacks",
+    "balls",
+    "config",
+    "data",
+    "detection",
+    "errors",
+    "evaluation",
+    "files",
+    "losses",
+    "models",
+    "networks",
+    "ops",
+    "persistence",
+    "published",
+    "reporting",
+    "training",
+    "types",
+  }
+)
 
 
 def __getattr__(name):

@@ -204,9 +204,15 @@ class TransferConfig(Config):
 
 # By the names that suites and result files use.
 KINDS = {
-  "gradient": AttackConfig, "carlini_wagner": CarliniWagnerConfig, "deepfool": DeepFoolConfig, "jsma": JsmaConfig,
-  "apgd": ApgdConfig, "fab": FabConfig, "square": SquareConfig, "transfer": TransferConfig,
-}  # fmt: skip
+  "gradient": AttackConfig,
+  "carlini_wagner": CarliniWagnerConfig,
+  "deepfool": DeepFoolConfig,
+  "jsma": JsmaConfig,
+  "apgd": ApgdConfig,
+  "fab": FabConfig,
+  "square": SquareConfig,
+  "transfer": TransferConfig,
+}
 
 
 def kind(config):

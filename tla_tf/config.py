@@ -191,14 +191,22 @@ class ReadingConfig(Config):
     require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
     for name, kind in (("classes", str), ("image_size", int)):
       value = getattr(self, name)
-      require(isinstance(value, (tuple, list)) and all(type(v) is kind for v in value), name,
-               f"a tuple of {kind.__name__}", value)
+      require(
+        isinstance(value, (tuple, list)) and all(type(v) is kind for v in value),
+        name,
+        f"a tuple of {kind.__name__}",
+        value,
+      )
       object.__setattr__(self, name, tuple(value))
     twice = [name for name in self.classes if self.classes.count(name) > 1]
     require(not twice, "classes", "every class once", ",".join(self.classes))
     size = self.image_size
-    require(size == () or (len(size) == 2 and all(0 < n <= 4096 for n in size)), "image_size",
-             "(height, width) of at most 4096", size)
+    require(
+      size == () or (len(size) == 2 and all(0 < n <= 4096 for n in size)),
+      "image_size",
+      "(height, width) of at most 4096",
+      size,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,8 +278,9 @@ class TrainingConfig(Config):
     self._resolve_method()
     self._validate_drops()
     require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
-    require_whole(self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints",
-           "validation_examples", low=1)
+    require_whole(
+      self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
+    )
     require_whole(self, "negative_pool_size", low=1)
     require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps")
     require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
@@ -291,20 +300,33 @@ class TrainingConfig(Config):
     if self.learning_rate_schedule is types.Schedule.PIECEWISE:
       require(self.cosine_steps == 0, "cosine_steps", "0 for a piecewise constant rate", self.cosine_steps)
       return
-    require(not self.learning_rate_drops, "learning_rate_drops", "none with a cosine schedule (an empty list "
-             "clears those of a flag file)", self.learning_rate_drops)
+    require(
+      not self.learning_rate_drops,
+      "learning_rate_drops",
+      "none with a cosine schedule (an empty list clears those of a flag file)",
+      self.learning_rate_drops,
+    )
     if not self.cosine_steps:
       object.__setattr__(self, "cosine_steps", self.train_steps)
-    require(self.warmup_steps < self.cosine_steps, "warmup_steps", f"fewer than the {self.cosine_steps} steps of the "
-             "cosine schedule", self.warmup_steps)
+    require(
+      self.warmup_steps < self.cosine_steps,
+      "warmup_steps",
+      f"fewer than the {self.cosine_steps} steps of the cosine schedule",
+      self.warmup_steps,
+    )
 
   def _validate_drops(self):
     name, given = "learning_rate_drops", self.learning_rate_drops
     expected = "pairs (whole step above 0, rate of at least 0) in increasing order"
     well_formed = isinstance(given, (tuple, list)) and all(
-      isinstance(pair, (tuple, list)) and len(pair) == 2
-      and isinstance(pair[0], int) and not isinstance(pair[0], bool)
-      and isinstance(pair[1], (int, float)) and not isinstance(pair[1], bool) for pair in given)  # fmt: skip
+      isinstance(pair, (tuple, list))
+      and len(pair) == 2
+      and isinstance(pair[0], int)
+      and not isinstance(pair[0], bool)
+      and isinstance(pair[1], (int, float))
+      and not isinstance(pair[1], bool)
+      for pair in given
+    )
     require(well_formed, name, expected, given)
     drops = tuple((step, float(rate)) for step, rate in given)
     steps = [step for step, _ in drops]

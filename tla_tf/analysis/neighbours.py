@@ -29,8 +29,7 @@ class Neighbours:
 
   def __init__(self, reference, labels, k=50, metric=Metric.COSINE):
     if not 1 <= k <= len(reference):
-      raise InputError(f"k = {k} neighbours: expected at least 1 and at most the {len(reference)} training "
-                       "embeddings.")
+      raise InputError(f"k = {k} neighbours: expected at least 1 and at most the {len(reference)} training embeddings.")
     self.labels = np.asarray(labels)
     self._classifier = KNeighborsClassifier(k, algorithm="brute", metric=Metric(metric).value)
     self._classifier.fit(np.asarray(reference), self.labels)

@@ -35,8 +35,9 @@ def project(embeddings, seed=0, perplexity=30.0, metric=Metric.COSINE):
     return np.zeros((len(embeddings), 2), np.float32)
   # Principal components need two dimensions that vary.
   init = "pca" if np.sum(np.ptp(embeddings, axis=0) > 0) > 1 else "random"
-  tsne = TSNE(2, perplexity=min(perplexity, (len(embeddings) - 1) / 3), metric=metric.value, init=init,
-              random_state=seed)
+  tsne = TSNE(
+    2, perplexity=min(perplexity, (len(embeddings) - 1) / 3), metric=metric.value, init=init, random_state=seed
+  )
   # Several threads add up in no fixed order, and t-SNE makes rounding errors large.
   with threadpool_limits(1):
     return tsne.fit_transform(embeddings).astype(np.float32)

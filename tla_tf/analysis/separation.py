@@ -94,22 +94,27 @@ def separation_ratio(natural, labels, adversarial, true_labels, predictions, num
   """
   natural, adversarial = _checked(natural, labels), _checked(adversarial, true_labels, predictions)
   if natural.shape[1] != adversarial.shape[1]:
-    raise InputError(f"Embeddings of {natural.shape[1]} and of {adversarial.shape[1]} dimensions are not of one "
-                     "network.")
+    raise InputError(
+      f"Embeddings of {natural.shape[1]} and of {adversarial.shape[1]} dimensions are not of one network."
+    )
   labels, true_labels, predictions = (np.asarray(values) for values in (labels, true_labels, predictions))
   classes = tuple(
     _of_class(label, natural[labels == label], adversarial[(predictions == label) & (true_labels != label)])
-    for label in range(num_classes))
+    for label in range(num_classes)
+  )
   ratios = [part.ratio for part in classes if part.ratio is not None]
-  return Separation(float(np.mean(ratios)) if ratios else None, classes,
-                    tuple(part.label for part in classes if part.ratio is None))
+  return Separation(
+    float(np.mean(ratios)) if ratios else None, classes, tuple(part.label for part in classes if part.ratio is None)
+  )
 
 
 def _checked(embeddings, *columns):
   embeddings = np.asarray(embeddings, np.float32)
   if embeddings.ndim != 2 or any(len(column) != len(embeddings) for column in columns):
-    raise InputError(f"Expected embeddings [n, d] and n classes, got {embeddings.shape} and "
-                     f"{', '.join(str(len(column)) for column in columns)}.")
+    raise InputError(
+      f"Expected embeddings [n, d] and n classes, got {embeddings.shape} and "
+      f"{', '.join(str(len(column)) for column in columns)}."
+    )
   if not np.isfinite(embeddings).all():
     raise InputError("The embeddings hold NaN or infinity: the network has diverged.")
   return embeddings
@@ -131,5 +136,5 @@ def _of_class(label, natural, adversarial):
 
 def _sum_of_cosines(left, right):
   """Sum of |cos| over all pairs of unit rows."""
-  blocks = (np.abs(left[i:i + _BLOCK] @ right.T).sum(dtype=np.float64) for i in range(0, len(left), _BLOCK))
+  blocks = (np.abs(left[i : i + _BLOCK] @ right.T).sum(dtype=np.float64) for i in range(0, len(left), _BLOCK))
   return sum(blocks)

@@ -19,6 +19,23 @@ from tla_tf.attacks.jsma import Jsma
 from tla_tf.attacks.survivors import attack_survivors, batch_slots, survivor_batches
 from tla_tf.attacks.transfer import Transfer
 
-__all__ = ["Apgd", "Attack", "AttackFactory", "AttackResult", "CarliniWagner", "DeepFool", "Fab", "GradientAttack",
-           "GradientSearch", "Jsma", "Square", "Transfer", "attack_survivors", "auto_attack", "batch_slots",
-           "gradient_loop", "presets", "survivor_batches"]
+__all__ = [
+  "Apgd",
+  "Attack",
+  "AttackFactory",
+  "AttackResult",
+  "CarliniWagner",
+  "DeepFool",
+  "Fab",
+  "GradientAttack",
+  "GradientSearch",
+  "Jsma",
+  "Square",
+  "Transfer",
+  "attack_survivors",
+  "auto_attack",
+  "batch_slots",
+  "gradient_loop",
+  "presets",
+  "survivor_batches",
+]

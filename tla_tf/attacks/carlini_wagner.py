@@ -119,27 +119,49 @@ class CarliniWagner(NearestAttack):
       reached = state.reached | reaches
       upper = tf.where(ends & reached, tf.minimum(state.upper, state.constant), state.upper)
       lower = tf.where(ends & ~reached, tf.maximum(state.lower, state.constant), state.lower)
-      following = tf.where(upper < float("inf"), 0.5 * (lower + upper),
-                           tf.minimum(_GROWTH * state.constant, _LARGEST_CONSTANT))
+      following = tf.where(
+        upper < float("inf"), 0.5 * (lower + upper), tf.minimum(_GROWTH * state.constant, _LARGEST_CONSTANT)
+      )
       anew, moves = ends[:, None], finite[:, None]
       return _State(
-        rounds=state.rounds + tf.cast(ends, tf.int32), step=tf.where(ends, 0, step),
+        rounds=state.rounds + tf.cast(ends, tf.int32),
+        step=tf.where(ends, 0, step),
         w=tf.where(anew, start, tf.where(moves, w, state.w)),
         mean=tf.where(anew, 0.0, tf.where(moves, mean, state.mean)),
         square=tf.where(anew, 0.0, tf.where(moves, square, state.square)),
-        constant=tf.where(ends, following, state.constant), lower=lower, upper=upper, reached=reached & ~ends,
+        constant=tf.where(ends, following, state.constant),
+        lower=lower,
+        upper=upper,
+        reached=reached & ~ends,
         lowest=tf.where(ends, float("inf"), lowest),
         checked=tf.where(ends, float("inf"), tf.where(checks, lowest, state.checked)),
-        nearest=tf.where(nearer[:, None], x, state.nearest), distance=tf.where(nearer, distance, state.distance),
+        nearest=tf.where(nearer[:, None], x, state.nearest),
+        distance=tf.where(nearer, distance, state.distance),
         zero=state.zero + tf.cast(active & tf.reduce_all(gradient == 0.0, -1), tf.int32),
-        nonfinite=state.nonfinite + tf.cast(active & ~finite, tf.int32))
+        nonfinite=state.nonfinite + tf.cast(active & ~finite, tf.int32),
+      )
 
     already = lead(rows.clean_logits, goal, targeted) > needed
     state = _State(
-      rounds=tf.where(already, numbers["binary_search_steps"], 0), step=none, w=start, mean=zeros, square=zeros,
-      constant=tf.zeros_like(infinite) + numbers["initial_constant"], lower=tf.zeros_like(infinite), upper=infinite,
-      reached=tf.zeros_like(already), lowest=infinite, checked=infinite, nearest=clean,
-      distance=tf.where(already, 0.0, infinite), zero=none, nonfinite=none)
-    state = _State(*tf.while_loop(
-      lambda rounds, *_: tf.reduce_any(rounds < numbers["binary_search_steps"]), body, state, parallel_iterations=1))
+      rounds=tf.where(already, numbers["binary_search_steps"], 0),
+      step=none,
+      w=start,
+      mean=zeros,
+      square=zeros,
+      constant=tf.zeros_like(infinite) + numbers["initial_constant"],
+      lower=tf.zeros_like(infinite),
+      upper=infinite,
+      reached=tf.zeros_like(already),
+      lowest=infinite,
+      checked=infinite,
+      nearest=clean,
+      distance=tf.where(already, 0.0, infinite),
+      zero=none,
+      nonfinite=none,
+    )
+    state = _State(
+      *tf.while_loop(
+        lambda rounds, *_: tf.reduce_any(rounds < numbers["binary_search_steps"]), body, state, parallel_iterations=1
+      )
+    )
     return state.nearest, state.zero, state.nonfinite

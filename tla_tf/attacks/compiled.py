@@ -30,8 +30,11 @@ class CompiledAttack(Attack):
   def numbers(self):
     """Dict of the config's numbers: whole ones and floats."""
     kinds = {int: int, float: float}
-    return {field.name: kinds[field.type](getattr(self.config, field.name))
-            for field in dataclasses.fields(self.config) if field.type in kinds}
+    return {
+      field.name: kinds[field.type](getattr(self.config, field.name))
+      for field in dataclasses.fields(self.config)
+      if field.type in kinds
+    }
 
   @abc.abstractmethod
   def search(self, images, labels, targets, keys, restart, numbers):
@@ -62,11 +65,19 @@ class CompiledAttack(Attack):
     if cache_key not in self._functions:
       labels = tf.TensorSpec([None], tf.int32)
       signature = [
-        tf.TensorSpec([None, *image_shape], tf.float32), labels, labels, tf.TensorSpec([None, 2], tf.int32),
-        tf.TensorSpec([], tf.int32), {name: tf.TensorSpec([], _dtype(value)) for name, value in self.numbers.items()}]
+        tf.TensorSpec([None, *image_shape], tf.float32),
+        labels,
+        labels,
+        tf.TensorSpec([None, 2], tf.int32),
+        tf.TensorSpec([], tf.int32),
+        {name: tf.TensorSpec([], _dtype(value)) for name, value in self.numbers.items()},
+      ]
       self._functions[cache_key] = tf.function(
-        functools.partial(self._traced, targeted=targeted), input_signature=signature, jit_compile=self.jit,
-        autograph=False)
+        functools.partial(self._traced, targeted=targeted),
+        input_signature=signature,
+        jit_compile=self.jit,
+        autograph=False,
+      )
     return self._functions[cache_key]
 
   def _traced(self, images, labels, targets, keys, restart, numbers, targeted):

@@ -57,8 +57,10 @@ class DeepFool(NearestAttack):
     def body(i, x, change, active, zero, nonfinite):
       gradients, values, logits = rows.gradients(boundaries, x)
       active &= ~(lead(logits, goal, targeted) > rows.slack)
-      finite = functools.reduce(tf.logical_and, (
-        tf.reduce_all(tf.math.is_finite(g), -1) & tf.math.is_finite(f) for g, f in zip(gradients, values)))
+      finite = functools.reduce(
+        tf.logical_and,
+        (tf.reduce_all(tf.math.is_finite(g), -1) & tf.math.is_finite(f) for g, f in zip(gradients, values)),
+      )
       flat = functools.reduce(tf.logical_and, (tf.reduce_all(g == 0.0, -1) for g in gradients))
       zero += tf.cast(active & flat, tf.int32)
       nonfinite += tf.cast(active & ~finite, tf.int32)
@@ -70,8 +72,11 @@ class DeepFool(NearestAttack):
 
     none = tf.zeros_like(labels)
     _, x, _, _, zero, nonfinite = tf.while_loop(
-      lambda i, x, change, active, *_: (i < numbers["steps"]) & tf.reduce_any(active), body,
-      (0, clean, tf.zeros_like(clean), tf.ones_like(labels, tf.bool), none, none), parallel_iterations=1)
+      lambda i, x, change, active, *_: (i < numbers["steps"]) & tf.reduce_any(active),
+      body,
+      (0, clean, tf.zeros_like(clean), tf.ones_like(labels, tf.bool), none, none),
+      parallel_iterations=1,
+    )
     return x, zero, nonfinite
 
 

@@ -11,10 +11,13 @@ from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 
 _CLASSES = {
-  attack_configs.ApgdConfig: Apgd, attack_configs.CarliniWagnerConfig: CarliniWagner,
-  attack_configs.DeepFoolConfig: DeepFool, attack_configs.FabConfig: Fab, attack_configs.JsmaConfig: Jsma,
+  attack_configs.ApgdConfig: Apgd,
+  attack_configs.CarliniWagnerConfig: CarliniWagner,
+  attack_configs.DeepFoolConfig: DeepFool,
+  attack_configs.FabConfig: Fab,
+  attack_configs.JsmaConfig: Jsma,
   attack_configs.SquareConfig: Square,
-}  # fmt: skip
+}
 
 
 class AttackFactory:
@@ -47,7 +50,8 @@ class AttackFactory:
       shared = (config.objective, config.momentum_rule, config.norm)
       if shared not in self._searches:
         self._searches[shared] = GradientSearch(
-          self._network, config.objective, config.momentum_rule, self._jit, config.norm)
+          self._network, config.objective, config.momentum_rule, self._jit, config.norm
+        )
       return GradientAttack(self._searches[shared], config)
     if isinstance(config, attack_configs.TransferConfig):
       if config not in self._transfers:

@@ -28,8 +28,9 @@ class GradientSearch:
     norm: a `types.Norm`.
   """
 
-  def __init__(self, network, objective=Objective.CROSS_ENTROPY, momentum_rule=MomentumRule.NORMALIZED, jit="auto",
-               norm=Norm.LINF):
+  def __init__(
+    self, network, objective=Objective.CROSS_ENTROPY, momentum_rule=MomentumRule.NORMALIZED, jit="auto", norm=Norm.LINF
+  ):
     self.ball = balls.get(norm)
     self.objective = Objective(objective)
     self.momentum_rule = MomentumRule(momentum_rule)
@@ -60,32 +61,71 @@ class GradientSearch:
     if start is None:
       start = self._random_start(images, epsilon, key) if config.random_start else images
     function = self._function(images.shape[1:], record, targets is not None)
-    return function(images, labels if targets is None else targets, start, epsilon, *(
-      tf.constant(value, dtype) for value, dtype in (
-        (config.step_size, tf.float32), (config.steps, tf.int32), (config.momentum, tf.float32),
-        (label_smoothing, tf.float32))))
+    return function(
+      images,
+      labels if targets is None else targets,
+      start,
+      epsilon,
+      *(
+        tf.constant(value, dtype)
+        for value, dtype in (
+          (config.step_size, tf.float32),
+          (config.steps, tf.int32),
+          (config.momentum, tf.float32),
+          (label_smoothing, tf.float32),
+        )
+      ),
+    )
 
   def _function(self, image_shape, record, targeted):
     cache_key = (tuple(image_shape), record, targeted)
     if cache_key not in self._functions:
       image = tf.TensorSpec([None, *image_shape], tf.float32)
       number = tf.TensorSpec([], tf.float32)
-      signature = [image, tf.TensorSpec([None], tf.int32), image, number, number, tf.TensorSpec([], tf.int32),
-                   number, number]
+      signature = [
+        image,
+        tf.TensorSpec([None], tf.int32),
+        image,
+        number,
+        number,
+        tf.TensorSpec([], tf.int32),
+        number,
+        number,
+      ]
       self._functions[cache_key] = tf.function(
-        functools.partial(self._search, record=record, targeted=targeted), input_signature=signature,
-        jit_compile=self._jit, autograph=False)
+        functools.partial(self._search, record=record, targeted=targeted),
+        input_signature=signature,
+        jit_compile=self._jit,
+        autograph=False,
+      )
     return self._functions[cache_key]
 
   def _search(self, images, labels, start, epsilon, step_size, steps, momentum, label_smoothing, record, targeted):
     self.trace_count += 1
     measure = objectives.get(self.objective, targeted)
     found = gradient_loop(
-      self._forward, lambda logits, labels: measure(logits, labels, label_smoothing), self.ball, images, labels, start,
-      epsilon=epsilon, step_size=step_size, steps=steps, momentum=momentum, momentum_rule=self.momentum_rule,
-      record=record, targeted=targeted)
-    return AttackResult(found.adversarial, found.success, found.loss, self.ball.distance(found.adversarial, images),
-                        found.zero_gradients, found.nonfinite_gradients)
+      self._forward,
+      lambda logits, labels: measure(logits, labels, label_smoothing),
+      self.ball,
+      images,
+      labels,
+      start,
+      epsilon=epsilon,
+      step_size=step_size,
+      steps=steps,
+      momentum=momentum,
+      momentum_rule=self.momentum_rule,
+      record=record,
+      targeted=targeted,
+    )
+    return AttackResult(
+      found.adversarial,
+      found.success,
+      found.loss,
+      self.ball.distance(found.adversarial, images),
+      found.zero_gradients,
+      found.nonfinite_gradients,
+    )
 
 
 class GradientAttack(Attack):

@@ -55,8 +55,22 @@ def input_gradient(forward, objective, images, labels):
   return tape.gradient(values, images, unconnected_gradients="zero"), values, logits
 
 
-def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, step_size, steps,
-                  momentum=0.0, momentum_rule=MomentumRule.NORMALIZED, record=True, targeted=False):
+def gradient_loop(
+  forward,
+  objective,
+  ball,
+  images,
+  labels,
+  start,
+  *,
+  epsilon,
+  step_size,
+  steps,
+  momentum=0.0,
+  momentum_rule=MomentumRule.NORMALIZED,
+  record=True,
+  targeted=False,
+):
   """Searches the ball around each image for a point of high objective.
 
   Args:
@@ -77,6 +91,7 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
   Returns:
     LoopResult.
   """
+
   def clip(x):
     return tf.clip_by_value(ball.project(x, images, epsilon), 0.0, 1.0)
 
@@ -97,6 +112,7 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
   start = clip(start)
   velocity = tf.zeros_like(images)
   if not record:
+
     def plain_body(i, x, velocity):
       gradient, _, _ = input_gradient(forward, objective, x, labels)
       return (i + 1, *advance(i, x, velocity, gradient))
@@ -106,8 +122,12 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
 
   count = tf.shape(images)[0]
   best = LoopResult(
-    start, tf.zeros([count], tf.bool), tf.fill([count], images.dtype.min),
-    tf.zeros([count], tf.int32), tf.zeros([count], tf.int32))
+    start,
+    tf.zeros([count], tf.bool),
+    tf.fill([count], images.dtype.min),
+    tf.zeros([count], tf.int32),
+    tf.zeros([count], tf.int32),
+  )
 
   def keep_better(best, x, values, logits):
     said = tf.argmax(logits, -1, output_type=labels.dtype)
@@ -115,7 +135,9 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
     better = (wrong & ~best.success) | ((wrong == best.success) & (values > best.loss))
     return best._replace(
       adversarial=tf.where(per_example(better, images), x, best.adversarial),
-      success=best.success | wrong, loss=tf.where(better, values, best.loss))
+      success=best.success | wrong,
+      loss=tf.where(better, values, best.loss),
+    )
 
   def body(i, x, velocity, best):
     gradient, values, logits = input_gradient(forward, objective, x, labels)
@@ -123,8 +145,10 @@ def gradient_loop(forward, objective, ball, images, labels, start, *, epsilon, s
     flat = tf.reshape(gradient, [count, -1])
     finite = tf.reduce_all(tf.math.is_finite(flat), -1)
     zero = tf.reduce_all(flat == 0.0, -1)
-    best = best._replace(zero_gradients=best.zero_gradients + tf.cast(zero, tf.int32),
-                         nonfinite_gradients=best.nonfinite_gradients + tf.cast(~finite, tf.int32))
+    best = best._replace(
+      zero_gradients=best.zero_gradients + tf.cast(zero, tf.int32),
+      nonfinite_gradients=best.nonfinite_gradients + tf.cast(~finite, tf.int32),
+    )
     # A non-finite gradient would turn the image into NaN: the example waits, and is counted.
     usable = tf.where(per_example(finite, images), gradient, 0.0)
     moved, velocity = advance(i, x, velocity, usable)

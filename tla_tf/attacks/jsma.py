@@ -84,8 +84,11 @@ class Jsma(NearestAttack):
 
     none = tf.zeros_like(labels)
     x, _, zero, nonfinite = tf.while_loop(
-      lambda x, active, *_: tf.reduce_any(active), body, (clean, tf.ones_like(labels, tf.bool), none, none),
-      parallel_iterations=1)
+      lambda x, active, *_: tf.reduce_any(active),
+      body,
+      (clean, tf.ones_like(labels, tf.bool), none, none),
+      parallel_iterations=1,
+    )
     return x, zero, nonfinite
 
 
@@ -106,6 +109,7 @@ def best_pair(gains, falls, allowed):
   Returns:
     (int32 [n], int32 [n], bool [n]: whether any pair qualifies).
   """
+
   def scaled(values):
     # Products of small derivatives vanish in float32.
     values = tf.where(allowed, values, 0.0)
@@ -130,5 +134,6 @@ def best_pair(gains, falls, allowed):
   none = tf.zeros_like(u[:, 0])
   first = tf.zeros_like(none, tf.int32)
   _, best, first, second = tf.while_loop(
-    lambda left, *_: tf.reduce_any(left), body, (allowed, none - 1.0, first, first), parallel_iterations=1)
+    lambda left, *_: tf.reduce_any(left), body, (allowed, none - 1.0, first, first), parallel_iterations=1
+  )
   return first, second, best >= 0.0

@@ -56,9 +56,13 @@ class NearestAttack(CompiledAttack):
     last = tf.where(found[:, None], last, rows.clean)
     distance = self.ball.distance(last, rows.clean)
     return AttackResult(
-      adversarial=tf.reshape(last, tf.shape(images)), success=found & (distance <= numbers["epsilon"]),
-      loss=tf.where(found, -distance, distance.dtype.min), distance=distance, zero_gradients=zero,
-      nonfinite_gradients=nonfinite)
+      adversarial=tf.reshape(last, tf.shape(images)),
+      success=found & (distance <= numbers["epsilon"]),
+      loss=tf.where(found, -distance, distance.dtype.min),
+      distance=distance,
+      zero_gradients=zero,
+      nonfinite_gradients=nonfinite,
+    )
 
 
 class Rows:

@@ -21,8 +21,9 @@ def pgd(epsilon, step_size, steps, restarts=1, norm=Norm.LINF):
 
 def cw_pgd(epsilon, step_size, steps, restarts=1, norm=Norm.LINF):
   """PGD on the margin of Carlini and Wagner 2017, confidence 50."""
-  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm,
-                      objective=Objective.MARGIN)
+  return AttackConfig(
+    epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm, objective=Objective.MARGIN
+  )
 
 
 def noise(epsilon, tries, norm=Norm.LINF):
@@ -37,5 +38,11 @@ def mim(epsilon, step_size, steps, momentum=None, momentum_rule=MomentumRule.NOR
   """
   if momentum is None:
     momentum = 0.9 if MomentumRule(momentum_rule) is MomentumRule.AVERAGED else 1.0
-  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, random_start=False, momentum=momentum,
-                      momentum_rule=momentum_rule)
+  return AttackConfig(
+    epsilon=epsilon,
+    step_size=step_size,
+    steps=steps,
+    random_start=False,
+    momentum=momentum,
+    momentum_rule=momentum_rule,
+  )

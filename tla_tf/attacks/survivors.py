@@ -19,8 +19,20 @@ def batch_slots(count, batch_size):
   return size
 
 
-def survivor_batches(attack, fetch, labels, *, broken, example_ids=None, targets=None, seed=0, restarts=None,
-                     batch_size=100, progress=None, run=None):
+def survivor_batches(
+  attack,
+  fetch,
+  labels,
+  *,
+  broken,
+  example_ids=None,
+  targets=None,
+  seed=0,
+  restarts=None,
+  batch_size=100,
+  progress=None,
+  run=None,
+):
   """Yields what an attack finds on batches of the images that still stand.
 
   The caller marks broken images between batches; later restarts leave them out.
@@ -52,7 +64,7 @@ def survivor_batches(attack, fetch, labels, *, broken, example_ids=None, targets
     key = seeds.key(seed, "restart", restart)
     left = np.flatnonzero(~broken)
     for begin in range(0, len(left), batch_size):
-      chosen = left[begin:begin + batch_size]
+      chosen = left[begin : begin + batch_size]
 
       def attack_chosen(chosen=chosen, restart=restart, key=key):
         # Padding repeats an image: its answer is dropped, its cost is one batch slot.
@@ -60,7 +72,7 @@ def survivor_batches(attack, fetch, labels, *, broken, example_ids=None, targets
         keys = seeds.example_keys(key, tf.constant(ids[padded], tf.int32))
         aims = None if targets is None else targets[padded]
         found = attack.bound(ids[padded])(fetch(padded), labels[padded], keys, aims, restart)
-        return AttackResult(*(np.asarray(field)[:len(chosen)] for field in found))
+        return AttackResult(*(np.asarray(field)[: len(chosen)] for field in found))
 
       yield chosen, run(restart, chosen, attack_chosen) if run else attack_chosen()
       done += 1
@@ -69,8 +81,9 @@ def survivor_batches(attack, fetch, labels, *, broken, example_ids=None, targets
         progress(done, done + rest + (restarts - restart - 1) * -(-int((~broken).sum()) // batch_size))
 
 
-def attack_survivors(attack, images, labels, *, example_ids=None, targets=None, seed=0, restarts=None, batch_size=100,
-                     progress=None):
+def attack_survivors(
+  attack, images, labels, *, example_ids=None, targets=None, seed=0, restarts=None, batch_size=100, progress=None
+):
   """Attacks an array of images, restarting on those not yet broken.
 
   Args:
@@ -96,13 +109,25 @@ def attack_survivors(attack, images, labels, *, example_ids=None, targets=None, 
   if not count == len(labels) == len(ids) or (targets is not None and len(targets) != count):
     raise InputError(f"{count} images, {len(labels)} labels, {len(ids)} example ids: expected as many of each.")
   best = AttackResult(
-    adversarial=np.array(images, np.float32), success=np.zeros(count, bool),
-    loss=np.full(count, -np.inf, np.float32), distance=np.zeros(count, np.float32),
-    zero_gradients=np.zeros(count, np.int64), nonfinite_gradients=np.zeros(count, np.int64))
+    adversarial=np.array(images, np.float32),
+    success=np.zeros(count, bool),
+    loss=np.full(count, -np.inf, np.float32),
+    distance=np.zeros(count, np.float32),
+    zero_gradients=np.zeros(count, np.int64),
+    nonfinite_gradients=np.zeros(count, np.int64),
+  )
   batches = survivor_batches(
-    attack, lambda positions: images[positions], np.asarray(labels, np.int32), broken=best.success, example_ids=ids,
-    targets=None if targets is None else np.asarray(targets, np.int32), seed=seed, restarts=restarts,
-    batch_size=batch_size, progress=progress)
+    attack,
+    lambda positions: images[positions],
+    np.asarray(labels, np.int32),
+    broken=best.success,
+    example_ids=ids,
+    targets=None if targets is None else np.asarray(targets, np.int32),
+    seed=seed,
+    restarts=restarts,
+    batch_size=batch_size,
+    progress=progress,
+  )
   for chosen, found in batches:
     _keep_better(best, chosen, found)
   return best
@@ -110,7 +135,8 @@ def attack_survivors(attack, images, labels, *, example_ids=None, targets=None, 
 
 def _keep_better(best, chosen, found):
   better = (found.success & ~best.success[chosen]) | (
-    (found.success == best.success[chosen]) & (found.loss > best.loss[chosen]))
+    (found.success == best.success[chosen]) & (found.loss > best.loss[chosen])
+  )
   rows = chosen[better]
   best.adversarial[rows] = found.adversarial[better]
   best.loss[rows] = found.loss[better]

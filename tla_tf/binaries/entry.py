@@ -134,8 +134,12 @@ def define_choice(name, default, choice, help_):
 def reading_progress(done, total):
   """Says on standard error how many image files have been decoded."""
   if sys.stderr.isatty():
-    print(f"\r\x1b[Kdecoding images: {done:,}/{total:,}", end="" if done < total else "\r\x1b[K", file=sys.stderr,
-          flush=True)
+    print(
+      f"\r\x1b[Kdecoding images: {done:,}/{total:,}",
+      end="" if done < total else "\r\x1b[K",
+      file=sys.stderr,
+      flush=True,
+    )
   elif done == total:
     print(f"decoded {total:,} images", file=sys.stderr)
 
@@ -166,14 +170,17 @@ def open_runs(run_dirs, writable=True):
   settings = [folder.read_config() for folder in folders]
   datasets = {config.dataset for config, _ in settings}
   if len(datasets) > 1:
-    raise InputError(f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: "
-                     "give them one by one.")
+    raise InputError(
+      f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: give them one by one."
+    )
   # An imported network does not know its data; all others must have been trained on the same.
   classes, digests = {tuple(facts["class_names"]) for _, facts in settings}, {facts["digest"] for _, facts in settings}
   if len(classes) > 1 or len(digests - {None}) > 1:
-    raise InputError(f"{', '.join(map(str, run_dirs))}: were trained on different "
-                     f"{'classes' if len(classes) > 1 else 'data'}, so they make no common table: give them one by "
-                     "one.")
+    raise InputError(
+      f"{', '.join(map(str, run_dirs))}: were trained on different "
+      f"{'classes' if len(classes) > 1 else 'data'}, so they make no common table: give them one by "
+      "one."
+    )
   if writable:
     for folder in folders:
       folder.require_writable()
@@ -189,10 +196,15 @@ def show_progress(quiet=()):
   Args:
     quiet: beginnings of what is only shown on a terminal.
   """
+
   def show(name, done, total, seconds_left):
     if sys.stderr.isatty():
-      print(f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left",
-            end="" if done < total else "\r\x1b[K", file=sys.stderr, flush=True)
+      print(
+        f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left",
+        end="" if done < total else "\r\x1b[K",
+        file=sys.stderr,
+        flush=True,
+      )
     elif done == total and not name.startswith(tuple(quiet)):
       print(f"{name}: done", file=sys.stderr)
 

@@ -24,38 +24,59 @@ FLAGS = flags.FLAGS
 _SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_attack_plus")
 
 flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
-flags.DEFINE_string("saved_model", None, "Judge this SavedModel instead: its endpoint serve, or its signature "
-                    "serving_default.")
+flags.DEFINE_string(
+  "saved_model", None, "Judge this SavedModel instead: its endpoint serve, or its signature serving_default."
+)
 flags.DEFINE_string("keras_model", None, "Judge this .keras file instead.")
-flags.DEFINE_list("suite", None, f"One or several of {', '.join(_SUITES)}. quick: FGSM, PGD, 20-restart PGD; table1, "
-                  "table3: the attacks of the paper's tables with its steps (digits, images: ours); auto_attack, "
-                  "auto_attack_l2: the standard AutoAttack in L-infinity and in L2; auto_attack_plus: its version with "
-                  "more starts, in L-infinity. quick by default.")
+flags.DEFINE_list(
+  "suite",
+  None,
+  f"One or several of {', '.join(_SUITES)}. quick: FGSM, PGD, 20-restart PGD; table1, "
+  "table3: the attacks of the paper's tables with its steps (digits, images: ours); auto_attack, "
+  "auto_attack_l2: the standard AutoAttack in L-infinity and in L2; auto_attack_plus: its version with "
+  "more starts, in L-infinity. quick by default.",
+)
 flags.DEFINE_string("suite_file", None, "Your own list of attacks, YAML or JSON, see docs/evaluation.md.")
-flags.DEFINE_string("source_run_dir", None, "Adds table1's black-box column: images made by PGD on this run, kept "
-                    "there in transfer/, and replayed.")
+flags.DEFINE_string(
+  "source_run_dir",
+  None,
+  "Adds table1's black-box column: images made by PGD on this run, kept there in transfer/, and replayed.",
+)
 flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
-entry.define_fraction("epsilon", None, "Replaces the radius of the suites' L-infinity attacks; step sizes scale with "
-                      "it.")
-flags.DEFINE_boolean("eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, "
-                     "before they are judged.")
+entry.define_fraction(
+  "epsilon", None, "Replaces the radius of the suites' L-infinity attacks; step sizes scale with it."
+)
+flags.DEFINE_boolean(
+  "eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, before they are judged."
+)
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
 flags.DEFINE_string("data_dir", None, "Folder of the data set's files; by default that of the training.")
-flags.DEFINE_string("cache_dir", None, "Folder of decoded images; $XDG_CACHE_HOME/tla_tf or ~/.cache/tla_tf by "
-                    "default.")
+flags.DEFINE_string(
+  "cache_dir", None, "Folder of decoded images; $XDG_CACHE_HOME/tla_tf or ~/.cache/tla_tf by default."
+)
 flags.DEFINE_integer("seed", 0, "Seed of random starts.", lower_bound=0)
-flags.DEFINE_integer("num_seeds", 1, "Attacks that draw run with so many seeds; tables then give mean and standard "
-                     "deviation.", lower_bound=1)
+flags.DEFINE_integer(
+  "num_seeds",
+  1,
+  "Attacks that draw run with so many seeds; tables then give mean and standard deviation.",
+  lower_bound=1,
+)
 flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)
-flags.DEFINE_integer("probe_examples", 100, "Images of the probes behind alarms and curves, the first ones; 0 for "
-                     "none.", lower_bound=0)
+flags.DEFINE_integer(
+  "probe_examples", 100, "Images of the probes behind alarms and curves, the first ones; 0 for none.", lower_bound=0
+)
 flags.DEFINE_string("compare_dir", None, "Folder for the tables (table.md) and the figures of all runs.")
-flags.DEFINE_enum("dataset", None, ["digits", "mnist", "cifar10", "tiny_imagenet", "images"],
-                  "Of a foreign model: the data set.")
-entry.define_choice("data_source", types.DataSource.AUTO.value, types.DataSource, "Of a foreign model: where images "
-                    "come from.")
-flags.DEFINE_list("pixel_range", ["0", "1"], "Of a foreign model: lowest and highest pixel value that it takes, as in "
-                  "0,255. It is checked.")
+flags.DEFINE_enum(
+  "dataset", None, ["digits", "mnist", "cifar10", "tiny_imagenet", "images"], "Of a foreign model: the data set."
+)
+entry.define_choice(
+  "data_source", types.DataSource.AUTO.value, types.DataSource, "Of a foreign model: where images come from."
+)
+flags.DEFINE_list(
+  "pixel_range",
+  ["0", "1"],
+  "Of a foreign model: lowest and highest pixel value that it takes, as in 0,255. It is checked.",
+)
 flags.DEFINE_string("output_dir", None, "Of a foreign model: where results go.")
 
 
@@ -93,8 +114,9 @@ def _check_flags(argv):
     raise InputError(f"--suite: unknown suite {unknown[0]!r}; expected some of {', '.join(_SUITES)}.")
   given = [name for name in ("run_dir", "saved_model", "keras_model") if FLAGS[name].value]
   if len(given) != 1:
-    raise InputError("Give one of --run_dir, --saved_model and --keras_model"
-                     + (f", not --{' and --'.join(given)}." if given else "."))
+    raise InputError(
+      "Give one of --run_dir, --saved_model and --keras_model" + (f", not --{' and --'.join(given)}." if given else ".")
+    )
   if given == ["run_dir"]:
     wrong = [name for name in ("dataset", "output_dir", "pixel_range", "data_source") if FLAGS[name].present]
     if wrong:
@@ -150,8 +172,9 @@ def _foreign_subject(model):
   reading = ReadingConfig()
   if FLAGS.dataset == "images" and model.image_shape and None not in model.image_shape:
     reading = reading.replace(image_size=tuple(model.image_shape[:2]), channels=model.image_shape[2])
-  splits = data.load(FLAGS.dataset, FLAGS.data_dir, types.DataSource(FLAGS.data_source), reading, FLAGS.cache_dir,
-                     entry.reading_progress)
+  splits = data.load(
+    FLAGS.dataset, FLAGS.data_dir, types.DataSource(FLAGS.data_source), reading, FLAGS.cache_dir, entry.reading_progress
+  )
   return run_evaluation.foreign_subject(model, FLAGS.dataset, splits)
 
 
@@ -160,9 +183,16 @@ def _options():
 
   suites = tuple(dict.fromkeys(FLAGS.suite or (() if FLAGS.suite_file else ("quick",))))
   return run_evaluation.Options(
-    suites=suites, suite_file=FLAGS.suite_file, epsilon=FLAGS.epsilon, num_examples=FLAGS.num_examples, seed=FLAGS.seed,
-    num_seeds=FLAGS.num_seeds, batch_size=FLAGS.batch_size, eight_bit=FLAGS.eight_bit,
-    probe_examples=FLAGS.probe_examples)
+    suites=suites,
+    suite_file=FLAGS.suite_file,
+    epsilon=FLAGS.epsilon,
+    num_examples=FLAGS.num_examples,
+    seed=FLAGS.seed,
+    num_seeds=FLAGS.num_seeds,
+    batch_size=FLAGS.batch_size,
+    eight_bit=FLAGS.eight_bit,
+    probe_examples=FLAGS.probe_examples,
+  )
 
 
 def _source():
@@ -179,8 +209,14 @@ def _evaluate(name, folder, load_subject, source):
   from tla_tf import files, reporting
   from tla_tf.evaluation import run_evaluation
 
-  outcome = run_evaluation.evaluate_subject(load_subject(), _options(), state=folder.evaluation_state, source=source,
-                                            progress=entry.show_progress(quiet=("probe",)), on_resume=_resumed)
+  outcome = run_evaluation.evaluate_subject(
+    load_subject(),
+    _options(),
+    state=folder.evaluation_state,
+    source=source,
+    progress=entry.show_progress(quiet=("probe",)),
+    on_resume=_resumed,
+  )
   files.make_folder(folder.path)
   files.write_text(folder.evaluation, json.dumps(outcome.results, indent=1) + "\n")
   files.write_arrays(folder.evaluation_images, outcome.images)
@@ -190,8 +226,12 @@ def _evaluate(name, folder, load_subject, source):
   for stale in (*folder.figures.glob("robust_accuracy*.png"), *folder.figures.glob("accuracy_curves.png")):
     stale.unlink()
   _figures(one, folder.figures, reporting)
-  reporting.broken_images(outcome.broken, outcome.class_names, folder.figures / "adversarial_examples.png",
-                          title=f"{name}: images that were broken")
+  reporting.broken_images(
+    outcome.broken,
+    outcome.class_names,
+    folder.figures / "adversarial_examples.png",
+    title=f"{name}: images that were broken",
+  )
   print(f"results      {folder.evaluation}")
   return outcome
 

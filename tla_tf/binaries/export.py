@@ -17,8 +17,12 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Run folder.")
 flags.DEFINE_string("output", None, "Folder to make; run_dir/saved_model by default.")
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
-flags.DEFINE_boolean("detect", None, "Add the endpoint detect, and fail without a detector for this checkpoint; by "
-                     "default it is added where tla-analyze has fitted one.")
+flags.DEFINE_boolean(
+  "detect",
+  None,
+  "Add the endpoint detect, and fail without a detector for this checkpoint; by "
+  "default it is added where tla-analyze has fitted one.",
+)
 flags.mark_flag_as_required("run_dir")
 
 
@@ -37,8 +41,10 @@ def main(argv):
   detector = _detector(folder, step, store.digest(step))
   export_saved_model(load_network(folder, step), facts["image_shape"], output, detector)
   endpoints = "serve, embed" + (", detect" if detector else "")
-  print(f"SavedModel   {output}  (step {step}; endpoints {endpoints}; images float32 in [0, 1], "
-        f"{'x'.join(map(str, facts['image_shape']))})")
+  print(
+    f"SavedModel   {output}  (step {step}; endpoints {endpoints}; images float32 in [0, 1], "
+    f"{'x'.join(map(str, facts['image_shape']))})"
+  )
 
 
 def _detector(folder, step, digest):
@@ -54,8 +60,10 @@ def _detector(folder, step, digest):
   detector = Detector.load(folder.detector)
   if detector.facts.get("checkpoint_digest") == digest:
     return GraphDetector(detector)
-  reason = (f"{folder.detector}: was fitted to the checkpoint of step {detector.facts.get('checkpoint')}, not to that "
-            f"of step {step}; fit it again with tla-analyze --run_dir={folder.path} --checkpoint={step}")
+  reason = (
+    f"{folder.detector}: was fitted to the checkpoint of step {detector.facts.get('checkpoint')}, not to that "
+    f"of step {step}; fit it again with tla-analyze --run_dir={folder.path} --checkpoint={step}"
+  )
   if FLAGS.detect:
     raise InputError(f"{reason}.")
   print(f"note         no endpoint detect. {reason}, or leave it out with --nodetect.")

@@ -15,12 +15,20 @@ FLAGS = flags.FLAGS
 
 _DATASETS = {"mlp": "mnist", "lenet": "mnist", "wrn": "cifar10", "resnet": "tiny_imagenet"}
 
-flags.DEFINE_string("checkpoint", None, "Prefix of the checkpoint's files, or the folder of a TF1 Saver. Names may "
-                    "stand under main_encoder/ (authors) or under no scope (Madry's cifar10_challenge).")
+flags.DEFINE_string(
+  "checkpoint",
+  None,
+  "Prefix of the checkpoint's files, or the folder of a TF1 Saver. Names may "
+  "stand under main_encoder/ (authors) or under no scope (Madry's cifar10_challenge).",
+)
 flags.DEFINE_string("network", None, "mlp, lenet, resnet_50 or wrn_32_10, or another size of these.")
 flags.DEFINE_string("output_dir", None, "Run folder to make.")
-flags.DEFINE_enum("dataset", None, [*dict.fromkeys(_DATASETS.values()), "images"], "What it was trained on; by "
-                  "default that of the network in the paper.")
+flags.DEFINE_enum(
+  "dataset",
+  None,
+  [*dict.fromkeys(_DATASETS.values()), "images"],
+  "What it was trained on; by default that of the network in the paper.",
+)
 entry.define_choice("method", "tla", types.Method, "How it was trained, for the records.")
 entry.define_size("image_size", None, "Height and width, of --dataset=images.")
 flags.DEFINE_string("data_dir", None, "Folder of the data, for later evaluations.")
@@ -39,10 +47,19 @@ def main(argv):
   from tla_tf.persistence.tf1_import import import_checkpoint
 
   folder = import_checkpoint(
-    FLAGS.checkpoint, FLAGS.network, FLAGS.output_dir, dataset, method=FLAGS.method, image_size=FLAGS.image_size,
-    data_dir=FLAGS.data_dir, allow_partial=FLAGS.allow_partial)
-  print(f"run folder   {folder.path}\nnext         tla-evaluate --run_dir={folder.path}"
-        + ("" if FLAGS.data_dir else " --data_dir=DIR"))
+    FLAGS.checkpoint,
+    FLAGS.network,
+    FLAGS.output_dir,
+    dataset,
+    method=FLAGS.method,
+    image_size=FLAGS.image_size,
+    data_dir=FLAGS.data_dir,
+    allow_partial=FLAGS.allow_partial,
+  )
+  print(
+    f"run folder   {folder.path}\nnext         tla-evaluate --run_dir={folder.path}"
+    + ("" if FLAGS.data_dir else " --data_dir=DIR")
+  )
 
 
 def run():

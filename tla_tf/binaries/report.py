@@ -17,8 +17,12 @@ from tla_tf.errors import InputError
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
-flags.DEFINE_string("output", None, "HTML file to write; the Markdown goes beside it, with its figures in a folder. "
-                    "By default report.html in the (first) run folder.")
+flags.DEFINE_string(
+  "output",
+  None,
+  "HTML file to write; the Markdown goes beside it, with its figures in a folder. "
+  "By default report.html in the (first) run folder.",
+)
 flags.mark_flag_as_required("run_dir")
 
 

@@ -55,8 +55,10 @@ def _lock(folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115  (closed below)
   except OSError as error:
-    raise InputError(f"{folder.parent}: decoded images cannot be kept there ({error.strerror or error}); "
-                     "choose another folder by --cache_dir.") from error
+    raise InputError(
+      f"{folder.parent}: decoded images cannot be kept there ({error.strerror or error}); "
+      "choose another folder by --cache_dir."
+    ) from error
   with file:
     fcntl.flock(file, fcntl.LOCK_EX)
     yield
@@ -101,4 +103,3 @@ def _open(folder):
     return arrays
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return None
-

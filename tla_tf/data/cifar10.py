@@ -36,8 +36,10 @@ def load_cifar10(data_dir=None, data_source=DataSource.AUTO, heldout=0):
   if source.resolve("CIFAR-10", "cifar10", data_dir, data_source, folder is not None) is DataSource.TFDS:
     train, test = tfds_reader.read("cifar10", data_dir)
   elif folder is None:
-    raise InputError(f"{data_dir}: holds none of CIFAR-10's batch files (data_batch_1.bin or data_batch_1); "
-                     "give the folder that does as --data_dir.")
+    raise InputError(
+      f"{data_dir}: holds none of CIFAR-10's batch files (data_batch_1.bin or data_batch_1); "
+      "give the folder that does as --data_dir."
+    )
   else:
     _refuse_extra_files(folder, suffix)
     read = _read_binary if suffix else _read_pickle
@@ -79,8 +81,10 @@ def _read_binary(path):
   """Records of one label byte and three planes of 32x32."""
   content = _content(path)
   if not content or len(content) % (1 + _PIXELS):
-    raise InputError(f"{path}: {len(content)} bytes are not whole records of {1 + _PIXELS}; the file is truncated or "
-                     "damaged, download it again.")
+    raise InputError(
+      f"{path}: {len(content)} bytes are not whole records of {1 + _PIXELS}; the file is truncated or "
+      "damaged, download it again."
+    )
   records = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXELS)
   return _checked(path, records[:, 1:], records[:, 0])
 

@@ -76,7 +76,7 @@ def _pool():
 
 def _in_order(pool, function, paths):
   """Results in the order of the paths; only a few chunks are under way, so that memory stays bounded."""
-  chunks = (paths[i:i + _CHUNK] for i in range(0, len(paths), _CHUNK))
+  chunks = (paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK))
   waiting = [pool.submit(lambda c: [function(p) for p in c], chunk) for chunk in itertools.islice(chunks, 16)]
   try:
     while waiting:
@@ -130,8 +130,10 @@ def _decode(path, content, size, resize, channels):
 def _resized(path, image, size, resize):
   height, width = size
   if resize is Resize.REFUSE:
-    raise InputError(f"{path}: is {image.height}x{image.width}, expected {height}x{width}; --resize=stretch or crop "
-                     "scales it, --image_size chooses the size.")
+    raise InputError(
+      f"{path}: is {image.height}x{image.width}, expected {height}x{width}; --resize=stretch or crop "
+      "scales it, --image_size chooses the size."
+    )
   if resize is Resize.CROP:
     return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
   return image.resize((width, height), Image.Resampling.BICUBIC)

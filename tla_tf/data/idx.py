@@ -31,21 +31,26 @@ def read_idx(path, dimensions):
   path = pathlib.Path(path)
   content = _content(path)
   if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not 1 <= content[3] <= _MAX_DIMENSIONS:
-    raise InputError(f"{path}: not an IDX file of bytes or floats (magic number {content[:4].hex() or 'missing'}); "
-                     "download it again.")
+    raise InputError(
+      f"{path}: not an IDX file of bytes or floats (magic number {content[:4].hex() or 'missing'}); download it again."
+    )
   dtype, found = _TYPES[content[2]], content[3]
   if found != dimensions:
     kind = {1: "labels", 3: "images"}
-    raise InputError(f"{path}: holds {kind.get(found, f'{found}-dimensional data')}, "
-                     f"expected {kind.get(dimensions, f'{dimensions}-dimensional data')}; are the files swapped?")
+    raise InputError(
+      f"{path}: holds {kind.get(found, f'{found}-dimensional data')}, "
+      f"expected {kind.get(dimensions, f'{dimensions}-dimensional data')}; are the files swapped?"
+    )
   header = 4 + 4 * dimensions
   if len(content) < header:
     raise InputError(f"{path}: the file ends within its header; download it again.")
   shape = struct.unpack(f">{dimensions}I", content[4:header])
   expected = header + dtype.itemsize * int(np.prod([int(n) for n in shape], dtype=object))
   if len(content) != expected:
-    raise InputError(f"{path}: {len(content)} bytes, but its header {shape} asks for {expected}; "
-                     "the file is truncated or damaged, download it again.")
+    raise InputError(
+      f"{path}: {len(content)} bytes, but its header {shape} asks for {expected}; "
+      "the file is truncated or damaged, download it again."
+    )
   try:
     array = np.frombuffer(content, dtype, offset=header).reshape(shape)
   except ValueError:

@@ -32,8 +32,9 @@ class ImageData:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
       raise InputError(f"{self.source}: expected whole-number labels [n], got {labels.dtype} of shape {labels.shape}.")
     if len(images) != len(labels):
-      raise InputError(f"{self.source}: {len(images)} images but {len(labels)} labels; "
-                       "the files do not belong together.")
+      raise InputError(
+        f"{self.source}: {len(images)} images but {len(labels)} labels; the files do not belong together."
+      )
     if not images.size:
       raise InputError(f"{self.source}: no images, or images without pixels (shape {images.shape}).")
     if images.dtype != np.uint8:
@@ -41,14 +42,17 @@ class ImageData:
         raise InputError(f"{self.source}: expected uint8 or float32 images, got {images.dtype}.")
       low, high = float(np.min(images)), float(np.max(images))
       if not (low >= 0.0 and high <= 1.0):
-        raise InputError(f"{self.source}: images must lie in [0, 1], but reach from {low:g} to {high:g}; "
-                         "scale them (divide by 255?).")
+        raise InputError(
+          f"{self.source}: images must lie in [0, 1], but reach from {low:g} to {high:g}; scale them (divide by 255?)."
+        )
       object.__setattr__(self, "images", images.astype(np.float32, copy=False))
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= self.num_classes:
       wrong = low if low < 0 else high
-      raise InputError(f"{self.source}: label {wrong} is outside 0..{self.num_classes - 1}; "
-                       "the label file is damaged or of another data set.")
+      raise InputError(
+        f"{self.source}: label {wrong} is outside 0..{self.num_classes - 1}; "
+        "the label file is damaged or of another data set."
+      )
     object.__setattr__(self, "labels", labels.astype(np.int32))
 
   @property

@@ -36,7 +36,16 @@ def load_image_folders(data_dir, reading=ReadingConfig(), cache_dir=None, progre
   surplus = [name for name in found[1] if name not in found[0]]
   if surplus and not reading.classes:
     raise InputError(f"{parts[1] / surplus[0]}: there is no training folder of this class; {_LAYOUT}.")
-  train, test = (LabelledFiles(*zip(*(
-    (path, label) for label, name in enumerate(names)
-    for path in entries(sub_folder(part, name, _LAYOUT), files=True)))) for part in parts)
+  train, test = (
+    LabelledFiles(
+      *zip(
+        *(
+          (path, label)
+          for label, name in enumerate(names)
+          for path in entries(sub_folder(part, name, _LAYOUT), files=True)
+        )
+      )
+    )
+    for part in parts
+  )
   return labelled_files.load(root, train, test, names, reading, cache_dir, _HELDOUT, progress)

@@ -44,8 +44,9 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
   size = reading.image_size or decoding.read_image(train.paths[0]).shape[:2]
   train, test = in_proportion(train), in_proportion(test)
   parts = {"train": train, "test": test}
-  key = decoding.content_digest([*train.paths, *test.paths], train.labels, test.labels, tuple(size),
-                                reading.resize.value, reading.channels)
+  key = decoding.content_digest(
+    [*train.paths, *test.paths], train.labels, test.labels, tuple(size), reading.resize.value, reading.channels
+  )
 
   def make(temporary):
     done = 0
@@ -57,15 +58,23 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
         # A full disk is an error here, and the end of the process in a map of a file with holes.
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
       begun = done
-      decoding.decode(part.paths, size, images, reading.resize, reading.channels, progress and (
-        lambda count, _, begun=begun: progress(begun + count, len(train.paths) + len(test.paths))))
+      decoding.decode(
+        part.paths,
+        size,
+        images,
+        reading.resize,
+        reading.channels,
+        progress and (lambda count, _, begun=begun: progress(begun + count, len(train.paths) + len(test.paths))),
+      )
       images.flush()
       np.save(temporary / f"{name}_labels.npy", np.array(part.labels, np.int32))
       done += len(part.paths)
 
   arrays = cache.load(cache_dir, key, make)
-  data = {name: ImageData(arrays[f"{name}_images"], arrays[f"{name}_labels"], class_names, source=f"{folder} ({name})")
-          for name in parts}
+  data = {
+    name: ImageData(arrays[f"{name}_images"], arrays[f"{name}_labels"], class_names, source=f"{folder} ({name})")
+    for name in parts
+  }
   return split(data["train"], data["test"], heldout_count(reading.heldout, own_heldout, len(train.paths)))
 
 
@@ -93,8 +102,9 @@ def chosen_classes(found, wanted, where):
   """
   unknown = [name for name in wanted if name not in found]
   if unknown:
-    raise InputError(f"{where}: has no class {unknown[0]!r}; its {len(found)} classes begin with "
-                     f"{', '.join(found[:5])}.")
+    raise InputError(
+      f"{where}: has no class {unknown[0]!r}; its {len(found)} classes begin with {', '.join(found[:5])}."
+    )
   names = tuple(wanted or found)
   if len(names) < 2:
     what = "there is one class" if names else "there are no classes"

@@ -35,14 +35,17 @@ def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=0):
   else:
     train, test = (_read(pathlib.Path(data_dir), part) for part in ("train", "test"))
   if train.image_shape != test.image_shape:
-    raise InputError(f"{data_dir}: training images are {train.image_shape}, test images {test.image_shape}; "
-                     "the files do not belong together.")
+    raise InputError(
+      f"{data_dir}: training images are {train.image_shape}, test images {test.image_shape}; "
+      "the files do not belong together."
+    )
   return split(train, test, heldout or HELDOUT)
 
 
 def _any_file(folder):
   return folder is not None and any(
-    _find(pathlib.Path(folder), name).exists() for names in _FILES.values() for name in names)
+    _find(pathlib.Path(folder), name).exists() for names in _FILES.values() for name in names
+  )
 
 
 def _find(folder, name):

@@ -21,9 +21,25 @@ _DTYPE = {("numpy", "dtype")}
 # How protocol 2 writes bytes: a string and its encoding.
 _BYTES = {("_codecs", "encode")}
 
-_VALUES = frozenset({
-  "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE",
-  "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"})  # fmt: skip
+_VALUES = frozenset(
+  {
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+  }
+)
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 _MARK = object()
@@ -142,8 +158,10 @@ def _interpret(content):
     elif name == "STOP":
       return stack.pop()
     elif name not in ("PROTO", "FRAME"):
-      raise InputError(f"uses the pickle operation {name}, which no file of arrays and lists does; refused, "
-                       "download the data set again.")
+      raise InputError(
+        f"uses the pickle operation {name}, which no file of arrays and lists does; refused, "
+        "download the data set again."
+      )
   raise EOFError
 
 
@@ -165,8 +183,10 @@ def _known(module, name):
   # Strings alone: to hash or print nested tuples can take forever, or the stack.
   _of(module, str), _of(name, str)
   if (module, name) not in _ARRAY | _ARRAY_TYPE | _DTYPE | _BYTES:
-    raise InputError(f"refers to {module[:60] + '.' + name[:60]!r}, which no file of arrays and lists does; "
-                     "refused, download the data set again.")
+    raise InputError(
+      f"refers to {module[:60] + '.' + name[:60]!r}, which no file of arrays and lists does; "
+      "refused, download the data set again."
+    )
   return _Named(module, name)
 
 

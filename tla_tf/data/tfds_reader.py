@@ -30,18 +30,23 @@ def read(name, data_dir=None, parts=("train", "test")):
     builder = tfds.builder(name, data_dir=data_dir)
     builder.download_and_prepare()
   except Exception as error:
-    raise InputError(f"TFDS could not prepare {name!r} ({_first_line(error)}); "
-                     "check the network, or give --data_dir with the data set's files.") from error
+    raise InputError(
+      f"TFDS could not prepare {name!r} ({_first_line(error)}); "
+      "check the network, or give --data_dir with the data set's files."
+    ) from error
   names = tuple(builder.info.features["label"].names)
   result = []
   for part in parts:
     try:
-      records = builder.as_data_source(split=part) if _random_access(builder) else tfds.as_numpy(
-        builder.as_dataset(split=part))
+      records = (
+        builder.as_data_source(split=part) if _random_access(builder) else tfds.as_numpy(builder.as_dataset(split=part))
+      )
       images, labels = _collect(records, builder.info.splits[part].num_examples)
     except Exception as error:
-      raise InputError(f"TFDS could not read {name!r} from {builder.data_dir} ({_first_line(error)}); "
-                       "remove that folder to have it prepared anew.") from error
+      raise InputError(
+        f"TFDS could not read {name!r} from {builder.data_dir} ({_first_line(error)}); "
+        "remove that folder to have it prepared anew."
+      ) from error
     result.append(ImageData(images, labels, names, source=f"{name} ({part}, TFDS)"))
   return result
 

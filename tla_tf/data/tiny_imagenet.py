@@ -21,8 +21,9 @@ HELDOUT = 1000
 _LAYOUT = "Tiny ImageNet has wnids.txt, train/<wnid>/images/*, val/images/* and val/val_annotations.txt"
 
 
-def load_tiny_imagenet(data_dir=None, data_source=DataSource.AUTO, reading=ReadingConfig(), cache_dir=None,
-                       progress=None):
+def load_tiny_imagenet(
+  data_dir=None, data_source=DataSource.AUTO, reading=ReadingConfig(), cache_dir=None, progress=None
+):
   """Returns `Splits` of images [n, 64, 64, 3], uint8; grey files become colour.
 
   Args:
@@ -43,8 +44,9 @@ def load_tiny_imagenet(data_dir=None, data_source=DataSource.AUTO, reading=Readi
   if folder is None:
     raise InputError(f"{data_dir}: holds no wnids.txt; give the folder {_OFFICIAL} as --data_dir.")
   names, train, test = list_files(folder, reading.classes)
-  return labelled_files.load(folder, train, test, names, reading.replace(image_size=(64, 64)), cache_dir, HELDOUT,
-                             progress)
+  return labelled_files.load(
+    folder, train, test, names, reading.replace(image_size=(64, 64)), cache_dir, HELDOUT, progress
+  )
 
 
 def list_files(folder, classes=()):
@@ -65,8 +67,11 @@ def list_files(folder, classes=()):
   names = labelled_files.chosen_classes(known, classes, folder)
   train_folder = sub_folder(folder, "train", _LAYOUT)
   _compare_classes(train_folder, known, classes)
-  train = [(path, label) for label, name in enumerate(names)
-           for path in entries(sub_folder(train_folder / name, "images", _LAYOUT), files=True)]
+  train = [
+    (path, label)
+    for label, name in enumerate(names)
+    for path in entries(sub_folder(train_folder / name, "images", _LAYOUT), files=True)
+  ]
   annotated = _annotations(folder, known)
   images = sub_folder(folder / "val", "images", _LAYOUT)
   position = {name: label for label, name in enumerate(names)}
@@ -78,8 +83,9 @@ def list_files(folder, classes=()):
     if name in position:
       test.append((path, position[name]))
   if annotated:
-    raise InputError(f"{images / next(iter(annotated))}: no such file, but val_annotations.txt names it; "
-                     "unpack the data set again.")
+    raise InputError(
+      f"{images / next(iter(annotated))}: no such file, but val_annotations.txt names it; unpack the data set again."
+    )
   missing = sorted(set(position.values()) - {label for _, label in test})
   if missing:
     raise InputError(f"{images}: holds no image of class {names[missing[0]]}; unpack the data set again.")
@@ -97,8 +103,9 @@ def _through_tfds(data_dir, reading):
   import tla_tf.data.tiny_imagenet_tfds  # noqa: F401  (registers the data set)
 
   if reading.classes:
-    raise InputError("--classes: of Tiny ImageNet through TFDS all classes are read; give --data_source=files to "
-                     "choose some.")
+    raise InputError(
+      "--classes: of Tiny ImageNet through TFDS all classes are read; give --data_source=files to choose some."
+    )
   train, test = tfds_reader.read("tiny_imagenet", data_dir, parts=("train", "validation"))
   return split(train, test, heldout_count(reading.heldout, HELDOUT, len(train)))
 
@@ -125,8 +132,10 @@ def _compare_classes(train_folder, names, chosen):
   folders = {path.name for path in entries(train_folder, files=False)}
   for name in chosen or names:
     if name not in folders:
-      raise InputError(f"{train_folder / name}: no such folder, but wnids.txt names it; unpack the data set again, or "
-                       "choose --classes.")
+      raise InputError(
+        f"{train_folder / name}: no such folder, but wnids.txt names it; unpack the data set again, or "
+        "choose --classes."
+      )
   surplus = sorted(folders - set(names))
   if surplus and not chosen:
     raise InputError(f"{train_folder / surplus[0]}: is not named in wnids.txt; correct that file, or choose --classes.")
@@ -141,8 +150,9 @@ def _annotations(folder, names):
     if len(fields) < 2 or "/" in fields[0]:
       raise InputError(f"{path}: line {number} is not 'file, class, box' between tabs; unpack the data set again.")
     if fields[1] not in names:
-      raise InputError(f"{path}: line {number} has class {fields[1][:40]!r}, which wnids.txt does not name; "
-                       "unpack the data set again.")
+      raise InputError(
+        f"{path}: line {number} has class {fields[1][:40]!r}, which wnids.txt does not name; unpack the data set again."
+      )
     if fields[0] in labels:
       raise InputError(f"{path}: names {fields[0][:80]} twice; unpack the data set again.")
     labels[fields[0]] = fields[1]

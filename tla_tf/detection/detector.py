@@ -44,10 +44,21 @@ class Detector(typing.NamedTuple):
   def save(self, path):
     """Writes the detector, whole or not at all."""
     content, gaussians = io.BytesIO(), self.gaussians
-    facts = {"format": _FORMAT, "covariance": gaussians.covariance.value, "threshold": self.threshold,
-             "unit_length": self.unit_length, "facts": self.facts}
-    np.savez(content, about=np.array(json.dumps(facts)), means=gaussians.means, whitening=gaussians.whitening,
-             log_peaks=gaussians.log_peaks, shrinkage=gaussians.shrinkage)
+    facts = {
+      "format": _FORMAT,
+      "covariance": gaussians.covariance.value,
+      "threshold": self.threshold,
+      "unit_length": self.unit_length,
+      "facts": self.facts,
+    }
+    np.savez(
+      content,
+      about=np.array(json.dumps(facts)),
+      means=gaussians.means,
+      whitening=gaussians.whitening,
+      log_peaks=gaussians.log_peaks,
+      shrinkage=gaussians.shrinkage,
+    )
     files.write_bytes(path, content.getvalue())
 
   @classmethod

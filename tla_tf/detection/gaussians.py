@@ -50,7 +50,7 @@ class ClassGaussians(typing.NamedTuple):
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or embeddings.shape[1] != self.means.shape[1]:
       raise InputError(f"Expected embeddings [n, {self.means.shape[1]}], got shape {embeddings.shape}.")
-    blocks = [self._of_block(embeddings[i:i + _BLOCK].astype(np.float64)) for i in range(0, len(embeddings), _BLOCK)]
+    blocks = [self._of_block(embeddings[i : i + _BLOCK].astype(np.float64)) for i in range(0, len(embeddings), _BLOCK)]
     return np.concatenate(blocks) if blocks else np.zeros((0, len(self.means)))
 
   def _of_block(self, block):
@@ -93,8 +93,9 @@ def fit_gaussians(embeddings, labels, num_classes, covariance=Covariance.FULL, s
     raise InputError(f"shrinkage: expected a number in [0, 1], got {shrinkage:g}.")
   counts = np.bincount(labels, minlength=num_classes)
   if counts.min() < 2:
-    raise InputError(f"Class {counts.argmin()} has {counts.min()} images to fit a Gaussian to; take more "
-                     "images (--fit_examples).")
+    raise InputError(
+      f"Class {counts.argmin()} has {counts.min()} images to fit a Gaussian to; take more images (--fit_examples)."
+    )
   if not np.isfinite(embeddings).all():
     raise InputError("The embeddings hold NaN or infinity: the network has diverged.")
   means = np.stack([embeddings[labels == k].mean(0, dtype=np.float64) for k in range(num_classes)])
@@ -144,5 +145,7 @@ def _whitening(centred, covariance, shrinkage, floor):
 
 
 def _singular():
-  return InputError("A class's covariance is singular: dimensions of its embeddings do not vary, or it has fewer "
-                    "images than dimensions; give a larger --shrinkage, or leave it to Ledoit and Wolf's.")
+  return InputError(
+    "A class's covariance is singular: dimensions of its embeddings do not vary, or it has fewer "
+    "images than dimensions; give a larger --shrinkage, or leave it to Ledoit and Wolf's."
+  )

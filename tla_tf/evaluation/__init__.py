@@ -6,5 +6,17 @@ from tla_tf.evaluation.probes import probe
 from tla_tf.evaluation.suites import SUITES, NamedAttack, read_suite, suite
 from tla_tf.evaluation.verifier import verify
 
-__all__ = ["SUITES", "Alarm", "Evaluation", "Found", "Judge", "NamedAttack", "evaluate", "probe", "raise_alarms",
-           "read_suite", "suite", "verify"]
+__all__ = [
+  "SUITES",
+  "Alarm",
+  "Evaluation",
+  "Found",
+  "Judge",
+  "NamedAttack",
+  "evaluate",
+  "probe",
+  "raise_alarms",
+  "read_suite",
+  "suite",
+  "verify",
+]

@@ -37,8 +37,13 @@ class _Evidence(typing.NamedTuple):
 
   def untargeted(self, *kinds, norm=None, epsilon=None):
     """Rows of these kinds, untargeted, in a ball where one is given."""
-    return [row for row in self.rows if row["kind"] in kinds and row["target"] == "none"
-            and (norm is None or (row["norm"], row["epsilon"]) == (norm, epsilon))]
+    return [
+      row
+      for row in self.rows
+      if row["kind"] in kinds
+      and row["target"] == "none"
+      and (norm is None or (row["norm"], row["epsilon"]) == (norm, epsilon))
+    ]
 
 
 # Attacks with gradients of the network itself.
@@ -62,14 +67,19 @@ def raise_alarms(rows, broken, right, probes=None, probabilities=False, range_do
     List of `Alarm`.
   """
   evidence = _Evidence(rows, broken, np.asarray(right), probes, probabilities, range_doubt)
-  return [Alarm(check.__name__.strip("_").upper(), seen, *_WORDS[check.__name__]) for check in _CHECKS
-          if (seen := check(evidence))]
+  return [
+    Alarm(check.__name__.strip("_").upper(), seen, *_WORDS[check.__name__])
+    for check in _CHECKS
+    if (seen := check(evidence))
+  ]
 
 
 def _zero_gradients(evidence):
   worst = _worst(evidence, "zero_gradient_images")
-  return worst and (f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images was 0 in every pixel at "
-                    "some step of a start that left them standing.")
+  return worst and (
+    f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images was 0 in every pixel at "
+    "some step of a start that left them standing."
+  )
 
 
 def _nonfinite_gradients(evidence):
@@ -79,8 +89,9 @@ def _nonfinite_gradients(evidence):
 
 def _worst(evidence, name, least=0.01):
   """(attack, images, attacked images) of the attack with the largest share, or None if no share is above `least`."""
-  shares = [(row["name"], row["diagnostics"][name], row["images_attacked"]) for row in evidence.rows
-            if row["images_attacked"]]
+  shares = [
+    (row["name"], row["diagnostics"][name], row["images_attacked"]) for row in evidence.rows if row["images_attacked"]
+  ]
   worst = max(shares, key=lambda found: found[1] / found[2], default=None)
   return worst if worst and worst[1] / worst[2] > least else None
 
@@ -111,8 +122,10 @@ def _more_steps_help(evidence):
   gain = half["accuracy"] - full["accuracy"]
   if gain * evidence.probes["num_examples"] < _FEW or gain < 0.02:
     return None
-  return (f"PGD with {half['steps']} steps leaves {half['accuracy']:.1%} of {evidence.probes['num_examples']} probed "
-          f"images, with {full['steps']} steps {full['accuracy']:.1%}.")
+  return (
+    f"PGD with {half['steps']} steps leaves {half['accuracy']:.1%} of {evidence.probes['num_examples']} probed "
+    f"images, with {full['steps']} steps {full['accuracy']:.1%}."
+  )
 
 
 def _more_restarts_help(evidence):
@@ -122,8 +135,10 @@ def _more_restarts_help(evidence):
       same = {**other["settings"], "restarts": row["settings"]["restarts"]} == row["settings"]
       gain = other["accuracy"] - row["accuracy"]
       if same and row["restarts"] > other["restarts"] and gain > 0.02 and gain * len(evidence.right) >= _FEW:
-        return (f"{row['name']} ({row['restarts']} starts) leaves {row['accuracy']:.1%}, {other['name']} "
-                f"({other['restarts']}) {other['accuracy']:.1%}.")
+        return (
+          f"{row['name']} ({row['restarts']} starts) leaves {row['accuracy']:.1%}, {other['name']} "
+          f"({other['restarts']}) {other['accuracy']:.1%}."
+        )
   return None
 
 
@@ -135,8 +150,10 @@ def _noise_is_enough(evidence):
   fell, attacked = clean - noise["accuracy"], clean - at
   if round(fell * evidence.probes["num_examples"]) < 1 or fell < attacked - 1e-9:
     return None
-  return (f"{noise['tries']} random points of the ball broke {fell:.1%} of the probed images, PGD from one start "
-          f"{attacked:.1%}.")
+  return (
+    f"{noise['tries']} random points of the ball broke {fell:.1%} of the probed images, PGD from one start "
+    f"{attacked:.1%}."
+  )
 
 
 def _large_epsilon_survives(evidence):
@@ -145,8 +162,10 @@ def _large_epsilon_survives(evidence):
   last = evidence.probes["epsilons"][-1]
   if last["accuracy"] <= 0.01:
     return None
-  return (f"With epsilon {last['epsilon']:.3g} ({evidence.probes['norm']}), which allows every image, PGD still leaves "
-          f"{last['accuracy']:.1%}.")
+  return (
+    f"With epsilon {last['epsilon']:.3g} ({evidence.probes['norm']}), which allows every image, PGD still leaves "
+    f"{last['accuracy']:.1%}."
+  )
 
 
 def _transfer_is_stronger(evidence):
@@ -184,8 +203,11 @@ def _pixel_range_doubtful(evidence):
 
 
 def _rejected_by_verifier(evidence):
-  counts = {row["name"]: row["diagnostics"]["rejected_by_verifier"] for row in evidence.rows
-            if row["diagnostics"]["rejected_by_verifier"]}
+  counts = {
+    row["name"]: row["diagnostics"]["rejected_by_verifier"]
+    for row in evidence.rows
+    if row["diagnostics"]["rejected_by_verifier"]
+  }
   return ", ".join(f"{name}: {count} images" for name, count in counts.items()) + "." if counts else None
 
 
@@ -193,9 +215,21 @@ def _threats(evidence):
   return list(dict.fromkeys((row["norm"], row["epsilon"]) for row in evidence.rows))
 
 
-_CHECKS = (_zero_gradients, _nonfinite_gradients, _one_step_is_enough, _more_steps_help, _more_restarts_help,
-           _noise_is_enough, _large_epsilon_survives, _transfer_is_stronger, _square_is_stronger, _randomised_outputs,
-           _probabilities_given, _pixel_range_doubtful, _rejected_by_verifier)
+_CHECKS = (
+  _zero_gradients,
+  _nonfinite_gradients,
+  _one_step_is_enough,
+  _more_steps_help,
+  _more_restarts_help,
+  _noise_is_enough,
+  _large_epsilon_survives,
+  _transfer_is_stronger,
+  _square_is_stronger,
+  _randomised_outputs,
+  _probabilities_given,
+  _pixel_range_doubtful,
+  _rejected_by_verifier,
+)
 
 # Why it matters, and what to do.
 _WORDS = {
@@ -203,45 +237,57 @@ _WORDS = {
     "An attack that follows a gradient of 0 stands still: saturated outputs, a quantised input or another operation "
     "without a derivative hides the way, and accuracy says nothing.",
     "Attack with margin and DLR losses and without gradients (--suite=auto_attack); differentiate through a smooth "
-    "stand-in for the operation (BPDA)."),
+    "stand-in for the operation (BPDA).",
+  ),
   "_nonfinite_gradients": (
     "Such an example is not attacked at that step.",
-    "Find the operation (a square root at 0, a division, an overflow) and make its derivative finite."),
+    "Find the operation (a square root at 0, a division, an overflow) and make its derivative finite.",
+  ),
   "_one_step_is_enough": (
-    "More steps should find more. If they do not, gradients mislead: a sign of masking, or of a nearly linear "
-    "network.",
-    "Try smaller and larger step sizes and --suite=auto_attack; look at the loss along the way."),
+    "More steps should find more. If they do not, gradients mislead: a sign of masking, or of a nearly linear network.",
+    "Try smaller and larger step sizes and --suite=auto_attack; look at the loss along the way.",
+  ),
   "_more_steps_help": (
     "The attack has not converged: with still more steps accuracy would fall further.",
-    "Attack with more steps until the curve of accuracy against steps is flat; APGD adapts its step size."),
+    "Attack with more steps until the curve of accuracy against steps is flat; APGD adapts its step size.",
+  ),
   "_more_restarts_help": (
     "The result depends on lucky starts: still more of them would break more.",
-    "Use more restarts, more steps, or --suite=auto_attack_plus."),
+    "Use more restarts, more steps, or --suite=auto_attack_plus.",
+  ),
   "_noise_is_enough": (
     "Following the gradient should beat guessing. If it does not, gradients are masked.",
     "Attack without gradients (--suite=auto_attack has Square); average gradients over the noise if the network is "
-    "randomised."),
+    "randomised.",
+  ),
   "_large_epsilon_survives": (
     "In a ball that holds every image the network can always be fooled. An attack that fails there fails anywhere.",
-    "The attack is broken or its gradients are masked: try other losses, step sizes, and --suite=auto_attack."),
+    "The attack is broken or its gradients are masked: try other losses, step sizes, and --suite=auto_attack.",
+  ),
   "_transfer_is_stronger": (
     "An attacker who knows the network should do at least as well as one who does not: gradients are masked.",
-    "Do not report the white-box figures; strengthen the attacks until they find what transfer finds."),
+    "Do not report the white-box figures; strengthen the attacks until they find what transfer finds.",
+  ),
   "_square_is_stronger": (
     "Random search should find next to nothing that gradients miss. If it does, gradients are masked, or the attacks "
     "with gradients were too short.",
-    "Do not report these figures alone: add --suite=auto_attack_plus, and attack a smooth stand-in."),
+    "Do not report these figures alone: add --suite=auto_attack_plus, and attack a smooth stand-in.",
+  ),
   "_randomised_outputs": (
     "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",
-    "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (--num_seeds)."),
+    "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (--num_seeds).",
+  ),
   "_probabilities_given": (
     "Probabilities of 0 and 1 have lost the differences that attacks follow.",
-    "Export the model without its softmax."),
+    "Export the model without its softmax.",
+  ),
   "_pixel_range_doubtful": (
     "A model that is fed pixels of another range than it was trained on saturates, and epsilon means something else.",
-    "Find out which pixels the model takes and state them (--pixel_range)."),
+    "Find out which pixels the model takes and state them (--pixel_range).",
+  ),
   "_rejected_by_verifier": (
     "An attack claims images outside the ball or the pixel range. They were not counted.",
-    "A fault of the attack: report it."),
+    "A fault of the attack: report it.",
+  ),
 }
 CODES = tuple(check.__name__.strip("_").upper() for check in _CHECKS)

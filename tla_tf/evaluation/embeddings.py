@@ -65,8 +65,11 @@ class Embedder:
       return outputs["embedding"], outputs["logits"]
 
     self._forward = tf.function(
-      forward, jit_compile=resolve_jit(subject.jit, network), autograph=False,
-      input_signature=[tf.TensorSpec([None, *subject.test.image_shape], tf.float32)])
+      forward,
+      jit_compile=resolve_jit(subject.jit, network),
+      autograph=False,
+      input_signature=[tf.TensorSpec([None, *subject.test.image_shape], tf.float32)],
+    )
 
   def natural(self, split, positions):
     """Embeds images of a split.
@@ -90,8 +93,12 @@ class Embedder:
 
     arrays = self._kept(split, split, positions, {}, batches, pictures=False)
     # The images stay where they are: a data set may be larger than the memory.
-    return Embedded(arrays["embeddings"], arrays["predictions"], data.labels[positions],
-                    lambda rows: _to_bytes(data.images[positions[rows]]))
+    return Embedded(
+      arrays["embeddings"],
+      arrays["predictions"],
+      data.labels[positions],
+      lambda rows: _to_bytes(data.images[positions[rows]]),
+    )
 
   def attacked(self, split, name, positions, config):
     """Embeds images of a split after an attack on each of them.
@@ -113,17 +120,23 @@ class Embedder:
     def batches():
       found = survivor_batches(
         GradientAttack(self._search, config),
-        lambda rows: data.float_images(positions[rows]), data.labels[positions],
-        broken=np.zeros(len(positions), bool), example_ids=positions, seed=self._seed, restarts=1,
+        lambda rows: data.float_images(positions[rows]),
+        data.labels[positions],
+        broken=np.zeros(len(positions), bool),
+        example_ids=positions,
+        seed=self._seed,
+        restarts=1,
         batch_size=self._batch_size,
-        progress=self._progress and (lambda done, total: self._progress(f"attacking {split} {name}", done, total)))
+        progress=self._progress and (lambda done, total: self._progress(f"attacking {split} {name}", done, total)),
+      )
       for rows, result in found:
         yield rows, result.adversarial
 
     about = {"attack": config.to_dict(), "seed": self._seed, "batch_size": self._batch_size}
     arrays = self._kept(split, f"{split} {name}", positions, about, batches, pictures=True)
-    return Embedded(arrays["embeddings"], arrays["predictions"], data.labels[positions],
-                    lambda rows: arrays["images"][rows])
+    return Embedded(
+      arrays["embeddings"], arrays["predictions"], data.labels[positions], lambda rows: arrays["images"][rows]
+    )
 
   def discard_stale(self, known):
     """Removes what was computed with checkpoints that are no longer there.
@@ -148,18 +161,26 @@ class Embedder:
         embeddings, logits = (part.numpy() for part in self._forward(_filled(images, self._batch_size)))
         if not made:
           kinds["embeddings"] = (np.float32, embeddings.shape[1:])
-          made = {kind: np.lib.format.open_memmap(place / f"{kind}.npy", "w+", dtype, (count, *shape))
-                  for kind, (dtype, shape) in kinds.items()}
-        made["embeddings"][rows] = embeddings[:len(rows)]
-        made["predictions"][rows] = judge.said(logits[:len(rows)])
+          made = {
+            kind: np.lib.format.open_memmap(place / f"{kind}.npy", "w+", dtype, (count, *shape))
+            for kind, (dtype, shape) in kinds.items()
+          }
+        made["embeddings"][rows] = embeddings[: len(rows)]
+        made["predictions"][rows] = judge.said(logits[: len(rows)])
         if pictures:
           made["images"][rows] = _to_bytes(images)
       for array in made.values():
         array.flush()
 
-    facts = {"part": name, "checkpoint_digest": self._subject.facts["checkpoint_digest"],
-             "data_digest": self._digest(split), "positions": _digest(positions), "num_examples": count,
-             "versions": versions(), **about}
+    facts = {
+      "part": name,
+      "checkpoint_digest": self._subject.facts["checkpoint_digest"],
+      "data_digest": self._digest(split),
+      "positions": _digest(positions),
+      "num_examples": count,
+      "versions": versions(),
+      **about,
+    }
     return kept_arrays(self._folder, facts, make, prefix=f"{name.replace(' ', '_')}-")
 
 

@@ -64,7 +64,7 @@ def figure_queries(analyses):
   order = order[right[order]]
   first_of_class = [row for i, row in enumerate(order) if labels[row] not in labels[order[:i]]]
   chosen = first_of_class[:_QUERIES]
-  chosen += [row for row in order if row not in chosen][:_QUERIES - len(chosen)]
+  chosen += [row for row in order if row not in chosen][: _QUERIES - len(chosen)]
   return np.array(chosen, int)
 
 
@@ -95,8 +95,11 @@ def figure_arrays(analysis, classes, queries, options=run_analysis.Options()):
     "tsne_class_attacked": np.repeat([False, True], [len(natural), len(attacked)]),
     "tsne_class_predictions": np.concatenate([parts.test.predictions[natural], usual.predictions[attacked]]),
   }
-  groups = [(parts.test, rows(parts.test.labels == true, _PAIR)), (parts.test, rows(parts.test.labels == false, _PAIR)),
-            (usual, rows((usual.labels == true) & (usual.predictions == false), _PAIR))]
+  groups = [
+    (parts.test, rows(parts.test.labels == true, _PAIR)),
+    (parts.test, rows(parts.test.labels == false, _PAIR)),
+    (usual, rows((usual.labels == true) & (usual.predictions == false), _PAIR)),
+  ]
   arrays["tsne_pair_points"] = _projected(groups, options)
   # 0: natural, of the true class; 1: natural, of the false class; 2: attacked, taken for the false class.
   arrays["tsne_pair_kinds"] = np.repeat(np.arange(3), [len(chosen) for _, chosen in groups])
@@ -141,5 +144,8 @@ def projector_points(analysis, count, options=run_analysis.Options()):
     "image": list(np.repeat(list(sides), len(rows))),
     "outcome": ["wrong" if wrong else "right" for side in sides.values() for wrong in side.errs[rows]],
   }
-  return (np.concatenate([side.embeddings[rows] for side in sides.values()]),
-          np.concatenate([side.pictures(rows) for side in sides.values()]), columns)
+  return (
+    np.concatenate([side.embeddings[rows] for side in sides.values()]),
+    np.concatenate([side.pictures(rows) for side in sides.values()]),
+    columns,
+  )

@@ -86,8 +86,19 @@ class Judge:
     progress: called with (attack name, batches done, batches to do), or None.
   """
 
-  def __init__(self, network, data, *, jit="auto", batch_size=_BATCH, eight_bit=False, keep=None, transfers=None,
-               recall=None, progress=None):
+  def __init__(
+    self,
+    network,
+    data,
+    *,
+    jit="auto",
+    batch_size=_BATCH,
+    eight_bit=False,
+    keep=None,
+    transfers=None,
+    recall=None,
+    progress=None,
+  ):
     self.data = data
     self._factory = AttackFactory(network, jit, transfers)
     self._batch_size = batch_size
@@ -96,8 +107,12 @@ class Judge:
     self._recall = recall or (lambda name, compute: compute())
     self._progress = progress
     forward = networks.logits_function(network)
-    self._logits = tf.function(forward, jit_compile=resolve_jit(jit, network), autograph=False,
-                               input_signature=[tf.TensorSpec([None, *data.image_shape], tf.float32)])
+    self._logits = tf.function(
+      forward,
+      jit_compile=resolve_jit(jit, network),
+      autograph=False,
+      input_signature=[tf.TensorSpec([None, *data.image_shape], tf.float32)],
+    )
     self.clean_logits = self.logits(data.float_images, len(data))
     # Remembered: a network that answers otherwise when asked again must not shift who is attacked.
     self.predictions = np.array(self._recall(["clean"], lambda: said(self.clean_logits).tolist()), int)
@@ -109,7 +124,7 @@ class Judge:
     for begin in range(0, count, self._batch_size):
       chosen = np.arange(begin, min(begin + self._batch_size, count))
       padded = np.resize(chosen, batch_slots(len(chosen), self._batch_size))
-      parts.append(self._logits(fetch(padded)).numpy()[:len(chosen)])
+      parts.append(self._logits(fetch(padded)).numpy()[: len(chosen)])
     return np.concatenate(parts)
 
   def run(self, attack, seed=0, among=None, spare=None, label=None):
@@ -131,8 +146,15 @@ class Judge:
     label = label or attack.name
     labels, targets = self.data.labels[places], self._targets(attack.target, seed, places)
     count = len(self.data)
-    verdict = Verdict(*(np.zeros(count, bool) for _ in range(3)), np.full(count, np.nan), np.zeros(count, bool),
-                      np.zeros(count, bool), 0, None, 0.0)
+    verdict = Verdict(
+      *(np.zeros(count, bool) for _ in range(3)),
+      np.full(count, np.nan),
+      np.zeros(count, bool),
+      np.zeros(count, bool),
+      0,
+      None,
+      0.0,
+    )
     broken, kept, rejected = np.zeros(len(places), bool), [], 0
     made = self._factory.make(attack.config)
     restarts = made.restarts
@@ -147,9 +169,18 @@ class Judge:
       return self._recall(name, lambda: self._judged(attack.config, attack_chosen(), places[chosen], aims, kept))
 
     batches = survivor_batches(
-      made, lambda positions: self.data.float_images(places[positions]), labels, broken=broken, example_ids=places,
-      targets=targets, seed=seed, restarts=restarts, batch_size=self._batch_size, run=judged,
-      progress=self._progress and (lambda done, total: self._progress(label, done, total)))
+      made,
+      lambda positions: self.data.float_images(places[positions]),
+      labels,
+      broken=broken,
+      example_ids=places,
+      targets=targets,
+      seed=seed,
+      restarts=restarts,
+      batch_size=self._batch_size,
+      run=judged,
+      progress=self._progress and (lambda done, total: self._progress(label, done, total)),
+    )
     for chosen, outcome in batches:
       fell = chosen[np.array(outcome["broken"], int)]
       broken[fell] = True
@@ -161,8 +192,9 @@ class Judge:
       rejected += outcome["rejected"]
       room = None if self._keep is None else max(0, self._keep - sum(len(part.positions) for part in kept))
       kept.append(self._unpacked(outcome["kept"], room))
-    return verdict._replace(rejected=rejected, found=_joined(kept, self.data.image_shape),
-                            seconds=time.monotonic() - began)
+    return verdict._replace(
+      rejected=rejected, found=_joined(kept, self.data.image_shape), seconds=time.monotonic() - began
+    )
 
   def _targets(self, target, seed, places):
     """int32 [m]: the classes aimed at, or None."""
@@ -209,8 +241,11 @@ class Judge:
       "zero_gradients": np.flatnonzero((result.zero_gradients > 0) & ~errs).tolist(),
       "nonfinite_gradients": np.flatnonzero(result.nonfinite_gradients > 0).tolist(),
       "rejected": int((result.success & ~valid).sum()),
-      "kept": [positions[chosen].tolist(), answers[chosen].tolist(),
-               base64.b64encode(shown[chosen].astype("<f4").tobytes()).decode()],
+      "kept": [
+        positions[chosen].tolist(),
+        answers[chosen].tolist(),
+        base64.b64encode(shown[chosen].astype("<f4").tobytes()).decode(),
+      ],
     }
 
   def _shown(self, config, clean, adversarial):
@@ -292,8 +327,9 @@ def evaluate_with(judge, attacks, *, seed=0, num_seeds=1, survivors=True):
     for used in range(seed, seed + (num_seeds if draws else 1)):
       # What draws nothing is the same under every seed.
       earlier = [(other, verdict) for other, its_seed, verdict in done if its_seed in (used, None)]
-      chain = _union([verdict.broken for other, verdict in earlier
-                      if attack.on_survivors and other.suite == attack.suite], count)
+      chain = _union(
+        [verdict.broken for other, verdict in earlier if attack.on_survivors and other.suite == attack.suite], count
+      )
       verdict = next((verdict for other, verdict in earlier if _same(attack, other)), None)
       if verdict is None:
         parts = _union([verdict.broken for other, verdict in earlier if survivors and _contains(attack, other)], count)
@@ -306,8 +342,11 @@ def evaluate_with(judge, attacks, *, seed=0, num_seeds=1, survivors=True):
     found[attack.name] = _joined([run.found for run in runs], judge.data.image_shape)
     rows.append(_row(attack, runs, fallen, right))
   results = {
-    "clean": {"accuracy": float(right.mean()), "num_examples": count,
-              "interval": statistics.interval(right.sum(), count)},
+    "clean": {
+      "accuracy": float(right.mean()),
+      "num_examples": count,
+      "interval": statistics.interval(right.sum(), count),
+    },
     "attacks": rows,
     "worst_case": _worst_case(attacks, broken, right),
   }
@@ -347,12 +386,21 @@ def _row(attack, runs, fallen, right):
   distances = np.concatenate([run.distance[~np.isnan(run.distance)] for run in runs])
   settings = attack.config.to_dict()
   row = {
-    "name": attack.name, "suite": attack.suite, "kind": attack_configs.kind(attack.config),
-    "norm": attack.config.norm.value, "epsilon": attack.config.epsilon, "steps": settings.get("steps"),
-    "step_size": settings.get("step_size"), "restarts": attack.config.restarts, "settings": settings,
-    "target": attack.target.value, "on_survivors": attack.on_survivors,
-    "accuracy": mean, "interval": statistics.interval(round(mean * len(right)), len(right)),
-    "accuracy_per_seed": accuracies, "accuracy_std": deviation,
+    "name": attack.name,
+    "suite": attack.suite,
+    "kind": attack_configs.kind(attack.config),
+    "norm": attack.config.norm.value,
+    "epsilon": attack.config.epsilon,
+    "steps": settings.get("steps"),
+    "step_size": settings.get("step_size"),
+    "restarts": attack.config.restarts,
+    "settings": settings,
+    "target": attack.target.value,
+    "on_survivors": attack.on_survivors,
+    "accuracy": mean,
+    "interval": statistics.interval(round(mean * len(right)), len(right)),
+    "accuracy_per_seed": accuracies,
+    "accuracy_std": deviation,
     "accuracy_worst_over_seeds": float((right & ~np.any(fallen, axis=0)).mean()),
     "images_attacked": int(sum(run.attacked.sum() for run in runs)),
     "median_distance": float(np.median(distances)) if len(distances) else None,
@@ -370,6 +418,7 @@ def _row(attack, runs, fallen, right):
 
 def _worst_case(attacks, broken, right):
   """Accuracy where an image must withstand every attack: of all, by suite, and by norm and epsilon."""
+
   def standing(chosen):
     left = right & ~_union([broken[attack.name] for attack in chosen], len(right))
     return {"accuracy": float(left.mean()), "interval": statistics.interval(left.sum(), len(left))}

@@ -61,8 +61,13 @@ def probe(judge, norm, epsilon, count=100, seed=0):
     curve.append({"epsilon": radius, "accuracy": accuracy(fallen)})
   again = judge.logits(judge.data.float_images, count)
   return {
-    "num_examples": count, "norm": norm.value, "epsilon": epsilon, "clean_accuracy": accuracy(np.zeros_like(among)),
-    "noise": {"tries": _NOISE_TRIES, "accuracy": accuracy(noise)}, "epsilons": curve, "steps": steps,
+    "num_examples": count,
+    "norm": norm.value,
+    "epsilon": epsilon,
+    "clean_accuracy": accuracy(np.zeros_like(among)),
+    "noise": {"tries": _NOISE_TRIES, "accuracy": accuracy(noise)},
+    "epsilons": curve,
+    "steps": steps,
     "same_outputs": bool(np.allclose(again, judge.clean_logits[:count], rtol=1e-4, atol=1e-4, equal_nan=True)),
   }
 

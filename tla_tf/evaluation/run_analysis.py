@@ -96,8 +96,10 @@ class Options(typing.NamedTuple):
     # Results are kept under epsilons of four digits.
     if not (0 < weak < strong <= 1 and f"{weak:.4g}" != f"{strong:.4g}"):
       raise InputError(f"Weak epsilon {weak:.4g} and strong epsilon {strong:.4g}: expected 0 < weak < strong <= 1.")
-    return {name: presets.pgd(epsilon, 2.5 * epsilon / steps, steps)
-            for name, epsilon, steps in (("weak", weak, given.weak[1]), ("strong", strong, given.strong[1]))}
+    return {
+      name: presets.pgd(epsilon, 2.5 * epsilon / steps, steps)
+      for name, epsilon, steps in (("weak", weak, given.weak[1]), ("strong", strong, given.strong[1]))
+    }
 
 
 class Parts(typing.NamedTuple):
@@ -168,9 +170,17 @@ def analyse(subject, folder, options=Options(), progress=None):
   covariance = _covariance(subject, options)
   parts = _embed(subject, folder, options, attacks, drawn, progress)
   clock.lap("embeddings")
-  ratios = {name: separation_ratio(parts.test.embeddings, parts.test.labels, attacked.embeddings, attacked.labels,
-                                   attacked.predictions, len(parts.class_names))
-            for name, attacked in (("weak", parts.weak), ("strong", parts.strong))}
+  ratios = {
+    name: separation_ratio(
+      parts.test.embeddings,
+      parts.test.labels,
+      attacked.embeddings,
+      attacked.labels,
+      attacked.predictions,
+      len(parts.class_names),
+    )
+    for name, attacked in (("weak", parts.weak), ("strong", parts.strong))
+  }
   clock.lap("separation")
   neighbours = Neighbours(parts.train.embeddings, parts.train.labels, options.k, options.metric)
   knn = _knn(neighbours, parts, attacks, options)
@@ -181,16 +191,26 @@ def analyse(subject, folder, options=Options(), progress=None):
   results = {
     "separation_ratio": {_key(attacks[name]): found.ratio for name, found in ratios.items()},
     "separation": [_separation_entry(attacks[name], found, parts.class_names) for name, found in ratios.items()],
-    "knn": knn, "detection": detection,
-    "accuracy": {"natural": _share(~parts.test.errs),
-                 "by_epsilon": {_key(attacks[name]): _share(~attacked.errs)
-                                for name, attacked in (("weak", parts.weak), ("strong", parts.strong))}},
+    "knn": knn,
+    "detection": detection,
+    "accuracy": {
+      "natural": _share(~parts.test.errs),
+      "by_epsilon": {
+        _key(attacks[name]): _share(~attacked.errs)
+        for name, attacked in (("weak", parts.weak), ("strong", parts.strong))
+      },
+    },
     "attacks": {name: config.to_dict() for name, config in attacks.items()},
-    "usual_epsilon": attacks[usual].epsilon, "class_names": list(parts.class_names),
-    "num_examples": len(parts.test.labels), "num_train_examples": len(parts.train.labels),
+    "usual_epsilon": attacks[usual].epsilon,
+    "class_names": list(parts.class_names),
+    "num_examples": len(parts.test.labels),
+    "num_train_examples": len(parts.train.labels),
     "embedding_dimensions": int(parts.test.embeddings.shape[1]),
     "zero_share": float(np.mean(parts.test.embeddings == 0)),
-    "seed": options.seed, "seconds": clock.seconds, **subject.facts, "versions": versions(),
+    "seed": options.seed,
+    "seconds": clock.seconds,
+    **subject.facts,
+    "versions": versions(),
   }
   return Analysis(results, parts, detector, neighbours, curves)
 
@@ -228,15 +248,18 @@ def _drawn(subject, options):
 
   train = np.sort(draw(0, splits.train, options.num_train_examples, "num_train_examples"))
   test = np.sort(draw(1, splits.test, options.num_examples, "num_examples"))
-  fit = np.sort(_shuffled(options, 2, len(train))[:options.fit_examples])
+  fit = np.sort(_shuffled(options, 2, len(train))[: options.fit_examples])
   if options.k > len(train):
-    raise InputError(f"{options.k} neighbours (--neighbors) of {len(train)} training images: expected no more than "
-                     "there are.")
+    raise InputError(
+      f"{options.k} neighbours (--neighbors) of {len(train)} training images: expected no more than there are."
+    )
   counts = np.bincount(splits.train.labels[train[fit]], minlength=splits.train.num_classes)
   if counts.min() < 2:
-    raise InputError(f"Class {splits.train.class_names[counts.argmin()]} has {counts.min()} of the {len(fit)} training "
-                     "images that the detector is fitted to, and needs 2: raise --fit_examples or "
-                     "--num_train_examples, or add images.")
+    raise InputError(
+      f"Class {splits.train.class_names[counts.argmin()]} has {counts.min()} of the {len(fit)} training "
+      "images that the detector is fitted to, and needs 2: raise --fit_examples or "
+      "--num_train_examples, or add images."
+    )
   return _Drawn(train, np.arange(len(splits.heldout)), test, fit)
 
 
@@ -252,21 +275,32 @@ def _covariance(subject, options):
   if options.covariance is None:
     return Covariance.TIED if too_large else Covariance.FULL
   if too_large and Covariance(options.covariance) is Covariance.FULL:
-    raise InputError(f"{count} full covariances of {width} dimensions take more than {_LARGEST_DETECTOR >> 20} MiB; "
-                     "give --covariance=tied or --covariance=diagonal.")
+    raise InputError(
+      f"{count} full covariances of {width} dimensions take more than {_LARGEST_DETECTOR >> 20} MiB; "
+      "give --covariance=tied or --covariance=diagonal."
+    )
   return Covariance(options.covariance)
 
 
 def _embed(subject, folder, options, attacks, drawn, progress):
-  embedder = Embedder(subject, folder.embeddings, seed=options.seed, batch_size=options.batch_size,
-                      progress=progress and with_seconds_left(progress))
+  embedder = Embedder(
+    subject,
+    folder.embeddings,
+    seed=options.seed,
+    batch_size=options.batch_size,
+    progress=progress and with_seconds_left(progress),
+  )
   store = CheckpointStore(folder.checkpoints)
   embedder.discard_stale({store.digest(step) for step in store.steps()})
   attacked = {name: embedder.attacked("test", name, drawn.test, config) for name, config in attacks.items()}
   return Parts(
-    **{split: embedder.natural(split, getattr(drawn, split)) for split in ("train", "heldout", "test")}, **attacked,
-    fit=drawn.fit, fit_attacked=embedder.attacked("train", "weak", drawn.train[drawn.fit], attacks["weak"]),
-    usual=attacked[_SCALES[subject.dataset].usual], class_names=subject.test.class_names)
+    **{split: embedder.natural(split, getattr(drawn, split)) for split in ("train", "heldout", "test")},
+    **attacked,
+    fit=drawn.fit,
+    fit_attacked=embedder.attacked("train", "weak", drawn.train[drawn.fit], attacks["weak"]),
+    usual=attacked[_SCALES[subject.dataset].usual],
+    class_names=subject.test.class_names,
+  )
 
 
 def _key(config):
@@ -279,7 +313,9 @@ def _share(mask):
 
 def _separation_entry(config, found, class_names):
   return {
-    "epsilon": config.epsilon, "steps": config.steps, "ratio": found.ratio,
+    "epsilon": config.epsilon,
+    "steps": config.steps,
+    "ratio": found.ratio,
     "classes": [{**part._asdict(), "name": class_names[part.label]} for part in found.classes],
     "left_out": [class_names[label] for label in found.left_out],
   }
@@ -291,9 +327,13 @@ def _knn(neighbours, parts, attacks, options):
   votes = {name: _share(neighbours.predict(part.embeddings) == part.labels) for name, part in queries.items()}
   usual = votes["weak" if parts.usual is parts.weak else "strong"]
   return {
-    "natural": votes["natural"]["accuracy"], "adversarial": usual["accuracy"], "k": options.k,
-    "natural_interval": votes["natural"]["interval"], "adversarial_interval": usual["interval"],
-    "metric": Metric(options.metric).value, "by_epsilon": {_key(attacks[name]): votes[name] for name in attacks},
+    "natural": votes["natural"]["accuracy"],
+    "adversarial": usual["accuracy"],
+    "k": options.k,
+    "natural_interval": votes["natural"]["interval"],
+    "adversarial_interval": usual["interval"],
+    "metric": Metric(options.metric).value,
+    "by_epsilon": {_key(attacks[name]): votes[name] for name in attacks},
   }
 
 
@@ -303,12 +343,14 @@ def _detect(parts, attacks, options, chosen, facts):
   Returns:
     (entry of `analysis.json`, Detector, dict of Roc).
   """
+
   def scores_of(gaussians, part):
     return gaussians.log_densities(scaled(part.embeddings, options.unit_length)).max(1)
 
   count = len(parts.class_names)
-  embeddings = scaled(np.concatenate([parts.train.embeddings[parts.fit], parts.fit_attacked.embeddings]),
-                      options.unit_length)
+  embeddings = scaled(
+    np.concatenate([parts.train.embeddings[parts.fit], parts.fit_attacked.embeddings]), options.unit_length
+  )
   labels = np.concatenate([parts.train.labels[parts.fit], parts.fit_attacked.labels])
   attacked = np.repeat([False, True], len(parts.test.labels))
   wrong = np.concatenate([parts.test.errs, parts.strong.errs])
@@ -316,7 +358,7 @@ def _detect(parts, attacks, options, chosen, facts):
   by_covariance = {}
   for covariance in Covariance:
     try:
-      if covariance is Covariance.FULL and count * embeddings.shape[1]**2 * 4 > _LARGEST_DETECTOR:
+      if covariance is Covariance.FULL and count * embeddings.shape[1] ** 2 * 4 > _LARGEST_DETECTOR:
         raise InputError("Too large.")
       fitted = fit_gaussians(embeddings, labels, count, covariance, options.shrinkage)
     except InputError:
@@ -331,23 +373,37 @@ def _detect(parts, attacks, options, chosen, facts):
       gaussians, scores, curves = fitted, found, areas
   threshold = threshold_at(scores_of(gaussians, parts.heldout), options.false_positive_rate)
   flagged = scores < threshold
-  detector = Detector(gaussians, threshold, options.unit_length, {
-    "checkpoint": facts["checkpoint"], "checkpoint_digest": facts["checkpoint_digest"],
-    "false_positive_rate": options.false_positive_rate, "attack": attacks["weak"].to_dict(),
-    "fit_examples": len(parts.fit), "seed": options.seed,
-  })
+  detector = Detector(
+    gaussians,
+    threshold,
+    options.unit_length,
+    {
+      "checkpoint": facts["checkpoint"],
+      "checkpoint_digest": facts["checkpoint_digest"],
+      "false_positive_rate": options.false_positive_rate,
+      "attack": attacks["weak"].to_dict(),
+      "fit_examples": len(parts.fit),
+      "seed": options.seed,
+    },
+  )
   entry = {
     "auc": curves["misclassified"].auc,
     **{f"auc_{name}": curve.auc for name, curve in curves.items()},
     "auc_misclassified_interval": auc_interval(scores, wrong, images, options.seed),
     "auc_adversarial_interval": auc_interval(scores, attacked, images, options.seed),
-    "covariance": chosen.value, "unit_length": options.unit_length,
+    "covariance": chosen.value,
+    "unit_length": options.unit_length,
     "shrinkage": "given" if options.shrinkage is not None else "ledoit_wolf",
     "shrinkage_values": [float(value) for value in gaussians.shrinkage],
-    "by_covariance": by_covariance, "fit_examples": len(parts.fit), "fit_epsilon": attacks["weak"].epsilon,
-    "test_epsilon": attacks["strong"].epsilon, "threshold": threshold,
+    "by_covariance": by_covariance,
+    "fit_examples": len(parts.fit),
+    "fit_epsilon": attacks["weak"].epsilon,
+    "test_epsilon": attacks["strong"].epsilon,
+    "threshold": threshold,
     "false_positive_rate": options.false_positive_rate,
-    "at_threshold": {f"{name}_flagged": float(np.mean(flagged[mask])) if mask.any() else None
-                     for name, mask in (("clean", ~attacked), ("adversarial", attacked), ("misclassified", wrong))},
+    "at_threshold": {
+      f"{name}_flagged": float(np.mean(flagged[mask])) if mask.any() else None
+      for name, mask in (("clean", ~attacked), ("adversarial", attacked), ("misclassified", wrong))
+    },
   }
   return entry, detector, curves

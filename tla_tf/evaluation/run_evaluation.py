@@ -119,17 +119,23 @@ def run_subject(folder, checkpoint="best", data_dir=None, cache_dir=None, readin
   """
   config, facts = folder.read_config()
   if facts["digest"] is None and not (data_dir or facts["data_dir"]):
-    raise InputError(f"{folder.path}: holds an imported network, which does not say where its data are; "
-                     "give --data_dir.")
+    raise InputError(
+      f"{folder.path}: holds an imported network, which does not say where its data are; give --data_dir."
+    )
   store = CheckpointStore(folder.checkpoints)
   step = store.resolve(checkpoint)
   network = load_network(folder, step)
-  splits = data.load(config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir,
-                     reading_progress)
+  splits = data.load(
+    config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir, reading_progress
+  )
   digest = _require_fitting_data(folder, facts, splits)
-  return Subject(network, splits, config.dataset, {
-    "checkpoint": step, "checkpoint_digest": store.digest(step), "config": config.to_dict(), "data_digest": digest,
-  }, config.jit.value)  # fmt: skip
+  return Subject(
+    network,
+    splits,
+    config.dataset,
+    {"checkpoint": step, "checkpoint_digest": store.digest(step), "config": config.to_dict(), "data_digest": digest},
+    config.jit.value,
+  )
 
 
 def foreign_subject(model, dataset, splits):
@@ -147,11 +153,25 @@ def foreign_subject(model, dataset, splits):
     InputError: if the model does not fit the data or its pixel range is wrong.
   """
   model.check(splits.test)
-  return Subject(model, splits, dataset, {
-    "checkpoint_digest": model.digest, "data_digest": splits.digest(),
-    "config": {"dataset": dataset, "model": str(model.path), "kind": model.kind,
-               "pixel_range": list(model.pixel_range), "probabilities": model.probabilities},
-  }, "off", model.probabilities, model.doubt)  # fmt: skip
+  return Subject(
+    model,
+    splits,
+    dataset,
+    {
+      "checkpoint_digest": model.digest,
+      "data_digest": splits.digest(),
+      "config": {
+        "dataset": dataset,
+        "model": str(model.path),
+        "kind": model.kind,
+        "pixel_range": list(model.pixel_range),
+        "probabilities": model.probabilities,
+      },
+    },
+    "off",
+    model.probabilities,
+    model.doubt,
+  )
 
 
 def planned_attacks(options, dataset, black_box=False):
@@ -163,8 +183,11 @@ def planned_attacks(options, dataset, black_box=False):
   """
   if options.epsilon is not None and not options.suites:
     raise InputError("--epsilon is for the built-in suites: write it into the suite file.")
-  attacks = [attack for name in options.suites
-             for attack in suites.suite(name, dataset, options.epsilon, black_box and name == "table1")]
+  attacks = [
+    attack
+    for name in options.suites
+    for attack in suites.suite(name, dataset, options.epsilon, black_box and name == "table1")
+  ]
   if options.suite_file:
     attacks += suites.read_suite(options.suite_file, dataset)
   judge.require_names(attacks)
@@ -199,15 +222,28 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
     raise InputError("--eight_bit: the clean images are not of whole grey levels, so adversarial ones cannot be.")
   timed = with_seconds_left(progress) if progress else None
   transfers = _transfers(attacks, source, test, subject, options, timed)
-  settings = {"attacks": [[a.name, a.suite, a.config.to_dict(), a.target.value, a.on_survivors] for a in attacks],
-              "options": {**options._asdict(), "suite_file": None}, "subject": subject.facts, "jit": subject.jit,
-              "source": source and source[1].facts, "versions": versions()}
+  settings = {
+    "attacks": [[a.name, a.suite, a.config.to_dict(), a.target.value, a.on_survivors] for a in attacks],
+    "options": {**options._asdict(), "suite_file": None},
+    "subject": subject.facts,
+    "jit": subject.jit,
+    "source": source and source[1].facts,
+    "versions": versions(),
+  }
   began = time.monotonic()
 
   def judged(recall):
     court = judge.Judge(
-      subject.network, test, jit=subject.jit, batch_size=options.batch_size, eight_bit=options.eight_bit, keep=_KEPT,
-      transfers=transfers, recall=recall, progress=timed)
+      subject.network,
+      test,
+      jit=subject.jit,
+      batch_size=options.batch_size,
+      eight_bit=options.eight_bit,
+      keep=_KEPT,
+      transfers=transfers,
+      recall=recall,
+      progress=timed,
+    )
     outcome = judge.evaluate_with(court, attacks, seed=options.seed, num_seeds=options.num_seeds)
     return court, outcome, _probed(court, attacks, options, subject.dataset)
 
@@ -220,26 +256,43 @@ def evaluate_subject(subject, options=Options(), *, state=None, source=None, pro
         on_resume(len(journal))
       court, outcome, probed = judged(journal.recall)
   results = outcome.results
-  found = alarms.raise_alarms(results["attacks"], outcome.broken, outcome.right, probed, subject.probabilities,
-                              subject.range_doubt)
-  results.update({
-    "alarms": [alarm._asdict() for alarm in found], "probes": probed,
-    "suite": ",".join(dict.fromkeys(attack.suite for attack in attacks)), "seed": options.seed,
-    "num_seeds": options.num_seeds, "eight_bit": options.eight_bit,
-    "source": source and {"run_dir": str(source[0].path), **source[1].facts}, "seconds": time.monotonic() - began,
-    **subject.facts, "versions": versions(),
-  })
-  broken = {name: Broken(test.float_images(kept.positions), kept.adversarial, test.labels[kept.positions],
-                         kept.predictions) for name, kept in outcome.found.items()}
-  images = {"labels": test.labels, "predictions": court.predictions, "right": outcome.right,
-            "attacks": np.array(list(outcome.broken)), "broken": np.stack(list(outcome.broken.values()), 1)}
+  found = alarms.raise_alarms(
+    results["attacks"], outcome.broken, outcome.right, probed, subject.probabilities, subject.range_doubt
+  )
+  results.update(
+    {
+      "alarms": [alarm._asdict() for alarm in found],
+      "probes": probed,
+      "suite": ",".join(dict.fromkeys(attack.suite for attack in attacks)),
+      "seed": options.seed,
+      "num_seeds": options.num_seeds,
+      "eight_bit": options.eight_bit,
+      "source": source and {"run_dir": str(source[0].path), **source[1].facts},
+      "seconds": time.monotonic() - began,
+      **subject.facts,
+      "versions": versions(),
+    }
+  )
+  broken = {
+    name: Broken(test.float_images(kept.positions), kept.adversarial, test.labels[kept.positions], kept.predictions)
+    for name, kept in outcome.found.items()
+  }
+  images = {
+    "labels": test.labels,
+    "predictions": court.predictions,
+    "right": outcome.right,
+    "attacks": np.array(list(outcome.broken)),
+    "broken": np.stack(list(outcome.broken.values()), 1),
+  }
   return Outcome(results, broken, images, test.class_names, (lambda: None) if journal is None else journal.discard)
 
 
 def _taken(subject, options):
   if options.num_examples is not None and options.num_examples > len(subject.test):
-    raise InputError(f"--num_examples={options.num_examples}: {subject.dataset} has only {len(subject.test)} test "
-                     "images; leave the flag out to judge on all.")
+    raise InputError(
+      f"--num_examples={options.num_examples}: {subject.dataset} has only {len(subject.test)} test "
+      "images; leave the flag out to judge on all."
+    )
   return subject.test.take(slice(options.num_examples))
 
 
@@ -252,8 +305,10 @@ def _probed(court, attacks, options, dataset):
   """The probes in the ball of the first attack in L-infinity or L2; with none, in the data set's L-infinity ball."""
   if not options.probe_examples:
     return None
-  threat = next(((attack.config.norm, attack.config.epsilon) for attack in attacks
-                 if attack.config.norm is not Norm.L0), (Norm.LINF, suites.scale(dataset).epsilon))
+  threat = next(
+    ((attack.config.norm, attack.config.epsilon) for attack in attacks if attack.config.norm is not Norm.L0),
+    (Norm.LINF, suites.scale(dataset).epsilon),
+  )
   return probes.probe(court, *threat, options.probe_examples, options.seed)
 
 
@@ -263,14 +318,26 @@ def _transfers(attacks, source, test, subject, options, progress):
     return {}
   folder, other = source
   if other.facts["data_digest"] != subject.facts["data_digest"]:
-    raise InputError(f"{folder.path}: was trained on other data than the network under attack; "
-                     "give another --source_run_dir.")
+    raise InputError(
+      f"{folder.path}: was trained on other data than the network under attack; give another --source_run_dir."
+    )
   configs = [attack.config for attack in attacks if isinstance(attack.config, TransferConfig)]
   if not configs:
     raise InputError("--source_run_dir is for the black-box column of suite table1, which is not asked for.")
-  return {config: transfer_images(
-    folder.transfer, other.network, other.facts["checkpoint_digest"], test, config.attack, seed=options.seed,
-    batch_size=options.batch_size, jit=other.jit, progress=progress) for config in configs}
+  return {
+    config: transfer_images(
+      folder.transfer,
+      other.network,
+      other.facts["checkpoint_digest"],
+      test,
+      config.attack,
+      seed=options.seed,
+      batch_size=options.batch_size,
+      jit=other.jit,
+      progress=progress,
+    )
+    for config in configs
+  }
 
 
 def with_seconds_left(progress):
@@ -292,10 +359,13 @@ def _require_fitting_data(folder, facts, splits):
   digest = splits.digest()
   # An imported network comes without the data that it was trained on: shapes must do.
   if facts["digest"] is not None and digest != facts["digest"]:
-    raise InputError(f"{folder.path}: was trained on other data than these (their digests differ); "
-                     "give the right --data_dir.")
+    raise InputError(
+      f"{folder.path}: was trained on other data than these (their digests differ); give the right --data_dir."
+    )
   found, expected = (splits.test.image_shape, splits.test.num_classes), (facts["image_shape"], facts["num_classes"])
   if found != (tuple(expected[0]), expected[1]):
-    raise InputError(f"{folder.path}: its network takes images {tuple(expected[0])} of {expected[1]} classes, the data "
-                     f"have {found[0]} of {found[1]}; give the right --data_dir.")
+    raise InputError(
+      f"{folder.path}: its network takes images {tuple(expected[0])} of {expected[1]} classes, the data "
+      f"have {found[0]} of {found[1]}; give the right --data_dir."
+    )
   return digest

@@ -13,13 +13,7 @@ import typing
 
 import yaml
 
-from tla_tf.attack_configs import (
-  KINDS,
-  CarliniWagnerConfig,
-  DeepFoolConfig,
-  JsmaConfig,
-  TransferConfig,
-)
+from tla_tf.attack_configs import KINDS, CarliniWagnerConfig, DeepFoolConfig, JsmaConfig, TransferConfig
 from tla_tf.attacks import auto_attack, presets
 from tla_tf.config import Config
 from tla_tf.errors import InputError
@@ -164,15 +158,17 @@ def _table3(given):
 
 def _auto_attack(given, norm=Norm.LINF, version=auto_attack.standard):
   epsilon, ending = (given.l2_epsilon, " (L2)") if norm is Norm.L2 else (given.epsilon, "")
-  return tuple(NamedAttack(name + ending, config, on_survivors=True)
-               for name, config in version(epsilon, norm))
+  return tuple(NamedAttack(name + ending, config, on_survivors=True) for name, config in version(epsilon, norm))
 
 
 _MAKERS = {
-  "quick": _quick, "table1": _table1, "table3": _table3, "auto_attack": _auto_attack,
+  "quick": _quick,
+  "table1": _table1,
+  "table3": _table3,
+  "auto_attack": _auto_attack,
   "auto_attack_l2": lambda given: _auto_attack(given, Norm.L2),
   "auto_attack_plus": lambda given: _auto_attack(given, version=auto_attack.plus),
-}  # fmt: skip
+}
 SUITES = tuple(_MAKERS)
 
 _PRESETS = {name: getattr(presets, name) for name in ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise")}
@@ -252,7 +248,7 @@ def _own_attack(entry, given):
 
 
 def _number(value):
-  """"8/255" and "1e-3", which YAML reads as texts, as numbers; anything else as it is."""
+  """ "8/255" and "1e-3", which YAML reads as texts, as numbers; anything else as it is."""
   if not isinstance(value, str):
     return value
   numerator, _, denominator = value.partition("/")

@@ -27,17 +27,30 @@ def transfer_images(folder, network, facts, data, config, *, seed=0, batch_size=
   Raises:
     InputError: if the folder cannot be written, or what it holds is damaged.
   """
+
   def make(place):
     attack = GradientAttack(network, config, jit=jit)
     made = np.lib.format.open_memmap(place / "images.npy", "w+", np.float32, (len(data), *data.image_shape))
     batches = survivor_batches(
-      attack, data.float_images, data.labels, broken=np.zeros(len(data), bool), seed=seed, restarts=1,
+      attack,
+      data.float_images,
+      data.labels,
+      broken=np.zeros(len(data), bool),
+      seed=seed,
+      restarts=1,
       batch_size=batch_size,
-      progress=progress and (lambda done, total: progress("images for transfer", done, total)))
+      progress=progress and (lambda done, total: progress("images for transfer", done, total)),
+    )
     for chosen, found in batches:
       made[chosen] = found.adversarial
     made.flush()
 
-  about = {"source": facts, "attack": config.to_dict(), "seed": seed, "batch_size": batch_size,
-           "data_digest": data.digest(), "num_examples": len(data)}
+  about = {
+    "source": facts,
+    "attack": config.to_dict(),
+    "seed": seed,
+    "batch_size": batch_size,
+    "data_digest": data.digest(),
+    "num_examples": len(data),
+  }
   return kept_arrays(folder, about, make)["images"]

@@ -5,5 +5,13 @@ from tla_tf.losses.pairing import PairingLoss, pairing
 from tla_tf.losses.triplet import TripletLoss, TripletParts, triplet, triplet_parts
 from tla_tf.losses.weight_decay import weight_decay
 
-__all__ = ["PairingLoss", "TripletLoss", "TripletParts", "feature_norm", "pairing", "triplet", "triplet_parts",
-           "weight_decay"]
+__all__ = [
+  "PairingLoss",
+  "TripletLoss",
+  "TripletParts",
+  "feature_norm",
+  "pairing",
+  "triplet",
+  "triplet_parts",
+  "weight_decay",
+]

@@ -70,6 +70,5 @@ class TripletLoss(keras.losses.Loss):
     return triplet(y_true, y_pred[:, 0], y_pred[:, 1], self.margin, self.distance)
 
   def get_config(self):
-    config = {"margin": self.margin, "distance": self.distance.value, "name": self.name,
-              "reduction": self.reduction}
+    config = {"margin": self.margin, "distance": self.distance.value, "name": self.name, "reduction": self.reduction}
     return config

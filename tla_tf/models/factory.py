@@ -18,9 +18,13 @@ def make_model(config, network):
     A `RobustModel`, not compiled.
   """
   shared = {
-    "attack": config.attack, "validation_attack": config.validation_attack, "weight_decay": config.weight_decay,
-    "label_smoothing": config.label_smoothing, "clean_weight": config.clean_weight,
-    "attack_mode": config.attack_mode, "seed": config.seed,
+    "attack": config.attack,
+    "validation_attack": config.validation_attack,
+    "weight_decay": config.weight_decay,
+    "label_smoothing": config.label_smoothing,
+    "clean_weight": config.clean_weight,
+    "attack_mode": config.attack_mode,
+    "seed": config.seed,
   }
   pairing = {"pairing": config.pairing, "pairing_weight": config.pairing_weight}
   if config.method is Method.UM:

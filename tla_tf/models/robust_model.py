@@ -54,8 +54,18 @@ class RobustModel(keras.Model):
   # The role whose accuracy is logged while training.
   accuracy_role = Role.ADVERSARIAL
 
-  def __init__(self, network, attack=AttackConfig(), validation_attack=None, weight_decay=0.0, label_smoothing=0.0,
-               clean_weight=0.0, attack_mode="inference", seed=0, **kwargs):
+  def __init__(
+    self,
+    network,
+    attack=AttackConfig(),
+    validation_attack=None,
+    weight_decay=0.0,
+    label_smoothing=0.0,
+    clean_weight=0.0,
+    attack_mode="inference",
+    seed=0,
+    **kwargs,
+  ):
     super().__init__(**kwargs)
     self.network = network
     self.attack = attack
@@ -67,15 +77,19 @@ class RobustModel(keras.Model):
     self.seed = seed
     self.trace_count = 0
     if self.attack_mode is PassMode.TRAINING and networks.has_foreign_statistics(network):
-      raise InputError("attack_mode='training' would move the statistics of Keras's BatchNormalization at every "
-                       "attack step: use networks.BranchBatchNormalization, or attack_mode='inference'.")
+      raise InputError(
+        "attack_mode='training' would move the statistics of Keras's BatchNormalization at every "
+        "attack step: use networks.BranchBatchNormalization, or attack_mode='inference'."
+      )
     self._train_metrics = {}
     self._test_metrics = {}
     # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
     self.built = network.built
     if max(self.attack.restarts, self.validation_attack.restarts) > 1:
-      raise InputError("A training step makes one start: give attacks with restarts=1, and judge with "
-                       "attacks.attack_survivors or tla-evaluate.")
+      raise InputError(
+        "A training step makes one start: give attacks with restarts=1, and judge with "
+        "attacks.attack_survivors or tla-evaluate."
+      )
 
   # ------------------------------------------------------------- what subclasses say
 
@@ -135,9 +149,19 @@ class RobustModel(keras.Model):
     measure = objectives.get(config.objective)
     start = ball.random_start(images, config.epsilon, key) if config.random_start else images
     return gradient_loop(
-      forward, lambda logits, labels: measure(logits, labels, label_smoothing), ball, images, labels, start,
-      epsilon=config.epsilon, step_size=config.step_size, steps=config.steps, momentum=config.momentum,
-      momentum_rule=config.momentum_rule, record=record)
+      forward,
+      lambda logits, labels: measure(logits, labels, label_smoothing),
+      ball,
+      images,
+      labels,
+      start,
+      epsilon=config.epsilon,
+      step_size=config.step_size,
+      steps=config.steps,
+      momentum=config.momentum,
+      momentum_rule=config.momentum_rule,
+      record=record,
+    )
 
   # ------------------------------------------------------------- Keras
 
@@ -161,8 +185,10 @@ class RobustModel(keras.Model):
     """
     types_ = {layer.compute_dtype for layer in self.network._flatten_layers()}  # noqa: SLF001
     if types_ != {"float32"}:
-      raise InputError(f"The network computes in {sorted(types_)}: attacks and their gradients need float32 "
-                       "(keras.config.set_dtype_policy('float32') before building it).")
+      raise InputError(
+        f"The network computes in {sorted(types_)}: attacks and their gradients need float32 "
+        "(keras.config.set_dtype_policy('float32') before building it)."
+      )
     for name, value in {"loss": loss, **kwargs}.items():
       if name in ("loss", "loss_weights", "metrics", "weighted_metrics") and value is not None:
         raise InputError(f"Do not pass `{name}` to compile: a robust model has its own loss and metrics.")
@@ -278,9 +304,14 @@ class RobustModel(keras.Model):
   def get_config(self):
     return {
       "network": keras.saving.serialize_keras_object(self.network),
-      "attack": self.attack.to_dict(), "validation_attack": self.validation_attack.to_dict(),
-      "weight_decay": self.weight_decay, "label_smoothing": self.label_smoothing, "clean_weight": self.clean_weight,
-      "attack_mode": self.attack_mode.value, "seed": self.seed, "name": self.name,
+      "attack": self.attack.to_dict(),
+      "validation_attack": self.validation_attack.to_dict(),
+      "weight_decay": self.weight_decay,
+      "label_smoothing": self.label_smoothing,
+      "clean_weight": self.clean_weight,
+      "attack_mode": self.attack_mode.value,
+      "seed": self.seed,
+      "name": self.name,
     }
 
   @classmethod

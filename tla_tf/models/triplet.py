@@ -101,13 +101,20 @@ class TripletTraining(RobustModel):
     terms["feature_norm"] = Term(tf.add_n(norms), config.feature_norm_weight * factor)
     if self.pairing_weight:
       terms["pairing"] = pairing_term(outputs, self.pairing, self.pairing_weight)
-    logged = {**logged, "positive_distance": tf.add_n(positive_distances) / count,
-              "negative_distance": tf.add_n(negative_distances) / count}
+    logged = {
+      **logged,
+      "positive_distance": tf.add_n(positive_distances) / count,
+      "negative_distance": tf.add_n(negative_distances) / count,
+    }
     return terms, logged
 
   def get_config(self):
-    return {**super().get_config(), "triplet": self.triplet.to_dict(), "pairing": self.pairing.value,
-            "pairing_weight": self.pairing_weight}
+    return {
+      **super().get_config(),
+      "triplet": self.triplet.to_dict(),
+      "pairing": self.pairing.value,
+      "pairing_weight": self.pairing_weight,
+    }
 
   @classmethod
   def from_config(cls, config):

@@ -18,9 +18,23 @@ from tla_tf.networks.resnet import resnet_50
 from tla_tf.networks.wide_resnet import wide_resnet
 from tla_tf.networks.wrapping import from_keras
 
-__all__ = ["NAMES", "BranchBatchNormalization", "branches", "build", "convnet", "forward_branches", "from_keras",
-           "has_foreign_statistics", "lenet", "logits_function", "mlp", "prefers_xla", "resnet_50", "resolve_jit",
-           "wide_resnet"]
+__all__ = [
+  "NAMES",
+  "BranchBatchNormalization",
+  "branches",
+  "build",
+  "convnet",
+  "forward_branches",
+  "from_keras",
+  "has_foreign_statistics",
+  "lenet",
+  "logits_function",
+  "mlp",
+  "prefers_xla",
+  "resnet_50",
+  "resolve_jit",
+  "wide_resnet",
+]
 
 _NUMBER = "[1-9][0-9]{0,4}"
 # Pattern of a name -> builder; named groups are the builder's arguments.
@@ -55,5 +69,7 @@ def build(name, input_shape, num_classes, seed=0):
     if match := re.fullmatch(pattern, name):
       sizes = {size: int(value) for size, value in match.groupdict().items() if value}
       return builder(tuple(input_shape), num_classes, seed=seed, **sizes)
-  raise InputError(f"Unknown network {name!r}: expected one of {list(NAMES)}, or another size as in 'mlp_256', "
-                   "'resnet_50_16', 'wrn_28_10'.")
+  raise InputError(
+    f"Unknown network {name!r}: expected one of {list(NAMES)}, or another size as in 'mlp_256', "
+    "'resnet_50_16', 'wrn_28_10'."
+  )

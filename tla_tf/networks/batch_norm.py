@@ -60,8 +60,9 @@ class BranchBatchNormalization(keras.layers.Layer):
 
   def build(self, input_shape):
     def weight(name, initializer, trainable):
-      return self.add_weight(name=name, shape=(input_shape[-1],), initializer=initializer,
-                             trainable=trainable, aggregation="mean")
+      return self.add_weight(
+        name=name, shape=(input_shape[-1],), initializer=initializer, trainable=trainable, aggregation="mean"
+      )
 
     self.gamma = weight("gamma", "ones", True)
     self.beta = weight("beta", "zeros", True)

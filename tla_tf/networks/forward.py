@@ -46,6 +46,7 @@ def logits_function(network, training=False):
   Returns:
     A function from float32 [n, ...] to float32 [n, classes].
   """
+
   def logits(images):
     if not isinstance(network, keras.Model):
       outputs = network(images)

@@ -29,8 +29,9 @@ def resnet_50(input_shape, num_classes, seed=0, width=64):
   x = blocks.activated(blocks.conv(x, width, 7, "input.init_conv"), "input")
   for group, (count, stride) in enumerate(zip(_COUNTS, (1, 2, 2, 2)), start=1):
     for unit in range(count):
-      x = _bottleneck(blocks, x, width * 2 ** (group - 1), stride if unit == 0 else 1, f"unit_{group}_{unit}",
-                      project=unit == 0)
+      x = _bottleneck(
+        blocks, x, width * 2 ** (group - 1), stride if unit == 0 else 1, f"unit_{group}_{unit}", project=unit == 0
+      )
   x = blocks.activated(x, "unit_last")
   embedding = blocks.average(x, "embedding")
   logits = blocks.logits(embedding, num_classes)

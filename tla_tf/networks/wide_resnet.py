@@ -32,16 +32,23 @@ def wide_resnet(input_shape, num_classes, seed=0, depth=32, width=10):
   """
   units, rest = divmod(depth, 6)
   if units < 1 or rest not in (2, 4):
-    raise InputError(f"Invalid depth {depth} of a wide residual network: expected 6 k + 2 or 6 k + 4, as 8, 10, 28, "
-                     "32 or 34.")
+    raise InputError(
+      f"Invalid depth {depth} of a wide residual network: expected 6 k + 2 or 6 k + 4, as 8, 10, 28, 32 or 34."
+    )
   blocks = ColourBlocks(seed, slope=_SLOPE)
   images = keras.Input(input_shape, name="images")
   x = PerImageStandardisation(name="standardise")(images)
   x = blocks.conv(x, 16, 3, "input.init_conv")
   for group, stride in enumerate((1, 2, 2), start=1):
     for unit in range(units):
-      x = _unit(blocks, x, 16 * width * 2 ** (group - 1), stride if unit == 0 else 1, f"unit_{group}_{unit}",
-                activate_before_shortcut=group == 1 and unit == 0)
+      x = _unit(
+        blocks,
+        x,
+        16 * width * 2 ** (group - 1),
+        stride if unit == 0 else 1,
+        f"unit_{group}_{unit}",
+        activate_before_shortcut=group == 1 and unit == 0,
+      )
   x = blocks.activated(x, "unit_last")
   embedding = blocks.average(x, "embedding")
   logits = blocks.logits(embedding, num_classes)

@@ -15,14 +15,15 @@ _SQUARED_NORM_FLOOR = 1e-12
 def cosine_similarity(u, v):
   """Cosine of the angle between the rows of u and v: [n, d] x 2 -> [n]."""
   return tf.reduce_sum(
-    tf.math.l2_normalize(u, -1, _SQUARED_NORM_FLOOR) * tf.math.l2_normalize(v, -1, _SQUARED_NORM_FLOOR), -1)
+    tf.math.l2_normalize(u, -1, _SQUARED_NORM_FLOOR) * tf.math.l2_normalize(v, -1, _SQUARED_NORM_FLOOR), -1
+  )
 
 
 def pairwise_cosine_similarity(u, v):
   """Cosines of all rows of u with all rows of v: [n, d], [m, d] -> [n, m]."""
   return tf.matmul(
-    tf.math.l2_normalize(u, -1, _SQUARED_NORM_FLOOR),
-    tf.math.l2_normalize(v, -1, _SQUARED_NORM_FLOOR), transpose_b=True)
+    tf.math.l2_normalize(u, -1, _SQUARED_NORM_FLOOR), tf.math.l2_normalize(v, -1, _SQUARED_NORM_FLOOR), transpose_b=True
+  )
 
 
 def angular(u, v):

@@ -49,8 +49,7 @@ def example_keys(key_, example_ids):
   Returns:
     int32 [n, 2].
   """
-  return tf.map_fn(lambda i: fold(key_, i), example_ids,
-                   fn_output_signature=tf.TensorSpec([2], tf.int32))
+  return tf.map_fn(lambda i: fold(key_, i), example_ids, fn_output_signature=tf.TensorSpec([2], tf.int32))
 
 
 def uniform(shape, key_, low=0.0, high=1.0):
@@ -106,7 +105,8 @@ def threefry2x32(key_, counter):
     for turn in _ROTATIONS[block % 2]:
       left = left + right
       right = tf.bitwise.left_shift(right, tf.constant(turn, tf.uint32)) | tf.bitwise.right_shift(
-        right, tf.constant(32 - turn, tf.uint32))
+        right, tf.constant(32 - turn, tf.uint32)
+      )
       right = right ^ left
     left = left + schedule[(block + 1) % 3]
     right = right + schedule[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
@@ -151,4 +151,5 @@ def permuted(positions, key_, size):
   count = tf.size(positions)
   seed = tf.concat([tf.tile(key_[None], [count, 1]), passes[:, None]], axis=1)
   return tf.raw_ops.RandomIndexShuffle(
-    index=positions % size, seed=seed, max_index=tf.fill([count], size - 1), rounds=4)
+    index=positions % size, seed=seed, max_index=tf.fill([count], size - 1), rounds=4
+  )

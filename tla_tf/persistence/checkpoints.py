@@ -92,7 +92,10 @@ class CheckpointStore:
         raise InputError(f"{self._path(step)}: cannot be written ({error.message[:120]}).") from error
       score = [metrics.get(name, -1.0) for name in self._best_by]
       meta = {
-        "step": step, "metrics": metrics, "score": score, "shapes": _shapes(network),
+        "step": step,
+        "metrics": metrics,
+        "score": score,
+        "shapes": _shapes(network),
         "files": {path.name: files.digest(path) for path in sorted(temporary.iterdir())},
       }
       (temporary / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
@@ -109,15 +112,17 @@ class CheckpointStore:
       raise InputError(f"{path}: is a checkpoint of another network (its variables have other shapes).")
     for name, digest in meta["files"].items():
       if not (path / name).is_file() or files.digest(path / name) != digest:
-        raise InputError(f"{path}: file {name} is missing or damaged; remove this folder to go back to an "
-                         "earlier checkpoint.")
+        raise InputError(
+          f"{path}: file {name} is missing or damaged; remove this folder to go back to an earlier checkpoint."
+        )
     parts = {"network": network} if optimizer is None else {"network": network, "optimizer": optimizer}
     checkpoint = tf.train.Checkpoint(**parts)
     try:
       checkpoint.read(str(path / _PREFIX)).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-      raise InputError(f"{path}: does not fit this network and optimiser "
-                       f"({str(error).splitlines()[0][:120]}).") from None
+      raise InputError(
+        f"{path}: does not fit this network and optimiser ({str(error).splitlines()[0][:120]})."
+      ) from None
 
   def metrics(self, step):
     """The metrics that a checkpoint was saved with."""
@@ -139,7 +144,7 @@ class CheckpointStore:
 
   def _prune(self):
     steps = self.steps()
-    stay = {*steps[-self._keep:], self.best()}
+    stay = {*steps[-self._keep :], self.best()}
     for step in steps:
       if step not in stay:
         files.remove_folder(self._path(step))

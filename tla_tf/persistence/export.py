@@ -34,8 +34,11 @@ def export_saved_model(network, image_shape, output, detect=None):
 
   def serve(images):
     logits = network(images, training=False)["logits"]
-    return {"logits": logits, "probabilities": tf.nn.softmax(logits),
-            "label": tf.argmax(logits, -1, output_type=tf.int32)}
+    return {
+      "logits": logits,
+      "probabilities": tf.nn.softmax(logits),
+      "label": tf.argmax(logits, -1, output_type=tf.int32),
+    }
 
   def embed(images):
     return {"embedding": network(images, training=False)["embedding"]}
@@ -43,8 +46,7 @@ def export_saved_model(network, image_shape, output, detect=None):
   def detection(images):
     outputs = network(images, training=False)
     score, is_suspect = detect(outputs["embedding"])
-    return {"score": score, "is_suspect": is_suspect,
-            "label": tf.argmax(outputs["logits"], -1, output_type=tf.int32)}
+    return {"score": score, "is_suspect": is_suspect, "label": tf.argmax(outputs["logits"], -1, output_type=tf.int32)}
 
   archive = keras.export.ExportArchive()
   archive.track(network)

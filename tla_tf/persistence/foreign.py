@@ -63,16 +63,20 @@ class ForeignModel:
     images, labels = data.float_images(slice(count)), data.labels[:count]
     wanted = self.image_shape
     if wanted is not None and (len(wanted) != 3 or any(a not in (None, b) for a, b in zip(wanted, data.image_shape))):
-      raise InputError(f"{self.path}: takes images of shape {tuple(wanted)}, the data have {data.image_shape}; "
-                       "give the right --dataset.")
+      raise InputError(
+        f"{self.path}: takes images of shape {tuple(wanted)}, the data have {data.image_shape}; "
+        "give the right --dataset."
+      )
     stated, found = self.pixel_range, {}
     try:
       for tried in dict.fromkeys((stated, *RANGES)):
         self.pixel_range = tried
         outputs = np.asarray(self(tf.constant(images)), np.float64)
         if outputs.ndim != 2 or outputs.shape[1] != data.num_classes:
-          raise InputError(f"{self.path}: returns outputs of shape {outputs.shape}, expected {data.num_classes} logits "
-                           f"for each of {len(images)} images; give the right --dataset.")
+          raise InputError(
+            f"{self.path}: returns outputs of shape {outputs.shape}, expected {data.num_classes} logits "
+            f"for each of {len(images)} images; give the right --dataset."
+          )
         if tried == stated and np.allclose(outputs.sum(1), 1.0, atol=1e-3) and outputs.min() >= -1e-6:
           self.probabilities, outputs = True, np.log(np.maximum(outputs, _TINY))
         found[tried] = (float(np.mean(outputs.argmax(1) == labels)), _cross_entropy(outputs, labels))
@@ -85,14 +89,15 @@ class ForeignModel:
     highest = max(accuracy for accuracy, _ in found.values())
     best = min((tried for tried in found if found[tried][0] > highest - 0.1), key=lambda tried: found[tried][1])
     (accuracy, entropy), (best_accuracy, best_entropy) = found[stated], found[best]
-    words = (f"{accuracy:.1%} of {len(images)} images are classified correctly with pixels in "
-             f"[{stated[0]:g}, {stated[1]:g}], {best_accuracy:.1%} with [{best[0]:g}, {best[1]:g}]")
+    words = (
+      f"{accuracy:.1%} of {len(images)} images are classified correctly with pixels in "
+      f"[{stated[0]:g}, {stated[1]:g}], {best_accuracy:.1%} with [{best[0]:g}, {best[1]:g}]"
+    )
     # Over three standard errors: neither chance nor a model that is bad with any range.
     if best_accuracy > accuracy + 0.15:
       raise InputError(f"{self.path}: {words}: state its range, perhaps --pixel_range={best[0]:g},{best[1]:g}.")
     if best != stated and entropy > 1.5 * best_entropy + 0.1:
       self.doubt = f"{words}; the cross-entropy is {entropy:.2f} against {best_entropy:.2f}."
-
 
   def _try_gradient(self, images):
     with tf.GradientTape() as tape:
@@ -134,10 +139,11 @@ def load_saved_model(path, pixel_range=(0.0, 1.0)):
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
       raise InputError(f"{path}: its signature takes {len(inputs)} inputs, expected images alone.")
-    (name, spec), = inputs.items()
+    ((name, spec),) = inputs.items()
     if not spec.dtype.is_floating:
-      raise InputError(f"{path}: takes {spec.dtype.name} pixels, through which no gradient flows; export it with "
-                       "float32 input.")
+      raise InputError(
+        f"{path}: takes {spec.dtype.name} pixels, through which no gradient flows; export it with float32 input."
+      )
     if spec.shape.rank and spec.shape[0] is not None:
       raise InputError(f"{path}: takes batches of {spec.shape[0]} images only; export it with any batch size.")
     shape = spec.shape[1:].as_list() if spec.shape.rank is not None else None
@@ -149,8 +155,9 @@ def load_saved_model(path, pixel_range=(0.0, 1.0)):
   else:
     raise InputError(f"{path}: has neither an endpoint `serve` nor a signature `serving_default`.")
   # The loaded functions are held by the object: it must live as long as they.
-  model = ForeignModel(path, "saved_model", lambda images: _logits(raw(images), path), shape, _digest(path),
-                       tuple(pixel_range))
+  model = ForeignModel(
+    path, "saved_model", lambda images: _logits(raw(images), path), shape, _digest(path), tuple(pixel_range)
+  )
   model.loaded = loaded
   return model
 
@@ -179,8 +186,14 @@ def load_keras_model(path, pixel_range=(0.0, 1.0)):
   elif isinstance(last, keras.layers.Softmax):
     model = keras.Model(model.inputs, last.input)
   shape = getattr(model, "input_shape", None)
-  return ForeignModel(path, "keras", lambda images: _logits(model(images, training=False), path),
-                      None if shape is None else list(shape[1:]), _digest(path), tuple(pixel_range))
+  return ForeignModel(
+    path,
+    "keras",
+    lambda images: _logits(model(images, training=False), path),
+    None if shape is None else list(shape[1:]),
+    _digest(path),
+    tuple(pixel_range),
+  )
 
 
 def _logits(outputs, path):

@@ -64,13 +64,16 @@ class RunFolder:
       raise InputError(f"{path}: is a file, not a folder; choose another --output_dir.")
     if folder._config.exists():
       if "imported" in read_json(folder._config):
-        raise InputError(f"{path}: holds an imported network, whose training cannot go on; give it as --init_from, and "
-                         "another --output_dir.")
+        raise InputError(
+          f"{path}: holds an imported network, whose training cannot go on; give it as --init_from, and "
+          "another --output_dir."
+        )
       folder.require_writable()
       return folder, True
     if folder.path.exists() and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
-      raise InputError(f"{path}: holds files but no config.json, so it is no run folder; "
-                       "choose an empty or new --output_dir.")
+      raise InputError(
+        f"{path}: holds files but no config.json, so it is no run folder; choose an empty or new --output_dir."
+      )
     folder.require_writable()
     return folder, False
 
@@ -84,8 +87,10 @@ class RunFolder:
       InputError: if another process trains in it.
     """
     files.make_folder(self.path)
-    with files.locked(self.path / ".lock", f"{self.path}: another process trains in this folder; wait for it, or "
-                      "choose another --output_dir."):
+    with files.locked(
+      self.path / ".lock",
+      f"{self.path}: another process trains in this folder; wait for it, or choose another --output_dir.",
+    ):
       files.remove_leftovers(self.path)
       yield
 
@@ -109,8 +114,7 @@ class RunFolder:
     while not existing.exists():
       existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-      raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); "
-                       "choose another --output_dir.")
+      raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); choose another --output_dir.")
 
   def write_config(self, config, data_facts, versions, imported=None):
     """Makes the folder and writes `config.json`.
@@ -141,8 +145,9 @@ class RunFolder:
     content = read_json(self._config)
     try:
       if content["format"] != _FORMAT:
-        raise InputError(f"{self._config}: format {content['format']!r} is not {_FORMAT}; "
-                         "use the release that made it.")
+        raise InputError(
+          f"{self._config}: format {content['format']!r} is not {_FORMAT}; use the release that made it."
+        )
       data = {name: content["data"][name] for name in _DATA_FACTS}
       return TrainingConfig.from_dict(content["settings"]), data
     except (KeyError, TypeError) as error:

@@ -56,10 +56,15 @@ class Match:
 
   def describe(self):
     """What matches and what does not, in lines."""
-    lines = [f"{len(self.matched)} variables match under the scope {self.scope or 'of no name'!r}, "
-             f"{len(self.skipped)} of the optimizer are skipped."]
-    kinds = {"in the network but not in the checkpoint": self.missing,
-             "in the checkpoint but not in the network": self.surplus, "of other shapes": self.reshaped}
+    lines = [
+      f"{len(self.matched)} variables match under the scope {self.scope or 'of no name'!r}, "
+      f"{len(self.skipped)} of the optimizer are skipped."
+    ]
+    kinds = {
+      "in the network but not in the checkpoint": self.missing,
+      "in the checkpoint but not in the network": self.surplus,
+      "of other shapes": self.reshaped,
+    }
     for what, names in kinds.items():
       if names:
         more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -84,11 +89,15 @@ class Tf1Checkpoint:
       self._reader = tf.train.load_checkpoint(self.prefix)
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
     except _READER_ERRORS as error:
-      raise InputError(f"{path}: no TensorFlow checkpoint, or a damaged one ({str(error).splitlines()[0][:120]}); give "
-                       "its prefix, such as checkpoint-70000, with the .index and .data files beside it.") from None
+      raise InputError(
+        f"{path}: no TensorFlow checkpoint, or a damaged one ({str(error).splitlines()[0][:120]}); give "
+        "its prefix, such as checkpoint-70000, with the .index and .data files beside it."
+      ) from None
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
-      raise InputError(f"{path}: is an object-based checkpoint of TensorFlow 2, not a name-based one of TensorFlow 1; "
-                       "run folders of this library need no import.")
+      raise InputError(
+        f"{path}: is an object-based checkpoint of TensorFlow 2, not a name-based one of TensorFlow 1; "
+        "run folders of this library need no import."
+      )
 
   def read(self, name):
     """The value of a variable, float32.
@@ -99,8 +108,10 @@ class Tf1Checkpoint:
     try:
       value = np.asarray(self._reader.get_tensor(name))
     except _READER_ERRORS as error:
-      raise InputError(f"{self.prefix}: variable {name} cannot be read ({str(error).splitlines()[0][:120]}); "
-                       "copy the checkpoint again.") from None
+      raise InputError(
+        f"{self.prefix}: variable {name} cannot be read ({str(error).splitlines()[0][:120]}); "
+        "copy the checkpoint again."
+      ) from None
     number = np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)
     with np.errstate(over="ignore"):
       value = value.astype(np.float32) if number else None
@@ -129,8 +140,13 @@ class Tf1Checkpoint:
       Match, under the scope with most matches.
     """
     ends = {name.rpartition("/")[2] for name in names}
-    scopes = {""} | {found.removesuffix(name) for found in self.shapes if found.rpartition("/")[2] in ends
-                     for name in names if found.endswith(f"/{name}")}
+    scopes = {""} | {
+      found.removesuffix(name)
+      for found in self.shapes
+      if found.rpartition("/")[2] in ends
+      for name in names
+      if found.endswith(f"/{name}")
+    }
     return max((self._match_under(scope, names) for scope in sorted(scopes)), key=lambda match: len(match.matched))
 
   def _match_under(self, scope, names):
@@ -155,8 +171,18 @@ class Tf1Checkpoint:
     return bool(_SLOT.search(name)) and any("/".join(parts[i:]) in self.shapes for i in range(len(parts)))
 
 
-def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", image_size=None, data_dir=None,
-                      allow_partial=False, say=print):
+def import_checkpoint(
+  path,
+  network_name,
+  output_dir,
+  dataset,
+  *,
+  method="tla",
+  image_size=None,
+  data_dir=None,
+  allow_partial=False,
+  say=print,
+):
   """Writes a run folder from a TF1 checkpoint.
 
   Args:
@@ -190,14 +216,18 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
   match = checkpoint.match(names)
   say(match.describe())
   if not match.matched or not (match.complete or allow_partial):
-    raise InputError(f"{path}: does not match {network_name} completely (see above); give the right --network, or "
-                     "--allow_partial to import the variables that do.")
+    raise InputError(
+      f"{path}: does not match {network_name} completely (see above); give the right --network, or "
+      "--allow_partial to import the variables that do."
+    )
   for name in match.matched:
     names[name].assign(checkpoint.read(match.scope + name))
   step = checkpoint.step()
   class_names = _CLASS_NAMES.get(dataset, ())
   facts = {
-    "digest": None, "image_shape": list(shape), "num_classes": classes,
+    "digest": None,
+    "image_shape": list(shape),
+    "num_classes": classes,
     "data_dir": os.path.abspath(data_dir) if data_dir else None,
     "class_names": list(class_names) if len(class_names) == classes else [f"class {i}" for i in range(classes)],
   }
@@ -205,8 +235,9 @@ def import_checkpoint(path, network_name, output_dir, dataset, *, method="tla", 
   with files.new_folder(output) as temporary:
     folder = RunFolder(temporary)
     missing = [name for name in names if name not in match.matched]
-    folder.write_config(config, facts, versions(), imported={"checkpoint": str(checkpoint.prefix), "step": step,
-                                                             "missing": missing})
+    folder.write_config(
+      config, facts, versions(), imported={"checkpoint": str(checkpoint.prefix), "step": step, "missing": missing}
+    )
     CheckpointStore(folder.checkpoints).save(step, network, None, {})
   return RunFolder(output)
 
@@ -252,6 +283,8 @@ def _num_classes(checkpoint, network_name):
   shapes = [checkpoint.shapes[found] for name in names for found in checkpoint.find(name)]
   found = {shape[-1] for shape in shapes if shape}
   if len(found) != 1:
-    raise InputError(f"{checkpoint.prefix}: does not tell the number of classes by {' or '.join(names)}, the last "
-                     f"layer of {network_name}; give the right --network.")
+    raise InputError(
+      f"{checkpoint.prefix}: does not tell the number of classes by {' or '.join(names)}, the last "
+      f"layer of {network_name}; give the right --network."
+    )
   return found.pop()

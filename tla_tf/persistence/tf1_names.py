@@ -4,11 +4,21 @@ from tla_tf.errors import InputError
 
 # Layer -> scopes of its kernel and bias, in the order of the graph.
 _MLP = {"fc1": ("w1", "b1"), "fc2": ("conv_w11", "b11"), "fc3": ("fcw1", "fcb1"), "logits": ("fcw2", "fcb2")}
-_LENET = {"conv1": ("conv_w1", "b1"), "conv2": ("conv_w11", "b11"), "conv3": ("conv_w2", "b2"),
-          "conv4": ("conv_w21", "b21"), "fc1": ("fcw1", "fcb1"), "logits": ("fcw2", "fcb2")}  # fmt: skip
+_LENET = {
+  "conv1": ("conv_w1", "b1"),
+  "conv2": ("conv_w11", "b11"),
+  "conv3": ("conv_w2", "b2"),
+  "conv4": ("conv_w21", "b21"),
+  "fc1": ("fcw1", "fcb1"),
+  "logits": ("fcw2", "fcb2"),
+}
 # Family of networks -> the variables of the last layer, whose last side is the number of classes.
-_LAST = {"mlp": ("fcb2/biases", "fcw2/DW"), "lenet": ("fcb2/biases", "fcw2/DW"),
-         "wrn": ("logit/biases", "logit/DW"), "resnet": ("logit/biases", "logit/DW")}  # fmt: skip
+_LAST = {
+  "mlp": ("fcb2/biases", "fcw2/DW"),
+  "lenet": ("fcb2/biases", "fcw2/DW"),
+  "wrn": ("logit/biases", "logit/DW"),
+  "resnet": ("logit/biases", "logit/DW"),
+}
 _STATISTICS = ("beta", "gamma", "moving_mean", "moving_variance")
 
 
@@ -29,8 +39,9 @@ def tf1_names(network):
   if network.name not in ("wide_resnet", "resnet_50"):
     raise _unknown(network.name)
   kinds = {"kernel": "DW", "bias": "biases"}
-  return {f"{layer.name.replace('.', '/')}/{kinds.get(v.name, v.name)}": v
-          for layer in network.layers for v in layer.weights}
+  return {
+    f"{layer.name.replace('.', '/')}/{kinds.get(v.name, v.name)}": v for layer in network.layers for v in layer.weights
+  }
 
 
 def last_layer(network_name):
@@ -46,8 +57,9 @@ def last_layer(network_name):
 
 
 def _unknown(name):
-  return InputError(f"The authors' variable names of network {name!r} are not known: import mlp, lenet, resnet_50 or "
-                    "wrn_32_10.")
+  return InputError(
+    f"The authors' variable names of network {name!r} are not known: import mlp, lenet, resnet_50 or wrn_32_10."
+  )
 
 
 def _numbered(network, scopes):

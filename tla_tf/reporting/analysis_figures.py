@@ -85,8 +85,15 @@ def _legend(figure, handles):
     handle.set_label(textwrap.fill(handle.get_label(), int((figure.get_figwidth() - 0.5) / 0.08)))
   width = 0.35 + 0.08 * max(len(line) for handle in handles for line in handle.get_label().splitlines())
   columns = max(1, int(figure.get_figwidth() / width))
-  figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False,
-                fontsize=8, handletextpad=0.1, columnspacing=0.9)
+  figure.legend(
+    handles=handles,
+    loc="outside lower center",
+    ncols=min(len(handles), columns),
+    frameon=False,
+    fontsize=8,
+    handletextpad=0.1,
+    columnspacing=0.9,
+  )
 
 
 @themed
@@ -97,8 +104,11 @@ def tsne_of_pair(models, class_names, path):
   """
   figure, panels = _panels(models, 4.0)
   true, false = next(iter(models.values()))["classes"]
-  kinds = ((0, color(1), "o", f"natural {class_names[true]}"), (1, color(3), "o", f"natural {class_names[false]}"),
-           (2, _WRONG, "^", f"{class_names[true]}, attacked, taken for {class_names[false]}"))
+  kinds = (
+    (0, color(1), "o", f"natural {class_names[true]}"),
+    (1, color(3), "o", f"natural {class_names[false]}"),
+    (2, _WRONG, "^", f"{class_names[true]}, attacked, taken for {class_names[false]}"),
+  )
   for name, arrays in models.items():
     points, found = arrays["tsne_pair_points"], arrays["tsne_pair_kinds"]
     for kind, shade, marker, _ in kinds:
@@ -133,20 +143,33 @@ def retrieval(models, class_names, path):
     panels[1 + count].set_axis_off()
     for side, begin in ((0, 0), (1, 2 + count)):
       said = arrays["retrieval_predictions"][query, side]
-      _picture(panels[begin], arrays["retrieval_images"][query, side], class_names[said] if said >= 0 else "NaN",
-               said == label, width=2.6)
+      _picture(
+        panels[begin],
+        arrays["retrieval_images"][query, side],
+        class_names[said] if said >= 0 else "NaN",
+        said == label,
+        width=2.6,
+      )
       for i in range(count):
         found = arrays["retrieval_neighbour_labels"][query, side, i]
-        _picture(panels[begin + 1 + i], arrays["retrieval_neighbours"][query, side, i], class_names[found],
-                 found == label, width=1.2)
+        _picture(
+          panels[begin + 1 + i],
+          arrays["retrieval_neighbours"][query, side, i],
+          class_names[found],
+          found == label,
+          width=1.2,
+        )
     panels[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", labelpad=8)
-  for begin, heading in ((0, "clean query, and the training images nearest to it"),
-                         (2 + count, "the same query attacked")):
+  for begin, heading in (
+    (0, "clean query, and the training images nearest to it"),
+    (2 + count, "the same query attacked"),
+  ):
     # Not a title, for whose middle the layout would make room.
     grid[0][begin].text(0, 1.1, heading, transform=grid[0][begin].transAxes, fontsize=8).set_in_layout(False)
   # Tight, with room for the headings above.
-  figure.get_layout_engine().set(w_pad=0.03, h_pad=0.01, wspace=0.01, hspace=0.01,
-                                 rect=(0, 0, 1, 1 - 0.2 / (0.8 * len(rows) + 0.4)))
+  figure.get_layout_engine().set(
+    w_pad=0.03, h_pad=0.01, wspace=0.01, hspace=0.01, rect=(0, 0, 1, 1 - 0.2 / (0.8 * len(rows) + 0.4))
+  )
   return save(figure, path)
 
 

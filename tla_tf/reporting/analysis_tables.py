@@ -19,8 +19,12 @@ def separation_table(results):
       cells += ["-", "-"] if entry is None else [_ratio(entry["ratio"]), _left_out(entry)]
     rows.append((model, *cells))
   header = [title for epsilon in epsilons for title in (f"r at {pixels(epsilon)}", "classes left out")]
-  return Table("Table 5: distance of misclassified attacked images from the class that they are taken for, over that "
-               "class's own spread (D = 1 - |cos|; larger is better)", ("Model", *header), tuple(rows))
+  return Table(
+    "Table 5: distance of misclassified attacked images from the class that they are taken for, over that "
+    "class's own spread (D = 1 - |cos|; larger is better)",
+    ("Model", *header),
+    tuple(rows),
+  )
 
 
 def _ratio(value):
@@ -47,10 +51,19 @@ def neighbour_table(results):
     rows.append((model, *cells))
   attacks = next(iter(results.values()))["attacks"].values()
   names = [f"PGD at {pixels(attack['epsilon'])}" for attack in attacks]
-  header = ("Model", "kNN, natural", *(f"kNN, {name}" for name in names), "network, natural",
-            *(f"network, {name}" for name in names))
-  return Table(f"Table 6: {first['k']} nearest natural training images ({first['metric']}) vote; the network's own "
-               "accuracy under the same attack beside it", header, tuple(rows))
+  header = (
+    "Model",
+    "kNN, natural",
+    *(f"kNN, {name}" for name in names),
+    "network, natural",
+    *(f"network, {name}" for name in names),
+  )
+  return Table(
+    f"Table 6: {first['k']} nearest natural training images ({first['metric']}) vote; the network's own "
+    "accuracy under the same attack beside it",
+    header,
+    tuple(rows),
+  )
 
 
 def detection_table(results):
@@ -59,16 +72,30 @@ def detection_table(results):
   for model, result in results.items():
     found = result["detection"]
     at = found["at_threshold"]
-    rows.append((
-      model, found["covariance"] + (", unit length" if found["unit_length"] else ""),
-      *(_area(found, name) for name in ("misclassified", "adversarial")),
-      *(percent(at[f"{name}_flagged"]) for name in ("clean", "adversarial", "misclassified"))))
+    rows.append(
+      (
+        model,
+        found["covariance"] + (", unit length" if found["unit_length"] else ""),
+        *(_area(found, name) for name in ("misclassified", "adversarial")),
+        *(percent(at[f"{name}_flagged"]) for name in ("clean", "adversarial", "misclassified")),
+      )
+    )
   first = next(iter(results.values()))["detection"]
-  return Table(f"Detection by density (fitted at epsilon {pixels(first['fit_epsilon'])}, tested at "
-               f"{pixels(first['test_epsilon'])}; threshold for {first['false_positive_rate']:.1%} false alarms on "
-               "held-out clean images)",
-               ("Model", "covariance", "AUC misclassified", "AUC adversarial", "clean flagged", "attacked flagged",
-                "misclassified flagged"), tuple(rows))
+  return Table(
+    f"Detection by density (fitted at epsilon {pixels(first['fit_epsilon'])}, tested at "
+    f"{pixels(first['test_epsilon'])}; threshold for {first['false_positive_rate']:.1%} false alarms on "
+    "held-out clean images)",
+    (
+      "Model",
+      "covariance",
+      "AUC misclassified",
+      "AUC adversarial",
+      "clean flagged",
+      "attacked flagged",
+      "misclassified flagged",
+    ),
+    tuple(rows),
+  )
 
 
 def _area(found, name):

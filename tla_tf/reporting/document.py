@@ -117,17 +117,19 @@ li { margin: .3rem 0; }
 
 def to_html(document):
   """The document as one HTML page; everything is inside it, nothing is fetched."""
-  links = "".join(f'<li><a href="#{_anchor(section.title)}">{html.escape(section.title)}</a></li>'
-                  for section in document.sections)
+  links = "".join(
+    f'<li><a href="#{_anchor(section.title)}">{html.escape(section.title)}</a></li>' for section in document.sections
+  )
   parts = [
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     # The browser is told to fetch nothing either.
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-    'style-src \'unsafe-inline\'">\n'
+    "style-src 'unsafe-inline'\">\n"
     f"<title>{html.escape(document.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
     f'<h1>{html.escape(document.title)}</h1>\n<p class="subtitle">{_inline(document.subtitle)}</p>\n'
-    f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n']
+    f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n'
+  ]
   for section in document.sections:
     parts.append(f'<section id="{_anchor(section.title)}">\n<h2>{html.escape(section.title)}</h2>\n')
     parts += [_html_block(block) for block in section.blocks]
@@ -161,15 +163,20 @@ def _html_block(block):
 def _html_table(table):
   head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
   rows = "".join(
-    f'<tr><th scope="row">{html.escape(row[0])}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
-    + "</tr>\n" for row in table.rows)
+    f'<tr><th scope="row">{html.escape(row[0])}</th>'
+    + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+    + "</tr>\n"
+    for row in table.rows
+  )
   # Not a <caption>, which is no wider than its table.
   # What scrolls can be reached by keyboard, and says what it is.
   label = html.escape(table.title.replace("`", ""))
-  return (f'<div class="table"><p class="title">{_inline(table.title)}</p>\n'
-          f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}">\n'
-          f"<thead><tr>{head}</tr></thead>\n"
-          f"<tbody>\n{rows}</tbody>\n</table></div></div>\n")
+  return (
+    f'<div class="table"><p class="title">{_inline(table.title)}</p>\n'
+    f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}">\n'
+    f"<thead><tr>{head}</tr></thead>\n"
+    f"<tbody>\n{rows}</tbody>\n</table></div></div>\n"
+  )
 
 
 def _html_figure(figure):
@@ -182,8 +189,10 @@ def _html_figure(figure):
     # Paper is light whatever the screen is.
     source = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(figure.dark)}">'
     shown = f"<picture>{source}{image}</picture>"
-  return (f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{label}">{shown}</div>'
-          f"<figcaption>{_inline(figure.caption)}</figcaption></figure>\n")
+  return (
+    f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{label}">{shown}</div>'
+    f"<figcaption>{_inline(figure.caption)}</figcaption></figure>\n"
+  )
 
 
 def _data(png):
@@ -192,6 +201,7 @@ def _data(png):
 
 def figures_of(document):
   """All figures of a document, in order."""
+
   def among(blocks):
     for block in blocks:
       if isinstance(block, Figure):

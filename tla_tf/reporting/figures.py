@@ -21,16 +21,25 @@ _PAPER = {"light": ("#ffffff", "#1f2937"), "dark": ("#161b22", "#e2e8f0")}
 
 def themed(draw):
   """Gives a function that draws a figure the argument `theme`, "light" or "dark"."""
+
   @functools.wraps(draw)
   def drawn(*args, theme="light", **kwargs):
     import matplotlib
 
     paper, ink = _PAPER[theme]
-    settings = {"axes.prop_cycle": matplotlib.cycler(color=_PALETTES[theme]), "text.color": ink, "axes.labelcolor": ink,
-                "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink, "figure.facecolor": paper,
-                "axes.facecolor": paper, "savefig.facecolor": paper,
-                # A class may be called US$.
-                "text.parse_math": False}  # fmt: skip
+    settings = {
+      "axes.prop_cycle": matplotlib.cycler(color=_PALETTES[theme]),
+      "text.color": ink,
+      "axes.labelcolor": ink,
+      "axes.edgecolor": ink,
+      "xtick.color": ink,
+      "ytick.color": ink,
+      "figure.facecolor": paper,
+      "axes.facecolor": paper,
+      "savefig.facecolor": paper,
+      # A class may be called US$.
+      "text.parse_math": False,
+    }
     with matplotlib.rc_context(settings):
       return draw(*args, **kwargs)
 
@@ -90,8 +99,12 @@ def training_curves(runs, path, title=""):
   """
   figure = new_figure(figsize=(9, 3.6))
   left, right = figure.subplots(1, 2)
-  panels = ((left, "loss", "total loss", "-"), (left, "cross_entropy", "cross-entropy", ":"),
-            (right, "val_accuracy", "clean", "-"), (right, "val_robust_accuracy", "under attack", ":"))
+  panels = (
+    (left, "loss", "total loss", "-"),
+    (left, "cross_entropy", "cross-entropy", ":"),
+    (right, "val_accuracy", "clean", "-"),
+    (right, "val_robust_accuracy", "under attack", ":"),
+  )
   for i, rows in enumerate(runs.values()):
     for axes, name, _, style in panels:
       # One model's curves differ in colour, several models' by model.
@@ -139,9 +152,15 @@ def robust_accuracy(results, suite, path):
     shown = [(x, rows[name]) for x, name in zip(positions, names) if rows.get(name)]
     heights = np.array([row["accuracy"] for _, row in shown])
     ends = np.array([row["interval"] for _, row in shown]).T
-    axes.bar([x for x, _ in shown], heights, width, label=model, color=color(i),
-             yerr=np.clip([heights - ends[0], ends[1] - heights], 0, None),
-             error_kw={"elinewidth": 0.8, "ecolor": _ink()})
+    axes.bar(
+      [x for x, _ in shown],
+      heights,
+      width,
+      label=model,
+      color=color(i),
+      yerr=np.clip([heights - ends[0], ends[1] - heights], 0, None),
+      error_kw={"elinewidth": 0.8, "ecolor": _ink()},
+    )
     for (x, _), height, end in zip(shown, heights, ends[1]):
       axes.text(x, max(height, end) + 0.01, f"{100 * height:.0f}%", ha="center", va="bottom", fontsize=7)
   axes.set_xticks(np.arange(len(names)), names)
@@ -169,8 +188,9 @@ def accuracy_curves(results, path):
     probes, shade = result["probes"], color(i)
     for axes, name, unit in ((left, "epsilons", "epsilon"), (right, "steps", "steps")):
       points = probes[name]
-      axes.plot([p[unit] for p in points], [p["accuracy"] for p in points], "o-", color=shade, markersize=3.5,
-                label=model)
+      axes.plot(
+        [p[unit] for p in points], [p["accuracy"] for p in points], "o-", color=shade, markersize=3.5, label=model
+      )
     if probes["noise"]["accuracy"] is not None:
       right.axhline(probes["noise"]["accuracy"], color=shade, linestyle=":", linewidth=1)
   norm = {"linf": "L-inf", "l2": "L2"}[probes["norm"]]
@@ -184,8 +204,11 @@ def accuracy_curves(results, path):
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
   left.legend(frameon=False)
-  figure.suptitle(f"{probes['num_examples']} test images; a curve that does not fall to 0 (left), or has not levelled "
-                  "off (right), is a warning", fontsize=9)
+  figure.suptitle(
+    f"{probes['num_examples']} test images; a curve that does not fall to 0 (left), or has not levelled "
+    "off (right), is a warning",
+    fontsize=9,
+  )
   return save(figure, path)
 
 
@@ -222,12 +245,12 @@ def broken_images(broken, class_names, path, title=""):
     for i in range(min(count, len(images))):
       pictures = (images[i], adversarial[i], 0.5 + change[i] / (2 * largest))
       captions = (class_names[labels[i]], f"{class_names[predictions[i]]}!", f"±{largest:.3g}")
-      for panel, picture, caption in zip(panels[3 * i:3 * i + 3], pictures, captions):
+      for panel, picture, caption in zip(panels[3 * i : 3 * i + 3], pictures, captions):
         panel.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         panel.set_xlabel(caption, fontsize=7, labelpad=2)
     panels[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", labelpad=6)
   for i in range(count):
-    for panel, heading in zip(grid[0][3 * i:3 * i + 3], ("clean", "attacked", "change")):
+    for panel, heading in zip(grid[0][3 * i : 3 * i + 3], ("clean", "attacked", "change")):
       panel.set_title(heading, fontsize=8)
   figure.suptitle(title, fontsize=10)
   return save(figure, path)

@@ -35,7 +35,9 @@ def write_projector(folder, embeddings, images, columns):
   files.write_text(place / "metadata.tsv", "\n".join(lines) + "\n")
   sprite, (width, height) = _sprite(images)
   files.write_bytes(place / "sprite.png", sprite)
-  files.write_text(folder / "projector_config.pbtxt", f"""embeddings {{
+  files.write_text(
+    folder / "projector_config.pbtxt",
+    f"""embeddings {{
   tensor_name: "embeddings"
   tensor_path: "{_PLACE}/vectors.tsv"
   metadata_path: "{_PLACE}/metadata.tsv"
@@ -45,7 +47,8 @@ def write_projector(folder, embeddings, images, columns):
     single_image_dim: {height}
   }}
 }}
-""")
+""",
+  )
 
 
 def remove_projector(folder):
@@ -67,8 +70,9 @@ def _sprite(images):
   sheet = Image.new("RGB", (side * size[0], side * size[1]), "white")
   for i, image in enumerate(images):
     picture = Image.fromarray(image.squeeze() if image.shape[-1] == 1 else image).convert("RGB")
-    sheet.paste(picture.resize(size, Image.Resampling.BOX) if factor < 1 else picture,
-                (i % side * size[0], i // side * size[1]))
+    sheet.paste(
+      picture.resize(size, Image.Resampling.BOX) if factor < 1 else picture, (i % side * size[0], i // side * size[1])
+    )
   content = io.BytesIO()
   sheet.save(content, format="PNG")
   return content.getvalue(), size

@@ -42,8 +42,10 @@ def suite_title(results, suite):
   units = {"linf": "L-inf epsilon ", "l2": "L2 epsilon ", "l0": "L0 share "}
   threats = dict.fromkeys(units[row["norm"]] + pixels(row["epsilon"]) for row in rows)
   chain = ", every attack on what the last one left" if any(row["on_survivors"] for row in rows) else ""
-  return (f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
-          f"suite {suite}, {', '.join(threats)}{chain}")
+  return (
+    f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
+    f"suite {suite}, {', '.join(threats)}{chain}"
+  )
 
 
 def suite_table(results, suite):
@@ -63,8 +65,15 @@ def suite_table(results, suite):
     by_name = {row["name"]: row for row in chosen[model]}
     worst = result["worst_case"]["by_suite"].get(suite)
     interval = "-" if worst is None else "{:.1f}-{:.1f}%".format(*(100 * end for end in worst["interval"]))
-    lines.append((model, percent(result["clean"]["accuracy"]), *(_cell(by_name.get(name)) for name in names),
-                  percent(worst and worst["accuracy"]), interval))
+    lines.append(
+      (
+        model,
+        percent(result["clean"]["accuracy"]),
+        *(_cell(by_name.get(name)) for name in names),
+        percent(worst and worst["accuracy"]),
+        interval,
+      )
+    )
   return Table(suite_title(results, suite), ("Model", "Clean", *names, "Worst case", "95% interval"), tuple(lines))
 
 
@@ -101,8 +110,9 @@ def escaped(text):
   """Text that Markdown shows as it is; `code` between backticks stays code."""
   parts = text.split("`")
   # With an odd number of backticks the last one is no code.
-  return "`".join(part if i % 2 and i < len(parts) - 1 else re.sub(r"([\\*\[\]<>|])", r"\\\1", part)
-                  for i, part in enumerate(parts))
+  return "`".join(
+    part if i % 2 and i < len(parts) - 1 else re.sub(r"([\\*\[\]<>|])", r"\\\1", part) for i, part in enumerate(parts)
+  )
 
 
 def print_table(table):
@@ -122,8 +132,11 @@ def print_table(table):
 
 def markdown_alarms(results):
   """The alarms of all models as a Markdown list."""
-  lines = [f"- **{alarm['code']}** ({model}): {alarm['seen']} {alarm['why']} *{alarm['remedy']}*\n"
-           for model, result in results.items() for alarm in result["alarms"]]
+  lines = [
+    f"- **{alarm['code']}** ({model}): {alarm['seen']} {alarm['why']} *{alarm['remedy']}*\n"
+    for model, result in results.items()
+    for alarm in result["alarms"]
+  ]
   return "".join(lines) or "No alarm.\n"
 
 

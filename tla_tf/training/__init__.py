@@ -4,5 +4,13 @@ from tla_tf.training.initialisation import find_init, initialise
 from tla_tf.training.optimizers import Momentum, WarmUp, make_learning_rate, make_optimizer
 from tla_tf.training.trainer import build_model, train
 
-__all__ = ["Momentum", "WarmUp", "build_model", "find_init", "initialise", "make_learning_rate", "make_optimizer",
-           "train"]
+__all__ = [
+  "Momentum",
+  "WarmUp",
+  "build_model",
+  "find_init",
+  "initialise",
+  "make_learning_rate",
+  "make_optimizer",
+  "train",
+]

@@ -45,19 +45,25 @@ def initialise(network, init):
   folder = _open(init.run_dir)
   store = CheckpointStore(folder.checkpoints)
   if store.digest(store.resolve(init.checkpoint)) != init.digest:
-    raise InputError(f"{init.run_dir}: its checkpoint of step {init.checkpoint} is not the one that this run began "
-                     "with; give another --output_dir to start anew.")
+    raise InputError(
+      f"{init.run_dir}: its checkpoint of step {init.checkpoint} is not the one that this run began "
+      "with; give another --output_dir to start anew."
+    )
   source = load_network(folder, init.checkpoint)
   name_of_source = folder.read_config()[0].network
   ours, theirs = ([(v.path, tuple(v.shape)) for v in n.variables] for n in (network, source))
   for (name, shape), other in zip(ours, theirs):
     if (name, shape) != other:
-      raise InputError(f"{init.run_dir}: its network {name_of_source} does not fit (variable {other[0]} of shape "
-                       f"{other[1]} in place of {name} of {shape}); give the --network, image size and classes that "
-                       "it was trained with.")
+      raise InputError(
+        f"{init.run_dir}: its network {name_of_source} does not fit (variable {other[0]} of shape "
+        f"{other[1]} in place of {name} of {shape}); give the --network, image size and classes that "
+        "it was trained with."
+      )
   if len(ours) != len(theirs):
-    raise InputError(f"{init.run_dir}: its network has {len(theirs)} variables, this one {len(ours)}; give the "
-                     "--network that it was trained with.")
+    raise InputError(
+      f"{init.run_dir}: its network has {len(theirs)} variables, this one {len(ours)}; give the "
+      "--network that it was trained with."
+    )
   for variable, value in zip(network.variables, source.variables):
     variable.assign(value)
 

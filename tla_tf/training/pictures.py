@@ -39,16 +39,21 @@ class Pictures(keras.callbacks.Callback):
     self._writer.close()
 
   def _make(self, step):
-    batch = {name: value[:_COUNT] if not name.startswith("pool") else value
-             for name, value in self._stream.batch(step).items()}
+    batch = {
+      name: value[:_COUNT] if not name.startswith("pool") else value for name, value in self._stream.batch(step).items()
+    }
     shown = dict(self.model.step_examples(batch, step))
     clean = batch["image"]
     if Role.ADVERSARIAL not in shown:
       shown[Role.ADVERSARIAL] = self.model.perturb(batch["image"], batch["label"], self.model.step_seed(step))
     difference = 0.5 + _AMPLIFICATION * (shown[Role.ADVERSARIAL] - clean)
     names = {Role.POSITIVE: "positive", Role.NEGATIVE: "negative"}
-    return {"clean": clean, "adversarial": shown[Role.ADVERSARIAL], "difference_x10": difference,
-            **{name: shown[role] for role, name in names.items() if role in shown}}
+    return {
+      "clean": clean,
+      "adversarial": shown[Role.ADVERSARIAL],
+      "difference_x10": difference,
+      **{name: shown[role] for role, name in names.items() if role in shown},
+    }
 
 
 def grid(images, columns=_COLUMNS):

@@ -29,8 +29,15 @@ class Progress(keras.callbacks.Callback):
     if self._began is None:
       self._began = time.monotonic()
     if sys.stderr.isatty():
-      self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                      console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+      self._bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+      )
       self._task = self._bar.add_task("training", total=self._stop, completed=self._done)
       self._bar.start()
 
@@ -43,8 +50,10 @@ class Progress(keras.callbacks.Callback):
     elapsed = time.monotonic() - self._began
     speed = (self._done - self._start) / max(elapsed, 1e-9)
     left = (self._stop - self._done) / max(speed, 1e-9)
-    self._say(f"step {self._done}/{self._stop}  loss {logs['loss']:.3f}  held-out {logs['val_accuracy']:.1%} clean "
-              f"{logs['val_robust_accuracy']:.1%} robust  {speed:.1f} steps/s  {_clock(left)} left")
+    self._say(
+      f"step {self._done}/{self._stop}  loss {logs['loss']:.3f}  held-out {logs['val_accuracy']:.1%} clean "
+      f"{logs['val_robust_accuracy']:.1%} robust  {speed:.1f} steps/s  {_clock(left)} left"
+    )
 
   def on_train_end(self, logs=None):
     self.close()

@@ -75,22 +75,39 @@ def train(config, output_dir, data_dir=None, cache_dir=None, say=print, reading_
 
 def _run(config, folder, splits, model, network, store, start, say):
   """Trains from step `start` to the end."""
-  say(f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
-      f"{len(splits.train):,} training images; " + (f"going on at step {start}." if start else "starting."))
+  say(
+    f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
+    f"{len(splits.train):,} training images; " + (f"going on at step {start}." if start else "starting.")
+  )
 
   classmates, pool = needs(config)
-  stream = data.BatchStream(splits.train, config.batch_size, config.seed, classmates=classmates,
-                            pool_size=config.negative_pool_size if pool else 0, augment_pad=config.augment_pad,
-                            augment_flip=config.augment_flip)
+  stream = data.BatchStream(
+    splits.train,
+    config.batch_size,
+    config.seed,
+    classmates=classmates,
+    pool_size=config.negative_pool_size if pool else 0,
+    augment_pad=config.augment_pad,
+    augment_flip=config.augment_flip,
+  )
   heldout = _validation_batches(splits.heldout, config.validation_examples)
   with contextlib.ExitStack() as stack:
     # Closed on Ctrl-C and divergence, too: the bar gives the cursor back, the logs are complete.
-    metrics, pictures, progress = (stack.enter_context(contextlib.closing(callback)) for callback in (
-      MetricsLog(folder, start), Pictures(folder, stream), Progress(start, config.train_steps, say)))
+    metrics, pictures, progress = (
+      stack.enter_context(contextlib.closing(callback))
+      for callback in (MetricsLog(folder, start), Pictures(folder, stream), Progress(start, config.train_steps, say))
+    )
     callbacks = [NonFiniteGuard(store), metrics, pictures, Checkpointing(store, metrics), progress]
     for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):
-      model.fit(stream.dataset(begin, end), steps_per_epoch=length, epochs=(end - begin) // length,
-                validation_data=heldout, verbose=0, shuffle=False, callbacks=callbacks)
+      model.fit(
+        stream.dataset(begin, end),
+        steps_per_epoch=length,
+        epochs=(end - begin) // length,
+        validation_data=heldout,
+        verbose=0,
+        shuffle=False,
+        callbacks=callbacks,
+      )
 
 
 def phases(start, stop, every):
@@ -136,8 +153,11 @@ def _make_deterministic(jit):
 
 def _data_facts(splits, data_dir):
   return {
-    "digest": splits.digest(), "image_shape": list(splits.train.image_shape), "num_classes": splits.train.num_classes,
-    "class_names": list(splits.train.class_names), "data_dir": os.path.abspath(data_dir) if data_dir else None,
+    "digest": splits.digest(),
+    "image_shape": list(splits.train.image_shape),
+    "num_classes": splits.train.num_classes,
+    "class_names": list(splits.train.class_names),
+    "data_dir": os.path.abspath(data_dir) if data_dir else None,
   }
 
 
@@ -147,16 +167,23 @@ def _require_same_run(folder, config, facts):
   if difference:
     name, was, now = difference
     if name.startswith("init."):
-      raise InputError(f"{folder.path}: began with other weights; give the same --init_from, or another "
-                       "--output_dir to start anew.")
+      raise InputError(
+        f"{folder.path}: began with other weights; give the same --init_from, or another --output_dir to start anew."
+      )
     if name == "cosine_steps":
-      raise InputError(f"{folder.path}: its learning rate is a cosine over {was} steps, not {now}; give "
-                       f"--cosine_steps={was} to go on, or another --output_dir to start anew.")
-    raise InputError(f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
-                     "or another --output_dir to start anew.")
+      raise InputError(
+        f"{folder.path}: its learning rate is a cosine over {was} steps, not {now}; give "
+        f"--cosine_steps={was} to go on, or another --output_dir to start anew."
+      )
+    raise InputError(
+      f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
+      "or another --output_dir to start anew."
+    )
   if facts_before["digest"] != facts["digest"]:
-    raise InputError(f"{folder.path}: was trained on other data (digest {facts_before['digest'][:12]}, now "
-                     f"{facts['digest'][:12]}); give the same data, or another --output_dir.")
+    raise InputError(
+      f"{folder.path}: was trained on other data (digest {facts_before['digest'][:12]}, now "
+      f"{facts['digest'][:12]}); give the same data, or another --output_dir."
+    )
 
 
 def _validation_batches(heldout, count):

@@ -44,5 +44,7 @@ def plus(epsilon, norm=Norm.LINF):
   return (
     ("5xAPGD-CE", first.replace(restarts=5)),
     ("5xAPGD-DLR", first.replace(restarts=5, loss=ApgdLoss.DLR)),
-    ("Square+", square), ("APGD-T+", targeted), ("FAB-T+", fab),
-  )  # fmt: skip
+    ("Square+", square),
+    ("APGD-T+", targeted),
+    ("FAB-T+", fab),
+  )

@@ -56,6 +56,7 @@ def dlr(logits, labels, targets=None):
   Returns:
     float32 [n].
   """
+
   def logit(classes):
     return tf.reduce_sum(logits * tf.one_hot(classes, tf.shape(logits)[-1], dtype=logits.dtype), -1)
 
@@ -120,8 +121,11 @@ class Apgd(CompiledAttack):
     def keep_better(best, x, values, logits):
       wrong = missed(logits, labels, targets)
       better = (wrong & ~best.success) | ((wrong == best.success) & (values > best.loss))
-      return best._replace(adversarial=choose(better, x, best.adversarial), success=best.success | wrong,
-                           loss=tf.where(better, values, best.loss))
+      return best._replace(
+        adversarial=choose(better, x, best.adversarial),
+        success=best.success | wrong,
+        loss=tf.where(better, values, best.loss),
+      )
 
     def body(i, s):
       gradient, values, logits = input_gradient(self.forward, objective, s.x, goal)
@@ -129,8 +133,10 @@ class Apgd(CompiledAttack):
       # A non-finite gradient would turn the image into NaN: the example waits, and is counted.
       gradient = choose(finite, gradient, tf.zeros_like(gradient))
       best = keep_better(s.best, s.x, values, logits)
-      best = best._replace(zero_gradients=best.zero_gradients + tf.cast(zero, tf.int32),
-                           nonfinite_gradients=best.nonfinite_gradients + tf.cast(~finite, tf.int32))
+      best = best._replace(
+        zero_gradients=best.zero_gradients + tf.cast(zero, tf.int32),
+        nonfinite_gradients=best.nonfinite_gradients + tf.cast(~finite, tf.int32),
+      )
       rises = s.rises + tf.cast((i > 0) & (values > s.previous_value), tf.int32)
       higher = values > s.top_value
       top, top_gradient = choose(higher, s.x, s.top), choose(higher, gradient, s.top_gradient)
@@ -148,19 +154,37 @@ class Apgd(CompiledAttack):
       ahead = clip(x + per_example(step_size, x) * self.ball.steepest_step(gradient))
       moved = clip(x + momentum * (ahead - x) + (1.0 - momentum) * (x - s.previous))
       return i + 1, _State(
-        x=choose(finite | halved, moved, x), previous=x, previous_value=tf.where(halved, top_value, values),
-        step_size=step_size, top=top, top_gradient=top_gradient, top_value=top_value,
-        rises=tf.where(due, 0, rises), checkpoint=tf.where(due, i, s.checkpoint),
-        checkpoint_value=tf.where(due, top_value, s.checkpoint_value), halved=tf.where(due, halved, s.halved),
-        best=best)
+        x=choose(finite | halved, moved, x),
+        previous=x,
+        previous_value=tf.where(halved, top_value, values),
+        step_size=step_size,
+        top=top,
+        top_gradient=top_gradient,
+        top_value=top_value,
+        rises=tf.where(due, 0, rises),
+        checkpoint=tf.where(due, i, s.checkpoint),
+        checkpoint_value=tf.where(due, top_value, s.checkpoint_value),
+        halved=tf.where(due, halved, s.halved),
+        best=best,
+      )
 
     start = clip(images + epsilon * self._direction(images, keys))
     lowest, never = tf.fill([count], tf.float32.min), tf.zeros([count], tf.bool)
     none = tf.zeros([count], tf.int32)
     state = _State(
-      x=start, previous=start, previous_value=lowest, step_size=tf.fill([count], 2.0 * epsilon), top=start,
-      top_gradient=tf.zeros_like(start), top_value=lowest, rises=none, checkpoint=tf.constant(0),
-      checkpoint_value=lowest, halved=never, best=AttackResult(start, never, lowest, lowest, none, none))
+      x=start,
+      previous=start,
+      previous_value=lowest,
+      step_size=tf.fill([count], 2.0 * epsilon),
+      top=start,
+      top_gradient=tf.zeros_like(start),
+      top_value=lowest,
+      rises=none,
+      checkpoint=tf.constant(0),
+      checkpoint_value=lowest,
+      halved=never,
+      best=AttackResult(start, never, lowest, lowest, none, none),
+    )
     _, state = tf.while_loop(lambda i, _: i < steps, body, (tf.constant(0), state), parallel_iterations=1)
     logits = self.forward(state.x)
     best = keep_better(state.best, state.x, objective(logits, goal), logits)

@@ -107,10 +107,12 @@ class Fab(CompiledAttack):
       better = wrong & (distance < s.distance)
       back = images + numbers["beta"] * (moved - images)
       return i + 1, _State(
-        x=choose(finite, choose(wrong, back, moved), s.x), nearest=choose(better, moved, s.nearest),
+        x=choose(finite, choose(wrong, back, moved), s.x),
+        nearest=choose(better, moved, s.nearest),
         distance=tf.where(better, distance, s.distance),
         zero_gradients=s.zero_gradients + tf.cast(zero, tf.int32),
-        nonfinite_gradients=s.nonfinite_gradients + tf.cast(~finite, tf.int32))
+        nonfinite_gradients=s.nonfinite_gradients + tf.cast(~finite, tf.int32),
+      )
 
     none = tf.zeros([count], tf.int32)
     already = missed(clean_logits, labels, targets)
@@ -119,9 +121,14 @@ class Fab(CompiledAttack):
     nearest = self._final_search(state.nearest, images, clean_logits, labels, targets)
     distance = self.ball.distance(nearest, images)
     found = tf.math.is_finite(state.distance)
-    return AttackResult(nearest, found & (distance <= numbers["epsilon"]),
-                        tf.where(found, -distance, -float("inf")), distance, state.zero_gradients,
-                        state.nonfinite_gradients)
+    return AttackResult(
+      nearest,
+      found & (distance <= numbers["epsilon"]),
+      tf.where(found, -distance, -float("inf")),
+      distance,
+      state.zero_gradients,
+      state.nonfinite_gradients,
+    )
 
   def _boundary(self, clean_logits, labels, targets, restart):
     """(logits, labels) -> float32 [n]: 0 on the boundary, above 0 beyond it."""
@@ -142,8 +149,9 @@ class Fab(CompiledAttack):
     scale = tf.where(usable, 1.0 / tf.maximum(largest, _TINY), 0.0)
     normal, gap = normal * scale[:, None], tf.where(usable, -values, 0.0) * scale
     clean_gap = gap + tf.reduce_sum(normal * (point - clean), -1)
-    both = hyperplane_step(tf.concat([point, clean], 0), tf.concat([normal, normal], 0),
-                           tf.concat([gap, clean_gap], 0), self.config.norm)
+    both = hyperplane_step(
+      tf.concat([point, clean], 0), tf.concat([normal, normal], 0), tf.concat([gap, clean_gap], 0), self.config.norm
+    )
     lengths = self.ball.distance(both, tf.zeros_like(both))
     step, clean_step = both[:count], both[count:]
     alpha = tf.minimum(lengths[:count] / tf.maximum(lengths[:count] + lengths[count:], _TINY), numbers["alpha_max"])
@@ -154,6 +162,7 @@ class Fab(CompiledAttack):
 
   def _final_search(self, nearest, images, clean_logits, labels, targets):
     """Towards the boundary on the segment from the clean image, by the rule of false position."""
+
     def lead(logits):
       """Above 0 where the attack has not succeeded."""
       return objectives.logit_lead(logits, labels) if targets is None else -objectives.logit_lead(logits, targets)
@@ -163,8 +172,13 @@ class Fab(CompiledAttack):
       middle = near + per_example(share, near) * (far - near)
       logits = self.forward(middle)
       wrong, middle_lead = missed(logits, labels, targets), lead(logits)
-      return (i + 1, choose(wrong, near, middle), tf.where(wrong, near_lead, middle_lead),
-              choose(wrong, middle, far), tf.where(wrong, middle_lead, far_lead))
+      return (
+        i + 1,
+        choose(wrong, near, middle),
+        tf.where(wrong, near_lead, middle_lead),
+        choose(wrong, middle, far),
+        tf.where(wrong, middle_lead, far_lead),
+      )
 
     state = (tf.constant(0), images, lead(clean_logits), nearest, lead(self.forward(nearest)))
     return tf.while_loop(lambda i, *_: i < _FINAL_STEPS, body, state, parallel_iterations=1)[3]

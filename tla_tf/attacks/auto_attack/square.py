@@ -82,7 +82,7 @@ class _LinfSquares:
     return images + epsilon * _signs(draws)
 
   def propose(self, images, current, epsilon, side, draws):
-    signs = _signs(draws[:, self.draws:])[:, None, None, :]
+    signs = _signs(draws[:, self.draws :])[:, None, None, :]
     # Moved by 2 epsilon and projected, every point ends at an end of its range.
     return tf.where(window(*_corner(draws, images, side), side), images + epsilon * signs, current)
 
@@ -124,7 +124,7 @@ class _L2Squares:
     unused = tf.nn.relu(epsilon**2 - tf.reduce_sum(change**2, [1, 2, 3], keepdims=True))
     taken = tf.reduce_sum(tf.where(first | second, change, 0.0) ** 2, [1, 2], keepdims=True)
     old = tf.where(first, change, 0.0)
-    signs = _signs(draws[:, self.draws:])[:, None, None, :]
+    signs = _signs(draws[:, self.draws :])[:, None, None, :]
     fresh = signs * shape / _lengths(shape, [1, 2, 3]) + old / _lengths(old, [1, 2])
     fresh *= tf.sqrt(taken + unused / channels) / _lengths(fresh, [1, 2])
     return images + tf.where(first, fresh, tf.where(second, 0.0, change))
@@ -137,8 +137,9 @@ def _signs(draws):
 def _corner(draws, images, side):
   """Offsets of all pixels from a random corner, anywhere where the square fits; draws float32 [n, 2 or more]."""
   height, width = images.shape[1:3]
-  row, column = (tf.cast(draws[:, k] * tf.cast(size - side + 1, tf.float32), tf.int32)
-                 for k, size in enumerate((height, width)))
+  row, column = (
+    tf.cast(draws[:, k] * tf.cast(size - side + 1, tf.float32), tf.int32) for k, size in enumerate((height, width))
+  )
   return offsets(row, column, height, width)
 
 
@@ -198,13 +199,18 @@ class Square(CompiledAttack):
       proposal = clip(squares.propose(images, current, epsilon, side, draws))
       new_loss, wrong = query(proposal)
       accepted = ~broken & (wrong | (new_loss > loss))
-      return (i + 1, choose(accepted, proposal, current), tf.where(accepted, new_loss, loss),
-              broken | (accepted & wrong))
+      return (
+        i + 1,
+        choose(accepted, proposal, current),
+        tf.where(accepted, new_loss, loss),
+        broken | (accepted & wrong),
+      )
 
     _, already = query(images)
     start = choose(already, images, clip(squares.start(images, epsilon, seeds.fold_each(keys, 0))))
     state = (tf.constant(1), start, *query(start))
     _, found, loss, broken = tf.while_loop(
-      lambda i, current, loss, broken: (i < steps) & ~tf.reduce_all(broken), body, state, parallel_iterations=1)
+      lambda i, current, loss, broken: (i < steps) & ~tf.reduce_all(broken), body, state, parallel_iterations=1
+    )
     none = tf.zeros([count], tf.int32)
     return AttackResult(found, broken, loss, self.ball.distance(found, images), none, none)

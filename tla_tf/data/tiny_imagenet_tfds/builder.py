@@ -20,12 +20,20 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
   RELEASE_NOTES = {"1.0.0": "First release."}
 
   def _info(self):
-    features = tfds.features.FeaturesDict({
-      "image": tfds.features.Image(shape=(64, 64, 3)), "label": tfds.features.ClassLabel(),
-      "file_name": tfds.features.Text()})  # fmt: skip
+    features = tfds.features.FeaturesDict(
+      {
+        "image": tfds.features.Image(shape=(64, 64, 3)),
+        "label": tfds.features.ClassLabel(),
+        "file_name": tfds.features.Text(),
+      }
+    )
     return self.dataset_info_from_configs(
-      features=features, supervised_keys=("image", "label"), homepage="http://cs231n.stanford.edu",
-      description="Tiny ImageNet: a part of ImageNet at 64x64 pixels.", citation="Stanford CS231n.")
+      features=features,
+      supervised_keys=("image", "label"),
+      homepage="http://cs231n.stanford.edu",
+      description="Tiny ImageNet: a part of ImageNet at 64x64 pixels.",
+      citation="Stanford CS231n.",
+    )
 
   def _split_generators(self, dl_manager):
     folder = pathlib.Path(dl_manager.download_and_extract(_URL)) / "tiny-imagenet-200"

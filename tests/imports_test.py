@@ -13,9 +13,10 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "attack_configs", "published", "files"),
+  ("errors", "types", "config", "attack_configs", "registry", "published", "files"),
   ("balls", "ops"),
   ("networks", "data"),
+  ("datasets",),
   ("attacks", "losses"),
   ("models",),
   ("persistence", "analysis", "detection"),
@@ -33,6 +34,7 @@ SIDEWAYS = {
   ("attack_configs", "config"),
   ("attack_configs", "types"),
   ("files", "errors"),
+  ("registry", "errors"),
   ("balls", "ops"),
 }
 HEAVY = {"tensorflow", "keras"}

@@ -13,7 +13,7 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "attack_configs", "published", "files"),
+  ("errors", "types", "config", "attack_configs", "published", "files", "records"),
   ("balls", "ops"),
   ("networks", "data"),
   ("attacks", "losses"),
@@ -33,6 +33,10 @@ SIDEWAYS = {
   ("attack_configs", "config"),
   ("attack_configs", "types"),
   ("files", "errors"),
+  ("records", "config"),
+  ("records", "errors"),
+  ("records", "files"),
+  ("records", "types"),
   ("balls", "ops"),
 }
 HEAVY = {"tensorflow", "keras"}
@@ -154,7 +158,7 @@ def test_the_library_knows_no_flags(module):
   assert not re.search(r"\bFLAGS\b|\babsl\b", SOURCES[module])
 
 
-@pytest.mark.parametrize("module", ["errors", "types", "config", "attack_configs", "published"])
+@pytest.mark.parametrize("module", ["errors", "types", "config", "attack_configs", "published", "records"])
 def test_the_foundation_reaches_no_tensorflow(module):
   assert not reached(f"tla_tf.{module}") & HEAVY
   assert not any(name.split(".")[0] in HEAVY for name in imports(SOURCES[f"tla_tf.{module}"]))

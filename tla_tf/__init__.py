@@ -25,6 +25,7 @@ _SUBPACKAGES = frozenset(
     "ops",
     "persistence",
     "published",
+    "records",
     "reporting",
     "training",
     "types",

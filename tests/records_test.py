@@ -80,28 +80,28 @@ def test_whole_numbers_are_numbers(tmp_path):
 
 
 WRONG = {
-  "missing": ({"seed": ...}, "`seed` is missing"),
-  "unknown": ({"sead": 1}, "`sead` is not known"),
-  "text for a number": ({"seed": "3"}, "`seed` should be a whole number, not '3'"),
-  "true for a number": ({"seed": True}, "`seed` should be a whole number, not True"),
-  "a fraction": ({"seed": 0.5}, "`seed` should be a whole number"),
-  "a number of a hundred digits": ({"seed": 10**100}, "`seed` should be a whole number"),
-  "a large number as a fraction": ({"shares": {"a": 10**400}}, "`shares.a` should be a number"),
-  "number for a truth": ({"sound": 1}, "`sound` should be true or false, not 1"),
-  "null": ({"sound": None}, "`sound` should be true or false, not None"),
-  "another choice": ({"norm": "l3"}, "`norm` should be one of .*'l2'.*not 'l3'"),
-  "a list for a choice": ({"norm": []}, "`norm` should be one of"),
-  "a short tuple": ({"interval": [0.5]}, "`interval` has 1 entries instead of 2"),
-  "inside a tuple": ({"classes": ["cat", 5]}, r"`classes\[1\]` should be text, not 5"),
-  "inside a list": ({"points": [{"steps": 1}]}, r"`points\[0\].accuracy` is missing"),
-  "text for a list": ({"points": "none"}, "`points` should be a list, not 'none'"),
-  "inside an object": ({"shares": {"0.3": "half"}}, "`shares.0.3` should be a number, not 'half'"),
-  "what a part checks": ({"points": [{"steps": 1, "accuracy": 2}]}, r"`points\[0\]` `accuracy` is above 1"),
-  "what a config checks": ({"attack": {"steps": -1}}, "`attack` is wrong: .*`steps`"),
-  "an unknown setting": ({"attack": {"step": 1}}, "`attack` is wrong: Unknown setting `step`"),
-  "no config": ({"attack": 5}, "`attack` should be an object"),
-  "no format number": ({"format": "3"}, "`format` is no format number: '3'"),
-  "format 0": ({"format": 0}, "`format` is no format number: 0"),
+  "missing": ({"seed": ...}, "'seed' is missing"),
+  "unknown": ({"sead": 1}, "'sead' is not known"),
+  "text for a number": ({"seed": "3"}, "'seed' should be a whole number, not '3'"),
+  "true for a number": ({"seed": True}, "'seed' should be a whole number, not True"),
+  "a fraction": ({"seed": 0.5}, "'seed' should be a whole number"),
+  "a number of a hundred digits": ({"seed": 10**100}, "'seed' should be a whole number"),
+  "a large number as a fraction": ({"shares": {"a": 10**400}}, "'shares.a' should be a number"),
+  "number for a truth": ({"sound": 1}, "'sound' should be true or false, not 1"),
+  "null": ({"sound": None}, "'sound' should be true or false, not None"),
+  "another choice": ({"norm": "l3"}, "'norm' should be one of .*'l2'.*not 'l3'"),
+  "a list for a choice": ({"norm": []}, "'norm' should be one of"),
+  "a short tuple": ({"interval": [0.5]}, "'interval' has 1 entries instead of 2"),
+  "inside a tuple": ({"classes": ["cat", 5]}, r"'classes\[1\]' should be text, not 5"),
+  "inside a list": ({"points": [{"steps": 1}]}, r"'points\[0\].accuracy' is missing"),
+  "text for a list": ({"points": "none"}, "'points' should be a list, not 'none'"),
+  "inside an object": ({"shares": {"0.3": "half"}}, "'shares.0.3' should be a number, not 'half'"),
+  "what a part checks": ({"points": [{"steps": 1, "accuracy": 2}]}, r"'points\[0\]' 'accuracy' is above 1"),
+  "what a config checks": ({"attack": {"steps": -1}}, "'attack' is wrong: .*'steps'"),
+  "an unknown setting": ({"attack": {"step": 1}}, "'attack' is wrong: Unknown setting 'step'"),
+  "no config": ({"attack": 5}, "'attack' should be an object"),
+  "no format number": ({"format": "3"}, "'format' is no format number: '3'"),
+  "format 0": ({"format": 0}, "'format' is no format number: 0"),
 }
 
 
@@ -144,7 +144,7 @@ def test_older_formats_are_upgraded_step_by_step(tmp_path):
   # Format 1 had no number, no seed and no name; format 2 had no name.
   assert Sheet.read(_written(tmp_path, format=..., seed=..., name=...)) == SHEET.replace(seed=0)
   assert Sheet.read(_written(tmp_path, format=2, name=...)) == SHEET
-  with pytest.raises(InputError, match="`title` is missing"):
+  with pytest.raises(InputError, match="'title' is missing"):
     Sheet.read(_written(tmp_path, format=1, title=..., name=...))
 
 
@@ -166,7 +166,7 @@ def test_every_older_format_needs_an_upgrade():
 
 def test_a_fault_of_ours_is_no_fault_of_the_file(tmp_path):
   for wrong in (SHEET.replace(seed="three"), SHEET.replace(points=[5]), SHEET.replace(interval=(1.0,))):
-    with pytest.raises(TypeError, match="Sheet: `(seed|points|interval)"):
+    with pytest.raises(TypeError, match="Sheet: '(seed|points|interval)"):
       wrong.write(tmp_path / "sheet.json")
   assert not list(tmp_path.iterdir())
 

@@ -49,7 +49,8 @@ class _MismatchError(Exception):
   """
 
   def __init__(self, field: str, problem: str):
-    super().__init__(f"`{field}` {problem}" if field else problem)
+    # Quotes, not the backticks that stand for arguments of a caller's.
+    super().__init__(f"{field!r} {problem}".replace("`", "'") if field else problem.replace("`", "'"))
 
 
 @dataclasses.dataclass(frozen=True)

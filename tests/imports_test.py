@@ -33,6 +33,7 @@ SIDEWAYS = {
   ("attack_configs", "config"),
   ("attack_configs", "types"),
   ("files", "errors"),
+  ("records", "attack_configs"),
   ("records", "config"),
   ("records", "errors"),
   ("records", "files"),

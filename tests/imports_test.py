@@ -13,9 +13,10 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "attack_configs", "published", "files", "records"),
+  ("errors", "types", "config", "attack_configs", "registry", "published", "files", "records"),
   ("balls", "ops"),
   ("networks", "data"),
+  ("datasets",),
   ("attacks", "losses"),
   ("models",),
   ("persistence", "analysis", "detection"),
@@ -38,6 +39,7 @@ SIDEWAYS = {
   ("records", "errors"),
   ("records", "files"),
   ("records", "types"),
+  ("registry", "errors"),
   ("balls", "ops"),
 }
 HEAVY = {"tensorflow", "keras"}

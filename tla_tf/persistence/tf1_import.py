@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tla_tf import files, networks, published
 from tla_tf.config import ReadingConfig
-from tla_tf.data import cifar10, mnist
+from tla_tf.datasets import cifar10, mnist
 from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from tla_tf import data, models, networks
+from tla_tf import data, datasets, models, networks
 from tla_tf.data.stream import to_float
 from tla_tf.errors import InputError
 from tla_tf.models.factory import needs
@@ -49,7 +49,7 @@ def train(config, output_dir, data_dir=None, cache_dir=None, say=print, reading_
     DivergedError: if the loss or the weights are no longer finite.
   """
   folder, resumed = RunFolder.create(output_dir)
-  splits = data.load(config.dataset, data_dir, config.data_source, config.reading, cache_dir, reading_progress)
+  splits = datasets.load(config.dataset, data_dir, config.data_source, config.reading, cache_dir, reading_progress)
   facts = _data_facts(splits, data_dir)
   if resumed:
     _require_same_run(folder, config, facts)

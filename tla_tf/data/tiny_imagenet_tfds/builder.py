@@ -4,7 +4,8 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from tla_tf.data import decoding, tiny_imagenet
+from tla_tf.data import decoding
+from tla_tf.datasets import tiny_imagenet
 
 _URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 

@@ -27,6 +27,7 @@ _SUBPACKAGES = frozenset(
     "persistence",
     "published",
     "registry",
+    "records",
     "reporting",
     "training",
     "types",

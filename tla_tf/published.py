@@ -11,9 +11,7 @@ from tla_tf.errors import InputError
 from tla_tf.registry import DATASETS, METHODS
 
 
-def setting(
-  dataset: str, method: str = "tla", network: str | None = None, fine_tuning: bool = False
-) -> TrainingConfig:
+def setting(dataset: str, method: str = "tla", network: str | None = None, fine_tuning: bool = False) -> TrainingConfig:
   """The setting of a data set, method and network.
 
   Args:

@@ -8,6 +8,7 @@ import warnings
 
 from absl import app, flags, logging
 
+from tla_tf.binaries import presets
 from tla_tf.errors import InputError, ToolError
 
 
@@ -15,7 +16,8 @@ def run(main, goes_on=False):
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
-  wrong flag ends with absl's message and status 1; Ctrl-C with status 130.
+  wrong flag ends with absl's message and status 1; Ctrl-C with status 130. The
+  tools tla-train-DATASET have `--preset`, see `presets`.
 
   Args:
     main: function of the remaining arguments.
@@ -39,8 +41,17 @@ def run(main, goes_on=False):
       print(f"{name}: interrupted" + ("; the same command goes on where it was" if goes_on else ""), file=sys.stderr)
       return 130
 
+  argv = sys.argv
+  if name.startswith("tla-train-"):
+    dataset = name.removeprefix("tla-train-").replace("-", "_")
+    presets.define(dataset)
+    try:
+      argv = [argv[0], *presets.expand(argv[1:], dataset)]
+    except InputError as error:
+      print(f"{name}: error: {error}", file=sys.stderr)
+      sys.exit(1)
   _show_flags_of(main)
-  app.run(guarded)
+  app.run(guarded, argv)
 
 
 def _show_flags_of(main):

@@ -169,20 +169,13 @@ class TripletTraining(AdversarialTraining):
 
   _COLOUR = TripletTrainingConfig(
     triplet=TripletConfig(
-      weight=2.0,
-      margin=0.03,
-      feature_norm_weight=1e-3,
-      positives=Positives.BOTH,
-      twin_margin=0.03,
-      twin_noise=8 / 255,
+      weight=2.0, margin=0.03, feature_norm_weight=1e-3, positives=Positives.BOTH, twin_margin=0.03, twin_noise=8 / 255
     ),
     negative_pool_size=500,
   )
   # The twin's margin is 30 times the class-mate's; the embeddings of A' and A are matched besides.
   _TINY = _COLOUR.replace(
-    triplet=_COLOUR.triplet.replace(weight=0.5, margin=0.02, twin_margin=0.6),
-    negative_pool_size=20,
-    pairing_weight=0.5,
+    triplet=_COLOUR.triplet.replace(weight=0.5, margin=0.02, twin_margin=0.6), negative_pool_size=20, pairing_weight=0.5
   )
   published: typing.ClassVar[dict] = {
     "mnist": TripletTrainingConfig(),

@@ -93,6 +93,53 @@ class Config:
     return dataclasses.replace(self, **changes)
 
 
+class Option(typing.NamedTuple):
+  """A setting that is a flag, too.
+
+  Attributes:
+    flag: the flag's name.
+    path: where the setting is in its config: "triplet.weight".
+    kind: its type: float, int, bool, str, tuple or a choice of `types`.
+    help: what it does.
+    pixels: whether it is a length in pixels of [0, 1].
+  """
+
+  flag: str
+  path: str
+  kind: type
+  help: str
+  pixels: bool = False
+
+
+def option(default, help_, flag=None, pixels=False):
+  """A field of a config that is a flag, too: flag and help are derived from it.
+
+  Args:
+    default: its default.
+    help_: what the flag's help says.
+    flag: the flag's name; the field's name by default.
+    pixels: whether it is a length in pixels of [0, 1], given as 8/255, too.
+  """
+  return dataclasses.field(default=default, metadata={"help": help_, "flag": flag, "pixels": pixels})
+
+
+def other_default(config_class, name, default):
+  """The `option` of a class that is derived from, with another default."""
+  return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
+
+
+def options(config_class, prefix=""):
+  """Yields the `Option` of every field that is one, in a config class and the configs within it."""
+  kinds = typing.get_type_hints(config_class)
+  for field in dataclasses.fields(config_class):
+    kind, path = kinds[field.name], f"{prefix}{field.name}"
+    if isinstance(kind, type) and issubclass(kind, Config):
+      yield from options(kind, f"{path}.")
+    elif "help" in field.metadata:
+      about = field.metadata
+      yield Option(about["flag"] or field.name, path, kind, about["help"], about["pixels"])
+
+
 @dataclasses.dataclass(frozen=True)
 class AttackConfig(Config):
   """A gradient attack in a ball: FGSM, BIM, PGD, MIM and C&W-margin PGD.
@@ -197,25 +244,8 @@ class InitConfig(Config):
 class RecipeConfig(Config):
   """What a method sets beyond the settings that all methods share; see `recipes.Recipe`.
 
-  Fields are made with `option`: their flags and help are derived from it.
+  Fields made with `option` are flags, too.
   """
-
-
-def option(default, help_, flag=None, pixels=False):
-  """A field of a `RecipeConfig`, or of a config within it.
-
-  Args:
-    default: its default.
-    help_: what the flag's help says.
-    flag: the flag's name; the field's name by default.
-    pixels: whether it is a length in pixels of [0, 1], given as 8/255, too.
-  """
-  return dataclasses.field(default=default, metadata={"help": help_, "flag": flag, "pixels": pixels})
-
-
-def other_default(config_class, name, default):
-  """The `option` of a class that is derived from, with another default."""
-  return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,33 +274,53 @@ class TrainingConfig(Config):
   dataset: str = "digits"
   data_source: types.DataSource = types.DataSource.AUTO
   reading: ReadingConfig = ReadingConfig()
-  augment_pad: int = 0
-  augment_flip: bool = False
+  augment_pad: int = option(0, "Zeros around each training image before it is cropped back at random.")
+  augment_flip: bool = option(False, "Mirror training images left to right at random.")
   init: InitConfig = InitConfig()
   method: str = "tla"
   recipe: RecipeConfig | None = None
-  network: str = "mlp"
+  network: str = option(
+    "mlp", "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), or wrn_DEPTH_WIDTH."
+  )
   attack: AttackConfig = AttackConfig()
   validation_attack: AttackConfig = AttackConfig()
-  validation_examples: int = 500
-  schedules: tuple = ()
-  weight_average: float = 0.0
-  weight_average_start: int = 0
-  batch_size: int = 50
-  train_steps: int = 1000
-  optimizer: str = "adam"
-  learning_rate: float = 1e-4
-  learning_rate_drops: tuple = ()
-  learning_rate_schedule: types.Schedule = types.Schedule.PIECEWISE
-  warmup_steps: int = 0
-  cosine_steps: int = 0
-  weight_decay: float = 2e-4
-  label_smoothing: float = 0.0
-  seed: int = 221760322
-  deterministic: bool = True
-  jit: types.Jit = types.Jit.AUTO
-  checkpoint_every: int = 500
-  keep_checkpoints: int = 2
+  validation_examples: int = option(500, "Held-out images that are attacked at every checkpoint.")
+  schedules: tuple = option(
+    (),
+    "NAME:STEP=FACTOR,STEP=FACTOR,... makes epsilon, step_size or the weight of a term (triplet, ...) follow the step: "
+    "its value times a factor that is linear between the steps. The step size follows epsilon unless it has its own. "
+    "May be given several times.",
+    flag="schedule",
+  )
+  weight_average: float = option(
+    0.0,
+    "Decay of an exponential average of the weights, 0.995 for instance, which is then judged in their place; 0: none.",
+  )
+  weight_average_start: int = option(0, "Step at which the average of the weights starts.")
+  batch_size: int = option(50, "Anchors a step.")
+  train_steps: int = option(
+    1000, "Steps in all; may grow when a run goes on (under a cosine schedule with --cosine_steps as it was)."
+  )
+  optimizer: str = option("adam", "adam, or momentum SGD (0.9).")
+  learning_rate: float = option(1e-4, "Learning rate of the first step.")
+  learning_rate_drops: tuple = option(
+    (), "step:rate pairs, e.g. 50000:0.01,60000:0.001; a rate holds from the step after its boundary."
+  )
+  learning_rate_schedule: types.Schedule = option(
+    types.Schedule.PIECEWISE,
+    "piecewise: constant between the drops; cosine: from the first rate to 0 within --cosine_steps, without drops.",
+  )
+  warmup_steps: int = option(0, "Steps within which the rate rises linearly from 0 to the schedule's.")
+  cosine_steps: int = option(0, "Length of the cosine schedule; --train_steps by default.")
+  weight_decay: float = option(2e-4, "Of kernels: half the squared L2 norm.")
+  label_smoothing: float = option(
+    0.0, "Share of the label that every cross-entropy of the training step spreads over all classes."
+  )
+  seed: int = option(221760322, "Seed of weights, batches and attacks.")
+  deterministic: bool = option(True, "Same bits in every run on one machine.")
+  jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.")
+  checkpoint_every: int = option(500, "Steps between checkpoints, logs and held-out accuracy.")
+  keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.")
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(

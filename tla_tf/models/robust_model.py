@@ -148,6 +148,11 @@ class RobustModel(keras.Model):
     """The network that is validated, evaluated, exported and analysed: with averaged weights where there are any."""
     return self.network if self._average is None else self.averaged_network
 
+  def start_average(self) -> None:
+    """Makes the average the weights as they are: for a network that was given others before its training."""
+    if self._average is not None:
+      self.averaged_network.set_weights(self.network.get_weights())
+
   @property
   def trained_variables(self) -> list:
     """What gradients are taken of: the network's trainable variables, then those of terms."""

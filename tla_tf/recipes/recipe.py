@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from tla_tf.config import Config, RecipeConfig
+from tla_tf.config import Option, RecipeConfig, options
 from tla_tf.errors import InputError
 from tla_tf.recipes.inner_attack import InnerAttack
 from tla_tf.recipes.negatives import NegativeSource
@@ -22,24 +22,6 @@ from tla_tf.types import Role
 # What "best" means, in order; the later of equally good checkpoints.
 ROBUST_FIRST = ("val_robust_accuracy", "val_accuracy")
 CLEAN_FIRST = ("val_accuracy", "val_robust_accuracy")
-
-
-class Field(typing.NamedTuple):
-  """A setting of a recipe, as a flag.
-
-  Attributes:
-    flag: its name.
-    path: where it is in the recipe's config: "triplet.weight".
-    kind: its type: float, int, bool or a choice of `types`.
-    help: what it does.
-    pixels: whether it is a length in pixels of [0, 1].
-  """
-
-  flag: str
-  path: str
-  kind: type
-  help: str
-  pixels: bool
 
 
 class Recipe:
@@ -86,9 +68,9 @@ class Recipe:
     """The fields of the config class by name."""
     return {field.name: field for field in dataclasses.fields(self.config_class)}
 
-  def flags(self) -> dict[str, Field]:
+  def flags(self) -> dict[str, Option]:
     """The method's flags by name, from the config class and the configs within it."""
-    return {field.flag: field for field in _flags(self.config_class, "")}
+    return {option.flag: option for option in options(self.config_class)}
 
   def settings(self, values: dict) -> RecipeConfig:
     """The config from keyword arguments; raises InputError for an unknown one."""
@@ -129,14 +111,3 @@ class Recipe:
     """What is done with the gradients."""
     del config
     return UpdateRule()
-
-
-def _flags(config_class: type[Config], prefix: str) -> typing.Iterator[Field]:
-  kinds = typing.get_type_hints(config_class)
-  for field in dataclasses.fields(config_class):
-    kind, path = kinds[field.name], f"{prefix}{field.name}"
-    if isinstance(kind, type) and issubclass(kind, Config):
-      yield from _flags(kind, f"{path}.")
-    elif "help" in field.metadata:
-      about = field.metadata
-      yield Field(about["flag"] or field.name, path, kind, about["help"], about["pixels"])

@@ -45,7 +45,7 @@ class TripletConfig(Config):
   distance: Distance = option(Distance.ANGULAR, "Distance between embeddings.")
   feature_norm: FeatureNorm = option(
     FeatureNorm.MEAN_SQUARE,
-    "mean_square: authors' code, multiplied by triplet_weight too; l2: the paper's Equation 1, its weight stands alone.",
+    "mean_square: authors' code, times triplet_weight too; l2: the paper's Equation 1, its weight stands alone.",
   )
   feature_norm_weight: float = option(1e-4, "Weight of the feature norm.")
   positives: Positives = option(

@@ -9,9 +9,9 @@ environment and output, and ends with its own exit code, as a new process does.
 
 import atexit
 import gc
-import importlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -70,19 +70,19 @@ def _serve():
   os._exit(0)
 
 
-def _run(path):
-  """Runs the entry point of a console script; returns the exit code that Python would end with."""
-  name = os.path.basename(path).removeprefix("tla-").replace("-", "_")
+def _run(script):
+  """Runs a console script; returns the exit code that Python would end with."""
   try:
-    code = importlib.import_module(f"tla_tf.binaries.{name}").run()
+    runpy.run_path(script, run_name="__main__")
+    code = 0
   except SystemExit as end:
     code = end.code
   except BaseException:
     traceback.print_exc()
-    return 1
+    code = 1
   if isinstance(code, str):
     print(code, file=sys.stderr)
-    return 1
+    code = 1
   return code or 0
 
 

@@ -19,7 +19,7 @@ from tla_tf.attacks import (
 )
 from tla_tf.attacks.gradient_loop import input_gradient
 from tla_tf.attacks.survivors import batch_slots
-from tla_tf.balls import LinfBall
+from tla_tf.balls import L2Ball, LinfBall, gaussian_start
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.ops import objectives, seeds
@@ -276,6 +276,79 @@ def test_a_compiled_step_equals_the_eager_one(network, labelled, case, jit):
   clear = np.abs(objectives.logit_lead(forward(eager.adversarial), labels)) > 1e-4
   assert clear.mean() > 0.8
   np.testing.assert_array_equal(compiled.success.numpy()[clear], eager.success.numpy()[clear])
+
+
+@pytest.mark.parametrize("ball", [LinfBall(), L2Ball()])
+@pytest.mark.parametrize("record", [True, False])
+def test_numbers_of_the_loop_may_be_tensors_that_change_without_a_trace(ball, record):
+  """As a schedule of epsilon in a training step needs it; start included."""
+  bowl, images, labels, traces = Bowl(2, SHAPE), tf.constant(_images(2)), tf.constant([0, 0]), []
+
+  def search(epsilon, step_size, steps):
+    start = ball.random_start(images, epsilon, seeds.key(1))
+    return gradient_loop(
+      bowl,
+      objectives.cross_entropy,
+      ball,
+      images,
+      labels,
+      start,
+      epsilon=epsilon,
+      step_size=step_size,
+      steps=steps,
+      record=record,
+    ).adversarial
+
+  @tf.function(autograph=False)
+  def scheduled(epsilon, step_size, steps):
+    traces.append(1)
+    return search(epsilon, step_size, steps)
+
+  for epsilon, step_size, steps in ((0.0, 0.1, 2), (0.1, 0.04, 3), (0.25, 0.5, 1)):
+    found = scheduled(tf.constant(epsilon), tf.constant(step_size), tf.constant(steps))
+    np.testing.assert_allclose(found, search(epsilon, step_size, steps), atol=1e-6)
+    assert np.all(ball.distance(found, images) <= epsilon + 1e-6)
+  assert len(traces) == 1
+
+
+def test_the_objective_may_be_any_closure(network, labelled):
+  """TRADES's, the divergence from the clean prediction: 0 at the image itself, and no label is looked at."""
+  images, forward = tf.constant(labelled[0]), networks.logits_function(network)
+  clean = tf.nn.log_softmax(forward(images))
+
+  def divergence(logits, labels):
+    del labels
+    return tf.reduce_sum(tf.exp(clean) * (clean - tf.nn.log_softmax(logits)), -1)
+
+  @tf.function(autograph=False)
+  def search(labels):
+    start = gaussian_start(images, 0.001, seeds.key(0))
+    return gradient_loop(
+      forward, divergence, LinfBall(), images, labels, start, epsilon=0.05, step_size=0.01, steps=5, record=False
+    ).adversarial
+
+  found = search(tf.constant(labelled[1], tf.int64))
+  np.testing.assert_array_equal(found, search(tf.zeros([10], tf.int64)))
+  # At the image itself the gradient is 0, too: the start leads away from it.
+  assert np.all(divergence(forward(found), None) > 100 * divergence(forward(images + 0.001), None))
+  assert np.all(LinfBall().distance(found, images) <= 0.05 + 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
+def test_labels_of_the_loop_are_whole_numbers_of_any_size(network, labelled, dtype):
+  images, labels = labelled
+  found = gradient_loop(
+    networks.logits_function(network),
+    objectives.cross_entropy,
+    LinfBall(),
+    tf.constant(images),
+    tf.constant(labels, dtype),
+    tf.constant(images),
+    epsilon=0.1,
+    step_size=0.1,
+    steps=1,
+  )
+  assert found.success.numpy().any()
 
 
 def test_one_trace_whatever_the_numbers(network, labelled):

@@ -5,12 +5,16 @@ with `val/val_annotations.txt`. The validation images are the test images: the
 official test images have no labels.
 """
 
+from __future__ import annotations
+
 import pathlib
+from collections.abc import Callable
 
 from tla_tf.config import ReadingConfig
 from tla_tf.data import labelled_files, source, tfds_reader, tiny_imagenet_files
-from tla_tf.data.image_data import heldout_count, split
+from tla_tf.data.image_data import Splits, heldout_count, split
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.types import DataSource
 
 _OFFICIAL = "tiny-imagenet-200"
@@ -18,8 +22,12 @@ HELDOUT = 1000
 
 
 def load_tiny_imagenet(
-  data_dir=None, data_source=DataSource.AUTO, reading=ReadingConfig(), cache_dir=None, progress=None
-):
+  data_dir: AnyPath | None = None,
+  data_source: DataSource = DataSource.AUTO,
+  reading: ReadingConfig = ReadingConfig(),
+  cache_dir: AnyPath | None = None,
+  progress: Callable[[int, int], object] | None = None,
+) -> Splits:
   """Returns `Splits` of images [n, 64, 64, 3], uint8; grey files become colour.
 
   Args:
@@ -45,14 +53,14 @@ def load_tiny_imagenet(
   )
 
 
-def _find(data_dir):
+def _find(data_dir: AnyPath | None) -> pathlib.Path | None:
   for folder in [pathlib.Path(data_dir), pathlib.Path(data_dir) / _OFFICIAL] if data_dir else []:
     if (folder / "wnids.txt").is_file():
       return folder
   return None
 
 
-def _through_tfds(data_dir, reading):
+def _through_tfds(data_dir: AnyPath | None, reading: ReadingConfig) -> Splits:
   import tla_tf.data.tiny_imagenet_tfds  # noqa: F401  (registers the data set)
 
   if reading.classes:

@@ -71,11 +71,12 @@ setuptools.setup(
   },
   entry_points={
     "console_scripts": [
-      "tla-train-digits = tla_tf.binaries.train_digits:run",
-      "tla-train-mnist = tla_tf.binaries.train_mnist:run",
-      "tla-train-cifar10 = tla_tf.binaries.train_cifar10:run",
-      "tla-train-tiny-imagenet = tla_tf.binaries.train_tiny_imagenet:run",
-      "tla-train-images = tla_tf.binaries.train_images:run",
+      "tla-train = tla_tf.binaries.train:run",
+      "tla-train-digits = tla_tf.binaries.train:run",
+      "tla-train-mnist = tla_tf.binaries.train:run",
+      "tla-train-cifar10 = tla_tf.binaries.train:run",
+      "tla-train-tiny-imagenet = tla_tf.binaries.train:run",
+      "tla-train-images = tla_tf.binaries.train:run",
       "tla-import-tf1 = tla_tf.binaries.import_tf1:run",
       "tla-evaluate = tla_tf.binaries.evaluate:run",
       "tla-analyze = tla_tf.binaries.analyze:run",

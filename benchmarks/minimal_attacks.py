@@ -28,7 +28,7 @@ from art.attacks import evasion
 from art.estimators.classification import TensorFlowV2Classifier
 from side_by_side import measure, report
 
-from tla_tf import data, networks
+from tla_tf import datasets, networks
 from tla_tf.attack_configs import CarliniWagnerConfig, DeepFoolConfig, JsmaConfig
 from tla_tf.attacks.carlini_wagner import CarliniWagner
 from tla_tf.attacks.deepfool import DeepFool
@@ -47,7 +47,7 @@ class Setting:
   """
 
   def __init__(self, name, count):
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     self.network = networks.build(name, SHAPE, 10, seed=1)
     logits = keras.Model(self.network.inputs, self.network.output["logits"])
     logits.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

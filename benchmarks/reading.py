@@ -21,7 +21,7 @@ import tensorflow as tf
 from PIL import Image
 from side_by_side import measure, report
 
-from tla_tf import data, published
+from tla_tf import data, datasets, published
 from tla_tf.data import cache
 from tla_tf.training import build_model
 
@@ -75,12 +75,12 @@ def reading(scratch, tiny):
   """Times the readers; returns whether the requirement holds."""
   print("\nreading")
   write_cifar10(scratch)
-  _, seconds = timed("CIFAR-10, 60,000 records, binary version", lambda: data.load("cifar10", scratch))
+  _, seconds = timed("CIFAR-10, 60,000 records, binary version", lambda: datasets.load("cifar10", scratch))
   if tiny is None:
     tiny = scratch / "tiny"
     tiny.mkdir()
     write_tiny_imagenet(tiny)
-  load = lambda: data.load("tiny_imagenet", tiny, cache_dir=scratch / "cache")  # noqa: E731
+  load = lambda: datasets.load("tiny_imagenet", tiny, cache_dir=scratch / "cache")  # noqa: E731
   splits, _ = timed("Tiny ImageNet, first time: decoded and cached", load)
   timed(f"the same {len(splits.train) + len(splits.heldout) + len(splits.test):,} images from the cache", load)
   print(f"  {'ok  ' if seconds < 2 else 'MISS'} CIFAR-10: {seconds:.2f} s (at most 2)")

@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from tla_tf import attack_configs, data, models, networks
+from tla_tf import attack_configs, data, datasets, models, networks
 from tla_tf.attacks import AttackFactory, presets
 from tla_tf.config import AttackConfig
 from tla_tf.evaluation import NamedAttack, evaluate, run_evaluation, suite
@@ -29,7 +29,7 @@ from tla_tf.persistence import RunFolder
 
 def small_network():
   """A network and its test images."""
-  splits = data.load("digits")
+  splits = datasets.load("digits")
   network = networks.build("mlp_256", splits.train.image_shape, 10)
   model = models.AdversarialTraining(network, attack=presets.pgd(0.2, 0.05, 5))
   model.compile(keras.optimizers.Adam(1e-3))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tla_tf import data, networks
+from tla_tf import datasets, networks
 from tla_tf.attacks import presets
 from tla_tf.evaluation import Judge, NamedAttack, alarms, probe, raise_alarms, suite
 from tla_tf.evaluation.judge import evaluate_with
@@ -124,7 +124,7 @@ def test_no_alarm(case):
 
 @pytest.fixture(scope="module")
 def digits():
-  splits = data.load("digits")
+  splits = datasets.load("digits")
   return splits, splits.test.take(slice(120))
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tla_tf import data
+from tla_tf import datasets
 from tla_tf.data import ImageData, pickled_arrays, tfds_reader
-from tla_tf.data.cifar10 import CLASS_NAMES, load_cifar10
+from tla_tf.datasets.cifar10 import CLASS_NAMES, load_cifar10
 from tla_tf.errors import InputError
 
 MANY = hypothesis.settings(max_examples=100)
@@ -212,7 +212,7 @@ def test_an_image_is_left_to_train_on(tmp_path):
 
 def test_cifar10_is_loaded_by_name(tmp_path):
   write(tmp_path)
-  assert data.load("cifar10", tmp_path).digest() == load_cifar10(tmp_path).digest()
+  assert datasets.load("cifar10", tmp_path).digest() == load_cifar10(tmp_path).digest()
 
 
 # ------------------------------------------------------------------- damage

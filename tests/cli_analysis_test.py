@@ -18,7 +18,7 @@ from sklearn import metrics
 from sklearn.neighbors import KNeighborsClassifier
 from tensorboard.plugins.projector import projector_config_pb2
 
-from tla_tf import data
+from tla_tf import datasets
 from tla_tf.detection import Detector
 from tla_tf.errors import InputError
 from tla_tf.evaluation import figure_data, run_analysis, run_evaluation, verify
@@ -79,8 +79,8 @@ def test_analyze_prints_tables_and_writes_the_contract(runs):
 def test_kept_embeddings_are_those_of_the_network_and_of_attacks_inside_the_ball(runs):
   folder = RunFolder.open(runs / "at")
   network = load_network(folder, CheckpointStore(folder.checkpoints).resolve("best"))
-  test = data.load("digits").test
-  train = data.load("digits").train
+  test = datasets.load("digits").test
+  train = datasets.load("digits").train
   # All training images, in their order; the attacked ones of the detector are some of them.
   np.testing.assert_allclose(_part(runs / "at", "train")[0], network(train.float_images())["embedding"], atol=1e-5)
   assert len(_part(runs / "at", "train_weak")[0]) == 300
@@ -102,7 +102,7 @@ def test_kept_embeddings_are_those_of_the_network_and_of_attacks_inside_the_ball
 
 def test_figures_of_the_analysis_follow_from_the_kept_embeddings(runs):
   content = _analysis(runs / "um")
-  splits = data.load("digits")
+  splits = datasets.load("digits")
   train, test = _part(runs / "um", "train")[0], _part(runs / "um", "test")[0]
   strong, said = _part(runs / "um", "test_strong")
   clean_said = _part(runs / "um", "test")[1]
@@ -223,7 +223,7 @@ def test_the_exported_detector_is_numpys_in_plain_tensorflow(runs, tmp_path, set
   if settings:
     cli.run_well("tla-analyze", f"--run_dir={run}", *settings, *SHORT)
   assert "detect" in cli.run_well("tla-export", f"--run_dir={run}", f"--output={tmp_path / 'model'}", "--detect")
-  images = data.load("digits").test.float_images(slice(60))
+  images = datasets.load("digits").test.float_images(slice(60))
   images = np.concatenate([images, np.random.default_rng(0).random(images.shape, np.float32)])
   np.save(tmp_path / "images.npy", images)
   done = subprocess.run(

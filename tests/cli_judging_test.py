@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tla_tf import data
+from tla_tf import datasets
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
 
@@ -186,7 +186,7 @@ def test_the_saved_model_serves_in_plain_tensorflow(runs):
   cli.run_well("tla-export", f"--run_dir={runs / 'at'}", f"--output={output}", "--checkpoint=last")
   folder = RunFolder.open(runs / "at")
   network = load_network(folder, CheckpointStore(folder.checkpoints).resolve("last"))
-  images = data.load("digits").test.float_images(slice(7))
+  images = datasets.load("digits").test.float_images(slice(7))
   expected = network(images)
   loaded = tf.saved_model.load(str(output))
   served = loaded.serve(tf.constant(images))

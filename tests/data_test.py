@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from hypothesis import strategies as st
-from sklearn import datasets
+from sklearn import datasets as sklearn_datasets
 
-from tla_tf import data
+from tla_tf import data, datasets
 from tla_tf.data import ImageData, tfds_reader
-from tla_tf.data.digits import load_digits
 from tla_tf.data.idx import read_idx
 from tla_tf.data.image_data import split
-from tla_tf.data.mnist import load_mnist
+from tla_tf.datasets.digits import load_digits
+from tla_tf.datasets.mnist import load_mnist
 from tla_tf.errors import InputError
 
 MANY = hypothesis.settings(max_examples=100, deadline=None)
@@ -433,7 +433,7 @@ def test_digits_have_17_grey_levels_over_the_whole_range():
 
 
 def test_digits_are_scikit_learns_in_its_order():
-  splits, bunch = load_digits(), datasets.load_digits()
+  splits, bunch = load_digits(), sklearn_datasets.load_digits()
   images = np.concatenate([splits.heldout.images, splits.train.images, splits.test.images])
   np.testing.assert_allclose(images[..., 0] / 255 * 16, bunch.images, atol=0.04)
   labels = np.concatenate([splits.heldout.labels, splits.train.labels, splits.test.labels])
@@ -453,18 +453,18 @@ def test_digits_never_change():
 
 
 def test_data_sets_are_loaded_by_name():
-  assert data.load("digits").digest() == load_digits().digest()
+  assert datasets.load("digits").digest() == load_digits().digest()
 
 
 def test_mnist_is_loaded_by_name(tmp_path):
   write_mnist(tmp_path)
   with pytest.raises(InputError, match="too few to hold out 5000"):
-    data.load("mnist", tmp_path, "files")
+    datasets.load("mnist", tmp_path, "files")
 
 
 def test_an_unknown_data_set_is_refused():
   with pytest.raises(InputError, match=r"'imagenet': expected one of \['digits', 'mnist', 'cifar10',"):
-    data.load("imagenet")
+    datasets.load("imagenet")
 
 
 # ------------------------------------------------------------------- arrays and splits

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from tla_tf import data, models, networks
+from tla_tf import data, datasets, models, networks
 from tla_tf.attack_configs import DeepFoolConfig
 from tla_tf.attacks import Attack, AttackFactory, AttackResult, presets
 from tla_tf.config import AttackConfig
@@ -413,7 +413,7 @@ def test_honest_stand_in_is_counted(linear_case, monkeypatch):
 @pytest.fixture(scope="module")
 def trained():
   """mlp_64 after three epochs of adversarial training on scikit-learn's digits, and 100 test images."""
-  splits = data.load("digits")
+  splits = datasets.load("digits")
   network = networks.build("mlp_64", splits.train.image_shape, splits.train.num_classes)
   model = models.AdversarialTraining(network, attack=presets.pgd(0.2, 0.1, 3))
   model.compile(keras.optimizers.Adam(2e-3))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tla_tf import data
+from tla_tf import data, datasets
 from tla_tf.errors import InputError
 from tla_tf.persistence import export_saved_model, foreign
 
@@ -14,7 +14,7 @@ SHAPE = (8, 8, 1)
 
 @pytest.fixture(scope="module")
 def digits():
-  return data.load("digits")
+  return datasets.load("digits")
 
 
 @pytest.fixture(scope="module")

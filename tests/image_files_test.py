@@ -16,12 +16,12 @@ import tensorflow_datasets as tfds
 from hypothesis import strategies as st
 from PIL import Image
 
-from tla_tf import data
+from tla_tf import data, datasets
 from tla_tf.config import ReadingConfig
 from tla_tf.data import cache, decoding, labelled_files
-from tla_tf.data.image_folders import load_image_folders
 from tla_tf.data.labelled_files import LabelledFiles
-from tla_tf.data.tiny_imagenet import load_tiny_imagenet
+from tla_tf.datasets.images import load_image_folders
+from tla_tf.datasets.tiny_imagenet import load_tiny_imagenet
 from tla_tf.errors import InputError
 from tla_tf.types import Resize
 
@@ -132,7 +132,7 @@ def test_grey_images_become_colour(tiny, read_tiny, file_format):
 
 
 def test_the_folder_above_tiny_imagenet_is_accepted(tiny, tmp_path, read_tiny):
-  above = data.load("tiny_imagenet", tiny.parent, cache_dir=tmp_path / "cache")
+  above = datasets.load("tiny_imagenet", tiny.parent, cache_dir=tmp_path / "cache")
   assert above.digest() == read_tiny().digest()
 
 
@@ -329,7 +329,7 @@ def test_the_first_image_by_name_says_the_size(folders, read_folders):
 
 
 def test_folders_are_loaded_by_name(folders, tmp_path, read_folders):
-  found = data.load("images", folders, reading=ReadingConfig(heldout=2), cache_dir=tmp_path / "cache")
+  found = datasets.load("images", folders, reading=ReadingConfig(heldout=2), cache_dir=tmp_path / "cache")
   assert found.digest() == read_folders(heldout=2).digest() and len(found.heldout) == 2
 
 

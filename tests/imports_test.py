@@ -14,9 +14,10 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "attack_configs", "published", "files"),
+  ("errors", "types", "config", "attack_configs", "registry", "published", "files", "records"),
   ("balls", "ops"),
   ("networks", "data"),
+  ("datasets",),
   ("attacks", "losses"),
   ("models",),
   ("persistence", "analysis", "detection"),
@@ -34,6 +35,12 @@ SIDEWAYS = {
   ("attack_configs", "config"),
   ("attack_configs", "types"),
   ("files", "errors"),
+  ("records", "attack_configs"),
+  ("records", "config"),
+  ("records", "errors"),
+  ("records", "files"),
+  ("records", "types"),
+  ("registry", "errors"),
   ("balls", "ops"),
 }
 HEAVY = {"tensorflow", "keras"}
@@ -155,7 +162,7 @@ def test_the_library_knows_no_flags(module):
   assert not re.search(r"\bFLAGS\b|\babsl\b", SOURCES[module])
 
 
-@pytest.mark.parametrize("module", ["errors", "types", "config", "attack_configs", "published"])
+@pytest.mark.parametrize("module", ["errors", "types", "config", "attack_configs", "published", "records"])
 def test_the_foundation_reaches_no_tensorflow(module):
   assert not reached(f"tla_tf.{module}") & HEAVY
   assert not any(name.split(".")[0] in HEAVY for name in imports(SOURCES[f"tla_tf.{module}"]))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from art.attacks import evasion
 from art.estimators.classification import TensorFlowV2Classifier
 
-from tla_tf import data, models, networks
+from tla_tf import data, datasets, models, networks
 from tla_tf.attack_configs import CarliniWagnerConfig, DeepFoolConfig, JsmaConfig
 from tla_tf.attacks import presets
 from tla_tf.attacks.carlini_wagner import CarliniWagner
@@ -29,7 +29,7 @@ class Trial:
   """mlp_64 after three epochs of adversarial training on scikit-learn's digits, and images that it gets right."""
 
   def __init__(self):
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     self.network = networks.build("mlp_64", digits.train.image_shape, digits.train.num_classes)
     model = models.AdversarialTraining(self.network, attack=presets.pgd(0.15, 0.05, 5))
     model.compile(keras.optimizers.Adam(2e-3))

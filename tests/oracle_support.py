@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 
-from tla_tf import data, models, networks
+from tla_tf import data, datasets, models, networks
 from tla_tf.attacks import presets
 
 # Radii at which some images are broken and some are not.
@@ -16,7 +16,7 @@ COUNT = 200
 @functools.cache
 def network():
   """mlp_64 after five epochs of adversarial training on scikit-learn's digits."""
-  train = data.load("digits").train
+  train = datasets.load("digits").train
   network = networks.build("mlp_64", train.image_shape, train.num_classes)
   model = models.AdversarialTraining(network, attack=presets.pgd(EPSILON["linf"], 0.05, 5))
   model.compile(keras.optimizers.Adam(2e-3))
@@ -34,7 +34,7 @@ def logits():
 @functools.cache
 def right():
   """Test images that the network classifies correctly, and their labels."""
-  test = data.load("digits").test
+  test = datasets.load("digits").test
   images, labels = test.float_images(), test.labels
   correct = np.argmax(network()(images)["logits"], -1) == labels
   assert correct.mean() > 0.7

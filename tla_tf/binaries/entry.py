@@ -9,31 +9,40 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
 
-from tla_tf.binaries import presets
 from tla_tf.errors import InputError, ToolError
 
 if TYPE_CHECKING:
   from tla_tf.persistence.run_folder import RunFolder
 
 
-def run(main: Callable[[list[str]], Any], goes_on: bool = False) -> None:
+def tool_name() -> str:
+  """The name of the tool that runs: the script is called tla-evaluate, the module evaluate.py."""
+  return "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
+
+
+def fail(error: ToolError) -> NoReturn:
+  """Ends the tool with the one sentence of a ToolError and status 1."""
+  print(f"{tool_name()}: error: {error}", file=sys.stderr)
+  sys.exit(1)
+
+
+def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequence[str] | None = None) -> None:
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
-  wrong flag ends with absl's message and status 1; Ctrl-C with status 130. The
-  tools tla-train-DATASET have `--preset`, see `presets`.
+  wrong flag ends with absl's message and status 1; Ctrl-C with status 130.
 
   Args:
     main: function of the remaining arguments.
     goes_on: whether the same command, given again, goes on where it was
       interrupted; Ctrl-C then says so.
+    arguments: of the command line; None takes those that were given.
   """
-  # The script is called tla-train-digits, the module train_digits.py.
-  name = "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
+  name = tool_name()
 
   def guarded(argv: list[str]) -> Any:
     try:
@@ -49,17 +58,8 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False) -> None:
       print(f"{name}: interrupted" + ("; the same command goes on where it was" if goes_on else ""), file=sys.stderr)
       return 130
 
-  argv = sys.argv
-  if name.startswith("tla-train-"):
-    dataset = name.removeprefix("tla-train-").replace("-", "_")
-    presets.define(dataset)
-    try:
-      argv = [argv[0], *presets.expand(argv[1:], dataset)]
-    except InputError as error:
-      print(f"{name}: error: {error}", file=sys.stderr)
-      sys.exit(1)
   _show_flags_of(main)
-  app.run(guarded, argv)
+  app.run(guarded, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def _show_flags_of(main: Callable[[list[str]], Any]) -> None:

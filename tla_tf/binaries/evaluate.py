@@ -165,14 +165,14 @@ def _foreign_model():
 
 
 def _foreign_subject(model):
-  from tla_tf import data
+  from tla_tf import datasets
   from tla_tf.config import ReadingConfig
   from tla_tf.evaluation import run_evaluation
 
   reading = ReadingConfig()
   if FLAGS.dataset == "images" and model.image_shape and None not in model.image_shape:
     reading = reading.replace(image_size=tuple(model.image_shape[:2]), channels=model.image_shape[2])
-  splits = data.load(
+  splits = datasets.load(
     FLAGS.dataset, FLAGS.data_dir, types.DataSource(FLAGS.data_source), reading, FLAGS.cache_dir, entry.reading_progress
   )
   return run_evaluation.foreign_subject(model, FLAGS.dataset, splits)

@@ -1,7 +1,16 @@
-"""Images and labels: readers, checks, splits and the seeded batch stream."""
+"""Images and labels: arrays, checks, splits, files of several formats, and the seeded batch stream.
 
-from tla_tf.data.image_data import ImageData, Splits
-from tla_tf.data.loading import DATASETS, load
-from tla_tf.data.stream import BatchStream
+Loaded on first use: only the stream needs TensorFlow. Data sets by name are in `tla_tf.datasets`.
+"""
 
-__all__ = ["DATASETS", "BatchStream", "ImageData", "Splits", "load"]
+import importlib
+
+_HOMES = {"BatchStream": "stream", "ImageData": "image_data", "Splits": "image_data"}
+
+__all__ = ["BatchStream", "ImageData", "Splits"]  # noqa: F822
+
+
+def __getattr__(name):
+  if name in _HOMES:
+    return getattr(importlib.import_module(f"tla_tf.data.{_HOMES[name]}"), name)
+  raise AttributeError(f"module 'tla_tf.data' has no attribute {name!r}")

@@ -5,7 +5,7 @@ import typing
 
 import numpy as np
 
-from tla_tf import data
+from tla_tf import data, datasets
 from tla_tf.attack_configs import TransferConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation import alarms, judge, probes, suites
@@ -125,7 +125,7 @@ def run_subject(folder, checkpoint="best", data_dir=None, cache_dir=None, readin
   store = CheckpointStore(folder.checkpoints)
   step = store.resolve(checkpoint)
   network = load_network(folder, step)
-  splits = data.load(
+  splits = datasets.load(
     config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir, reading_progress
   )
   digest = _require_fitting_data(folder, facts, splits)

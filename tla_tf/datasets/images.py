@@ -6,7 +6,10 @@ from tla_tf.config import ReadingConfig
 from tla_tf.data import labelled_files
 from tla_tf.data.folders import entries, sub_folder
 from tla_tf.data.labelled_files import LabelledFiles
+from tla_tf.datasets.spec import AnalysisScale, DatasetSpec
+from tla_tf.datasets.tiny_imagenet import SPEC as TINY_IMAGENET
 from tla_tf.errors import InputError
+from tla_tf.registry import DATASETS
 
 _LAYOUT = "image folders have train/<class>/* and test/<class>/*"
 _HELDOUT = 500
@@ -49,3 +52,24 @@ def load_image_folders(data_dir, reading=ReadingConfig(), cache_dir=None, progre
     for part in parts
   )
   return labelled_files.load(root, train, test, names, reading, cache_dir, _HELDOUT, progress)
+
+
+# Ours: Tiny ImageNet's setting with a larger batch.
+SPEC = DATASETS.register(
+  "images",
+  DatasetSpec(
+    name="images",
+    title="image folders",
+    read=lambda data_dir, data_source, reading, cache_dir, progress: load_image_folders(
+      data_dir, reading, cache_dir, progress
+    ),
+    training=TINY_IMAGENET.training.replace(dataset="images", batch_size=50),
+    fine_tuning=TINY_IMAGENET.fine_tuning,
+    suite_scale=TINY_IMAGENET.suite_scale,
+    analysis_scale=AnalysisScale(8 / 255, 7, 25 / 255, 20, "weak"),
+    reading_flags=("data_dir", "cache_dir", "classes", "image_size", "resize", "channels"),
+    data_dir_help="Folder that holds train/<class>/* and test/<class>/*, JPEG or PNG.",
+    heldout_help="Default: 500, at most a tenth, of all classes in proportion.",
+    rank=4,
+  ),
+)

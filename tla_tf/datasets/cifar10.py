@@ -4,9 +4,12 @@ import pathlib
 
 import numpy as np
 
+from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import pickled_arrays, source, tfds_reader
 from tla_tf.data.image_data import ImageData, heldout_count, split
+from tla_tf.datasets.spec import AnalysisScale, DatasetSpec, SuiteScale
 from tla_tf.errors import InputError
+from tla_tf.registry import DATASETS
 from tla_tf.types import DataSource
 
 HELDOUT = 1000
@@ -110,3 +113,56 @@ def _checked(path, planes, labels):
   if wrong.any():
     raise InputError(f"{path}: label {labels[wrong][0]} is outside 0..9; the file is damaged or of another data set.")
   return np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
+
+
+# Mao et al. 2019: the authors' CIFAR-10 configuration, training from scratch; the paper's Tables 1, 3 and 5 and
+# Figure 5, with the step sizes that the authors train with and, for longer attacks, watch training with.
+SPEC = DATASETS.register(
+  "cifar10",
+  DatasetSpec(
+    name="cifar10",
+    title="CIFAR-10",
+    read=lambda data_dir, data_source, reading, cache_dir, progress: load_cifar10(
+      data_dir, data_source, reading.heldout
+    ),
+    training=TrainingConfig(
+      dataset="cifar10",
+      network="wrn_32_10",
+      augment_pad=2,
+      augment_flip=True,
+      attack=AttackConfig(epsilon=8 / 255, step_size=2 / 255, steps=7),
+      validation_attack=AttackConfig(epsilon=8 / 255, step_size=1 / 255, steps=20),
+      batch_size=50,
+      train_steps=80_000,
+      optimizer="momentum",
+      learning_rate=0.1,
+      learning_rate_drops=((50_000, 0.01), (60_000, 0.001)),
+      weight_decay=2e-4,
+      seed=441760342,
+    ),
+    published=True,
+    fine_tuning=(0.1, ((1_000, 0.01), (5_000, 0.001))),
+    suite_scale=SuiteScale(
+      epsilon=8 / 255,
+      step_size=2 / 255,
+      bim_steps=7,
+      margin_steps=30,
+      pgd_steps=7,
+      long_pgd_steps=20,
+      mim_steps=40,
+      long_step_size=1 / 255,
+      black_box_steps=7,
+      l2_epsilon=128 / 255,
+      l2_step_size=32 / 255,
+      l2_steps=10,
+      l0_epsilon=0.02,
+    ),
+    analysis_scale=AnalysisScale(8 / 255, 7, 25 / 255, 20, "weak"),
+    image_shape=(32, 32, 3),
+    num_classes=10,
+    class_names=CLASS_NAMES,
+    tf1_networks=("wrn",),
+    heldout_help=("Default: the first 1,000, at most a tenth. The authors hold out none and choose on test images."),
+    rank=2,
+  ),
+)

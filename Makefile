@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 NPM_STAMP := node_modules/.installed
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: demo install test test-slow lint bench bazel-file clean
+.PHONY: demo install test test-slow lint bench clean
 
 demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
@@ -61,9 +61,6 @@ bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare pas
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/analysis.py
-
-bazel-file: $(DEV_STAMP)  ## write BUILD anew after adding a module or a test
-	$(BIN)/python tests/build_file.py
 
 clean:
 	rm -rf $(VENV) node_modules build *.egg-info

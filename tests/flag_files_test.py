@@ -1,4 +1,4 @@
-"""Flag files: each says what it reproduces and holds the published setting."""
+"""Flag files: each says what it reproduces, holds the published setting, and is found by its name."""
 
 import enum
 import pathlib
@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tla_tf import published
-from tla_tf.binaries import training_flags
+from tla_tf.binaries import presets, training_flags
+from tla_tf.errors import InputError
 
 FOLDER = pathlib.Path(__file__).parent.parent / "flags"
 FILES = sorted(FOLDER.glob("*.flags"))
@@ -54,9 +55,9 @@ def test_the_header_says_what_how_where_and_what_to_expect(path):
   header = [line for line in path.read_text().splitlines() if line.startswith("#")]
   for word in ("Reproduces:", "Command:", "Hardware:", "Expected"):
     assert any(line.startswith(f"# {word}") for line in header), word
-  assert f"--flagfile=flags/{path.name}" in "\n".join(header)
-  for used in re.findall(r"flags/(\w+\.flags)", "\n".join(header)):
-    assert (FOLDER / used).is_file(), used
+  assert f"--preset={path.stem} " in "\n".join(header)
+  for used in re.findall(r"preset[ =](\w+)", "\n".join(header)):
+    assert (FOLDER / f"{used}.flags").is_file(), used
 
 
 @each_file
@@ -80,3 +81,61 @@ def test_the_pools_of_table_2_have_their_sizes():
 
 def test_a_pool_of_1_is_a_random_negative_for_every_anchor():
   assert given(FOLDER / "cifar10_pool_1.flags") == given(FOLDER / "cifar10_tla_rn.flags")
+
+
+@each_file
+def test_every_file_is_a_preset_of_its_data_set(path):
+  assert presets.find(path.stem, dataset_of(path)) == path
+  assert path.stem in presets.names(dataset_of(path))
+
+
+@pytest.mark.parametrize(
+  "name, dataset, message",
+  [
+    ("mnist_mpl", "mnist", "--preset=mnist_mpl: no such preset; did you mean mnist_mlp or mnist_lenet?"),
+    ("", "mnist", "--preset=: no such preset; there are mnist_lenet, mnist_mlp."),
+    ("../flags/mnist_mlp", "digits", "--preset=../flags/mnist_mlp: no such preset; there are digits."),
+    (
+      "cifar10_at",
+      "mnist",
+      "--preset=cifar10_at: is a setting of another data set than mnist; there are mnist_lenet, mnist_mlp.",
+    ),
+    (
+      "cifar10_tla_sa",
+      "tiny_imagenet",
+      "--preset=cifar10_tla_sa: is a setting of another data set than tiny_imagenet; there are "
+      "tiny_imagenet_alp, tiny_imagenet_at, tiny_imagenet_tla, tiny_imagenet_tla_rn, tiny_imagenet_tla_sa, "
+      "tiny_imagenet_um.",
+    ),
+    (
+      "digits",
+      "images",
+      "--preset=digits: is a setting of another data set than images; there are none of the data set images.",
+    ),
+  ],
+)
+def test_another_name_is_refused_with_those_that_there_are(name, dataset, message):
+  with pytest.raises(InputError) as refused:
+    presets.find(name, dataset)
+  assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [["--preset=mnist_mlp"], ["-preset", "mnist_mlp"], ["--preset=lenet", "--margin=1", "--preset=mnist_mlp"]],
+)
+def test_a_preset_stands_before_all_other_flags(arguments):
+  assert presets.expand(arguments, "mnist") == [f"--flagfile={FOLDER / 'mnist_mlp.flags'}", *arguments]
+
+
+@pytest.mark.parametrize(
+  "arguments", [[], ["--margin=1"], ["--", "--preset=mnist_mlp"], ["--no_preset=1"], ["--flagfile=nowhere"]]
+)
+def test_without_a_preset_flags_stay_as_they_are(arguments):
+  assert presets.expand(arguments, "mnist") == arguments
+
+
+def test_a_preset_within_a_file_of_ones_own_is_found(tmp_path):
+  (tmp_path / "own.flags").write_text("# Mine.\n--preset=mnist_lenet\n--margin=1\n")
+  arguments = [f"--flagfile={tmp_path / 'own.flags'}"]
+  assert presets.expand(arguments, "mnist")[0].endswith("/mnist_lenet.flags")

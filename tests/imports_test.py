@@ -1,6 +1,7 @@
 """The house: imports run downward only, and tools start without TensorFlow."""
 
 import ast
+import graphlib
 import os
 import pathlib
 import re
@@ -211,3 +212,15 @@ def test_the_foundation_is_an_attribute_of_the_library(name):
 def test_another_attribute_of_the_library_is_an_attribute_error():
   with pytest.raises(AttributeError, match="'no_such_package'"):
     _ = tla_tf.no_such_package
+
+
+def test_no_modules_import_each_other():
+  """Not even by an import within a function."""
+  used = {
+    module: {found for name in imports(source) for found in (name, name.rpartition(".")[0]) if found in SOURCES}
+    for module, source in SOURCES.items()
+  }
+  # Importing a module of one's own package is no arrow to the package itself.
+  graphlib.TopologicalSorter(
+    {module: {name for name in names if not f"{module}.".startswith(f"{name}.")} for module, names in used.items()}
+  ).prepare()

@@ -10,6 +10,7 @@ import typing
 
 from tla_tf import types
 from tla_tf.errors import InputError
+from tla_tf.registry import METHODS
 
 
 def require(condition, name, expected, received):
@@ -72,7 +73,7 @@ class Config:
         return value.to_dict()
       if isinstance(value, enum.Enum):
         return value.value
-      if isinstance(value, tuple):
+      if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]
       return value
 
@@ -90,6 +91,53 @@ class Config:
   def replace(self, **changes):
     """Returns a copy with some fields changed."""
     return dataclasses.replace(self, **changes)
+
+
+class Option(typing.NamedTuple):
+  """A setting that is a flag, too.
+
+  Attributes:
+    flag: the flag's name.
+    path: where the setting is in its config: "triplet.weight".
+    kind: its type: float, int, bool, str, tuple or a choice of `types`.
+    help: what it does.
+    pixels: whether it is a length in pixels of [0, 1].
+  """
+
+  flag: str
+  path: str
+  kind: type
+  help: str
+  pixels: bool = False
+
+
+def option(default, help_, flag=None, pixels=False):
+  """A field of a config that is a flag, too: flag and help are derived from it.
+
+  Args:
+    default: its default.
+    help_: what the flag's help says.
+    flag: the flag's name; the field's name by default.
+    pixels: whether it is a length in pixels of [0, 1], given as 8/255, too.
+  """
+  return dataclasses.field(default=default, metadata={"help": help_, "flag": flag, "pixels": pixels})
+
+
+def other_default(config_class, name, default):
+  """The `option` of a class that is derived from, with another default."""
+  return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
+
+
+def options(config_class, prefix=""):
+  """Yields the `Option` of every field that is one, in a config class and the configs within it."""
+  kinds = typing.get_type_hints(config_class)
+  for field in dataclasses.fields(config_class):
+    kind, path = kinds[field.name], f"{prefix}{field.name}"
+    if isinstance(kind, type) and issubclass(kind, Config):
+      yield from options(kind, f"{path}.")
+    elif "help" in field.metadata:
+      about = field.metadata
+      yield Option(about["flag"] or field.name, path, kind, about["help"], about["pixels"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,41 +176,6 @@ class AttackConfig(Config):
     if self.momentum_rule is types.MomentumRule.AVERAGED:
       # At 1 the average would never leave its first gradient.
       require(self.momentum < 1, "momentum", "a number below 1 for averaged gradients", self.momentum)
-
-
-@dataclasses.dataclass(frozen=True)
-class TripletConfig(Config):
-  """The triplet terms (paper, Section 4 and Equation 1).
-
-  Attributes:
-    weight: lambda_1.
-    margin: alpha of the class-mate term.
-    distance: D.
-    feature_norm: `mean_square` (code; its weight is multiplied by `weight`
-      too) or `l2` (paper; lambda_2 stands alone).
-    feature_norm_weight: weight of the feature norm.
-    positives: class-mate, the anchor's clean twin, or one term for each.
-    twin_margin: alpha of the twin term.
-    twin_noise: half-width of the uniform noise on the clean twin, in pixels
-      of [0, 1]; the noisy twin is rounded to 8 bits (code).
-    negatives: how the negative is picked from the pool.
-    switch_anchor: the positive takes the anchor's place (TLA-SA).
-  """
-
-  weight: float = 0.5
-  margin: float = 0.05
-  distance: types.Distance = types.Distance.ANGULAR
-  feature_norm: types.FeatureNorm = types.FeatureNorm.MEAN_SQUARE
-  feature_norm_weight: float = 1e-4
-  positives: types.Positives = types.Positives.CLASSMATE
-  twin_margin: float = 0.05
-  twin_noise: float = 0.0
-  negatives: types.Negatives = types.Negatives.NEAREST
-  switch_anchor: bool = False
-
-  def validate(self):
-    require_number(self, "weight", "margin", "feature_norm_weight", "twin_margin")
-    require_number(self, "twin_noise", high=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,46 +241,86 @@ class InitConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class RecipeConfig(Config):
+  """What a method sets beyond the settings that all methods share; see `recipes.Recipe`.
+
+  Fields made with `option` are flags, too.
+  """
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
   `train_steps` and `keep_checkpoints` say how long to run and what to keep,
   `init.run_dir` and `init.checkpoint` where the first weights lie; everything
   else must stay the same when a run is resumed.
+
+  Attributes:
+    method: a name of `recipes.names()`.
+    recipe: the method's own settings, its `config_class`; None takes the
+      defaults of that class.
+    attack: the training attack; its objective and start are the method's.
+    validation_attack: PGD on held-out images.
+    schedules: ((name, ((step, factor), ...)), ...): factors on "epsilon" and
+      "step_size" of the training attack and on the weights of the loss's terms
+      by their logged names, linear between the steps. Without a schedule of its
+      own the step size follows epsilon.
+    weight_average: decay of an exponential average of the weights, which is
+      then what is judged; 0 keeps none.
+    weight_average_start: step at which the average starts.
   """
 
   dataset: str = "digits"
   data_source: types.DataSource = types.DataSource.AUTO
   reading: ReadingConfig = ReadingConfig()
-  augment_pad: int = 0
-  augment_flip: bool = False
+  augment_pad: int = option(0, "Zeros around each training image before it is cropped back at random.")
+  augment_flip: bool = option(False, "Mirror training images left to right at random.")
   init: InitConfig = InitConfig()
-  method: types.Method = types.Method.TLA
-  network: str = "mlp"
+  method: str = "tla"
+  recipe: RecipeConfig | None = None
+  network: str = option(
+    "mlp", "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), or wrn_DEPTH_WIDTH."
+  )
   attack: AttackConfig = AttackConfig()
   validation_attack: AttackConfig = AttackConfig()
-  validation_examples: int = 500
-  attack_mode: types.PassMode = types.PassMode.INFERENCE
-  triplet: TripletConfig = TripletConfig()
-  negative_pool_size: int = 50
-  pairing: types.PairingTarget = types.PairingTarget.LOGITS
-  pairing_weight: float = 0.0
-  clean_weight: float = 0.0
-  batch_size: int = 50
-  train_steps: int = 1000
-  optimizer: str = "adam"
-  learning_rate: float = 1e-4
-  learning_rate_drops: tuple = ()
-  learning_rate_schedule: types.Schedule = types.Schedule.PIECEWISE
-  warmup_steps: int = 0
-  cosine_steps: int = 0
-  weight_decay: float = 2e-4
-  label_smoothing: float = 0.0
-  seed: int = 221760322
-  deterministic: bool = True
-  jit: types.Jit = types.Jit.AUTO
-  checkpoint_every: int = 500
-  keep_checkpoints: int = 2
+  validation_examples: int = option(500, "Held-out images that are attacked at every checkpoint.")
+  schedules: tuple = option(
+    (),
+    "NAME:STEP=FACTOR,STEP=FACTOR,... makes epsilon, step_size or the weight of a term (triplet, ...) follow the step: "
+    "its value times a factor that is linear between the steps. The step size follows epsilon unless it has its own. "
+    "May be given several times.",
+    flag="schedule",
+  )
+  weight_average: float = option(
+    0.0,
+    "Decay of an exponential average of the weights, 0.995 for instance, which is then judged in their place; 0: none.",
+  )
+  weight_average_start: int = option(0, "Step at which the average of the weights starts.")
+  batch_size: int = option(50, "Anchors a step.")
+  train_steps: int = option(
+    1000, "Steps in all; may grow when a run goes on (under a cosine schedule with --cosine_steps as it was)."
+  )
+  optimizer: str = option("adam", "adam, or momentum SGD (0.9).")
+  learning_rate: float = option(1e-4, "Learning rate of the first step.")
+  learning_rate_drops: tuple = option(
+    (), "step:rate pairs, e.g. 50000:0.01,60000:0.001; a rate holds from the step after its boundary."
+  )
+  learning_rate_schedule: types.Schedule = option(
+    types.Schedule.PIECEWISE,
+    "piecewise: constant between the drops; cosine: from the first rate to 0 within --cosine_steps, without drops.",
+  )
+  warmup_steps: int = option(0, "Steps within which the rate rises linearly from 0 to the schedule's.")
+  cosine_steps: int = option(0, "Length of the cosine schedule; --train_steps by default.")
+  weight_decay: float = option(2e-4, "Of kernels: half the squared L2 norm.")
+  label_smoothing: float = option(
+    0.0, "Share of the label that every cross-entropy of the training step spreads over all classes."
+  )
+  seed: int = option(221760322, "Seed of weights, batches and attacks.")
+  deterministic: bool = option(True, "Same bits in every run on one machine.")
+  jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.")
+  checkpoint_every: int = option(500, "Steps between checkpoints, logs and held-out accuracy.")
+  keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.")
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(
@@ -275,25 +328,41 @@ class TrainingConfig(Config):
   )
 
   def validate(self):
-    self._resolve_method()
+    self._resolve_recipe()
     self._validate_drops()
+    object.__setattr__(self, "schedules", checked_schedules(self.schedules))
     require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
     require_whole(
       self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
     )
-    require_whole(self, "negative_pool_size", low=1)
-    require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps")
+    require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps", "weight_average_start")
     require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
     self._resolve_schedule()
-    require_number(self, "learning_rate", "weight_decay", "pairing_weight", "clean_weight")
+    require_number(self, "learning_rate", "weight_decay")
     require_number(self, "label_smoothing", high=1.0)
+    require_number(self, "weight_average")
+    require(self.weight_average < 1, "weight_average", "a number of at least 0 and below 1", self.weight_average)
 
-  def _resolve_method(self):
-    """TLA-RN and TLA-SA change one field of TLA's triplet: the config says so."""
-    if self.method is types.Method.TLA_SA:
-      object.__setattr__(self, "triplet", self.triplet.replace(switch_anchor=True))
-    if self.method is types.Method.TLA_RN and self.triplet.negatives is types.Negatives.NEAREST:
-      object.__setattr__(self, "triplet", self.triplet.replace(negatives=types.Negatives.RANDOM))
+  def replace(self, **changes):
+    """Returns a copy with some fields changed; fields of the recipe may be named, too.
+
+    With another method, the recipe starts from its defaults.
+    """
+    method = METHODS.get(changes.get("method", self.method))
+    own = {name: changes.pop(name) for name in list(changes) if name in method.fields() and name not in _SHARED}
+    if own or method.name != self.method:
+      recipe = changes.get("recipe", self.recipe)
+      same = isinstance(recipe, method.config_class) and ("recipe" in changes or method.name == self.method)
+      changes["recipe"] = dataclasses.replace(recipe if same else method.config_class(), **own)
+    return dataclasses.replace(self, **changes)
+
+  def _resolve_recipe(self):
+    method = METHODS.get(self.method)
+    recipe = method.config_class() if self.recipe is None else self.recipe
+    if isinstance(recipe, dict):
+      recipe = method.config_class.from_dict(recipe)
+    require(type(recipe) is method.config_class, "recipe", f"a {method.config_class.__name__}", self.recipe)
+    object.__setattr__(self, "recipe", method.resolved(recipe))
 
   def _resolve_schedule(self):
     """A cosine ends with the run, unless a length is given."""
@@ -316,36 +385,23 @@ class TrainingConfig(Config):
     )
 
   def _validate_drops(self):
-    name, given = "learning_rate_drops", self.learning_rate_drops
     expected = "pairs (whole step above 0, rate of at least 0) in increasing order"
-    well_formed = isinstance(given, (tuple, list)) and all(
-      isinstance(pair, (tuple, list))
-      and len(pair) == 2
-      and isinstance(pair[0], int)
-      and not isinstance(pair[0], bool)
-      and isinstance(pair[1], (int, float))
-      and not isinstance(pair[1], bool)
-      for pair in given
-    )
-    require(well_formed, name, expected, given)
-    drops = tuple((step, float(rate)) for step, rate in given)
-    steps = [step for step, _ in drops]
-    increasing = steps == sorted(set(steps)) and all(step > 0 for step in steps)
-    require(increasing and all(0 <= rate < math.inf for _, rate in drops), name, expected, given)
-    object.__setattr__(self, name, drops)
+    drops = _steps_and_numbers("learning_rate_drops", self.learning_rate_drops, expected)
+    require(all(step > 0 for step, _ in drops), "learning_rate_drops", expected, self.learning_rate_drops)
+    object.__setattr__(self, "learning_rate_drops", drops)
 
   def first_difference(self, other):
     """The first setting that a continuation may not change, or None.
 
     Returns:
-      `(name, this value, other value)`; nested settings as "triplet.margin".
+      `(name, this value, other value)`; nested settings as "recipe.triplet.margin".
     """
 
     def compare(left, right, prefix):
       for name in left:
         if f"{prefix}{name}" in self.MAY_CHANGE:
           continue
-        if isinstance(left[name], dict):
+        if isinstance(left[name], dict) and isinstance(right[name], dict):
           found = compare(left[name], right[name], f"{prefix}{name}.")
           if found:
             return found
@@ -357,3 +413,45 @@ class TrainingConfig(Config):
 
 
 OPTIMIZERS = ("adam", "momentum")
+_SHARED = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
+
+
+def _steps_and_numbers(name, given, expected):
+  """((step, number), ...) in increasing order of steps, checked."""
+
+  def is_pair(pair):
+    return (
+      isinstance(pair, (tuple, list))
+      and len(pair) == 2
+      and isinstance(pair[0], int)
+      and not isinstance(pair[0], bool)
+      and isinstance(pair[1], (int, float))
+      and not isinstance(pair[1], bool)
+    )
+
+  require(isinstance(given, (tuple, list)) and all(is_pair(pair) for pair in given), name, expected, given)
+  pairs = tuple((step, float(number)) for step, number in given)
+  steps = [step for step, _ in pairs]
+  right = steps == sorted(set(steps)) and all(step >= 0 and 0 <= number < math.inf for step, number in pairs)
+  require(right, name, expected, given)
+  return pairs
+
+
+def checked_schedules(given):
+  """`TrainingConfig.schedules` as tuples.
+
+  Args:
+    given: a dict from name to ((step, factor), ...), or pairs of these.
+
+  Raises:
+    InputError: for anything else, no steps, or a name twice.
+  """
+  expected = "names, each with its (whole step, factor of at least 0) in increasing order of steps"
+  entries = list(given.items()) if isinstance(given, dict) else given
+  well_formed = isinstance(entries, (tuple, list)) and all(
+    isinstance(entry, (tuple, list)) and len(entry) == 2 and isinstance(entry[0], str) and entry[1] for entry in entries
+  )
+  require(well_formed, "schedules", expected, given)
+  names = [name for name, _ in entries]
+  require(len(set(names)) == len(names), "schedules", "every name once", given)
+  return tuple((name, _steps_and_numbers("schedules", points, expected)) for name, points in entries)

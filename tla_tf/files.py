@@ -1,25 +1,32 @@
-"""Writing files and folders whole or not at all, and their digests."""
+"""Writing files and folders whole or not at all, their digests, and arrays kept with them."""
+
+from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from tla_tf.errors import InputError
 
+AnyPath = str | os.PathLike[str]
 
-def write_text(path, text):
+
+def write_text(path: AnyPath, text: str) -> None:
   """Replaces a file in one step, as `write_bytes` does."""
   write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path, content):
+def write_bytes(path: AnyPath, content: bytes) -> None:
   """Replaces a file in one step: readers see the old or the new content.
 
   Raises:
@@ -43,7 +50,7 @@ def write_bytes(path, content):
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
   """Replaces a compressed `.npz` file of arrays in one step."""
   content = io.BytesIO()
   np.savez_compressed(content, **arrays)
@@ -51,7 +58,7 @@ def write_arrays(path, arrays):
 
 
 @contextlib.contextmanager
-def new_folder(path):
+def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
   """Yields a temporary folder that becomes `path` when the body succeeds.
 
   `path` must not exist; a failure leaves nothing behind.
@@ -74,7 +81,7 @@ def new_folder(path):
       shutil.rmtree(temporary, ignore_errors=True)
 
 
-def make_folder(path):
+def make_folder(path: AnyPath) -> None:
   """Makes a folder, and those above it, where missing.
 
   Raises:
@@ -87,25 +94,30 @@ def make_folder(path):
 
 
 @contextlib.contextmanager
-def locked(path, message):
-  """Keeps other processes out while the body runs.
+def locked(path: AnyPath, message: str | None = None) -> Iterator[None]:
+  """Keeps other processes out while the body runs; a killed one gives the lock back.
 
   Args:
     path: the lock file, which stays.
-    message: of the error.
+    message: of the error; None to wait until the lock is free.
 
   Raises:
-    InputError: if another process holds the lock.
+    InputError: if another process holds the lock, or the file cannot be
+      written.
   """
-  with open(path, "w") as file:
+  try:
+    file = open(path, "w")  # noqa: SIM115  (closed below)
+  except OSError as error:
+    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+  with file:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if message else 0))
     except OSError:
-      raise InputError(message) from None
+      raise InputError(message or f"{path}: cannot be locked.") from None
     yield
 
 
-def remove_folder(path):
+def remove_folder(path: AnyPath) -> None:
   """Removes a folder whole: a kill leaves all of it, or a leftover of another name."""
   path = pathlib.Path(path)
   trash = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -113,7 +125,7 @@ def remove_folder(path):
   shutil.rmtree(trash, ignore_errors=True)
 
 
-def remove_leftovers(folder, name="*"):
+def remove_leftovers(folder: AnyPath, name: str = "*") -> None:
   """Removes what a killed writer left: hidden temporary entries of this module.
 
   Args:
@@ -127,10 +139,104 @@ def remove_leftovers(folder, name="*"):
       path.unlink(missing_ok=True)
 
 
-def digest(path):
+def digest(path: AnyPath) -> str:
   """SHA-256 of a file's content, as hex."""
   result = hashlib.sha256()
   with open(path, "rb") as file:
     while block := file.read(1 << 20):
       result.update(block)
   return result.hexdigest()
+
+
+def digests(folder: AnyPath, pattern: str = "*") -> dict[str, str]:
+  """Dict from name to `digest` of the files of a folder, in the order of their names."""
+  return {path.name: digest(path) for path in sorted(pathlib.Path(folder).glob(pattern))}
+
+
+def first_damaged(folder: AnyPath, known: Mapping[str, str]) -> str | None:
+  """The name of the first file that is missing or has another digest, or None.
+
+  Args:
+    folder: where the files lie.
+    known: their `digests` when they were written.
+  """
+  for name, wanted in known.items():
+    path = pathlib.Path(folder) / name
+    if not path.is_file() or digest(path) != wanted:
+      return name
+  return None
+
+
+def kept_arrays(
+  place: AnyPath,
+  facts: Mapping[str, Any],
+  make: Callable[[pathlib.Path], object],
+  *,
+  record: str = "about.json",
+  digests_key: str = "sha256",
+  shared: bool = False,
+) -> dict[str, np.ndarray]:
+  """Arrays that are dear to make: made once, kept in a folder, checked when read.
+
+  They lie as `.npy` files beside a record of the facts and of their digests. A
+  kill leaves them whole or not there.
+
+  Args:
+    place: their folder, which nothing else lies in.
+    facts: JSON values that determine the arrays.
+    make: function that writes `NAME.npy` files into an empty folder.
+    record: name of the JSON file.
+    digests_key: under which the record has the digests.
+    shared: whether any process may want them at any time: one makes them while
+      the others wait, and what is damaged is made anew. Else it is refused.
+
+  Returns:
+    Dict from name to read-only memory map.
+
+  Raises:
+    InputError: if the folder cannot be written, or is damaged and not shared;
+      and what `make` raises.
+  """
+  place = pathlib.Path(place)
+  arrays = _read_kept(place, facts, record, digests_key)
+  if arrays is None and (shared or not place.exists()):
+    make_folder(place.parent)
+    with locked(place.with_name(f"{place.name}.lock")) if shared else contextlib.nullcontext():
+      # Another process may have made them while this one waited.
+      arrays = _read_kept(place, facts, record, digests_key) if shared else None
+      if arrays is None:
+        remove_leftovers(place.parent, place.name if shared else "*")
+        _clear(place)
+        with new_folder(place) as temporary:
+          make(temporary)
+          known = {pathlib.Path(name).stem: found for name, found in digests(temporary, "*.npy").items()}
+          text = json.dumps({**facts, digests_key: known}, indent=1) + "\n"
+          (temporary / record).write_text(text, encoding="utf-8")
+        arrays = _read_kept(place, facts, record, digests_key)
+  if arrays is None:
+    raise InputError(f"{place}: damaged; remove it, what it held will be made again.")
+  return arrays
+
+
+def _read_kept(
+  place: pathlib.Path, facts: Mapping[str, Any], record: str, digests_key: str
+) -> dict[str, np.ndarray] | None:
+  """The arrays of a whole folder of these facts, else None."""
+  try:
+    about = json.loads((place / record).read_text(encoding="utf-8"))
+    known = about.pop(digests_key)
+    if about != json.loads(json.dumps(facts)) or first_damaged(place, {f"{n}.npy": known[n] for n in known}):
+      return None
+    return {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in known}
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    return None
+
+
+def _clear(place: pathlib.Path) -> None:
+  try:
+    if place.is_dir() and not place.is_symlink():
+      remove_folder(place)
+    else:
+      place.unlink(missing_ok=True)
+  except OSError as error:
+    raise InputError(f"{place}: cannot be replaced ({error.strerror or error}).") from error

@@ -10,17 +10,6 @@ class _Choice(str, enum.Enum):
     return self.value
 
 
-class Method(_Choice):
-  """Training method (paper, Section 5)."""
-
-  UM = "um"
-  AT = "at"
-  ALP = "alp"
-  TLA = "tla"
-  TLA_RN = "tla_rn"
-  TLA_SA = "tla_sa"
-
-
 class Norm(_Choice):
   """In which norm an attack is bounded.
 
@@ -112,6 +101,18 @@ class Negatives(_Choice):
   NEAREST = "nearest"
   RANDOM = "random"
   AUTHORS_RANDOM = "authors_random"
+
+
+class NegativePool(_Choice):
+  """Where negatives come from.
+
+  `FRESH` is a batch of images of its own (paper), `BATCH` the step's own clean
+  images, `MEMORY_BANK` embeddings of earlier steps (Wang et al. 2020).
+  """
+
+  FRESH = "fresh"
+  BATCH = "batch"
+  MEMORY_BANK = "memory_bank"
 
 
 class PairingTarget(_Choice):

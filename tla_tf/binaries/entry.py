@@ -11,7 +11,18 @@ from absl import app, flags, logging
 from tla_tf.errors import InputError, ToolError
 
 
-def run(main, goes_on=False):
+def tool_name():
+  """The name of the tool that runs: the script is called tla-evaluate, the module evaluate.py."""
+  return "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
+
+
+def fail(error):
+  """Ends the tool with the one sentence of a ToolError and status 1."""
+  print(f"{tool_name()}: error: {error}", file=sys.stderr)
+  sys.exit(1)
+
+
+def run(main, goes_on=False, arguments=None):
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
@@ -21,9 +32,9 @@ def run(main, goes_on=False):
     main: function of the remaining arguments.
     goes_on: whether the same command, given again, goes on where it was
       interrupted; Ctrl-C then says so.
+    arguments: of the command line; None takes those that were given.
   """
-  # The script is called tla-train-digits, the module train_digits.py.
-  name = "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
+  name = tool_name()
 
   def guarded(argv):
     try:
@@ -40,7 +51,7 @@ def run(main, goes_on=False):
       return 130
 
   _show_flags_of(main)
-  app.run(guarded)
+  app.run(guarded, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def _show_flags_of(main):

@@ -7,13 +7,14 @@ Example:
 
 from absl import flags
 
-from tla_tf import types
+from tla_tf import datasets, recipes
 from tla_tf.binaries import entry
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
 
-_DATASETS = {"mlp": "mnist", "lenet": "mnist", "wrn": "cifar10", "resnet": "tiny_imagenet"}
+# Family of networks -> the data set that the paper trains it on.
+_DATASETS = {family: name for name in datasets.names() for family in datasets.get(name).tf1_networks}
 
 flags.DEFINE_string(
   "checkpoint",
@@ -29,7 +30,7 @@ flags.DEFINE_enum(
   [*dict.fromkeys(_DATASETS.values()), "images"],
   "What it was trained on; by default that of the network in the paper.",
 )
-entry.define_choice("method", "tla", types.Method, "How it was trained, for the records.")
+flags.DEFINE_enum("method", "tla", recipes.names(), "How it was trained, for the records.")
 entry.define_size("image_size", None, "Height and width, of --dataset=images.")
 flags.DEFINE_string("data_dir", None, "Folder of the data, for later evaluations.")
 flags.DEFINE_bool("allow_partial", False, "Import although some variables match nothing.")

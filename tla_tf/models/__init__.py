@@ -1,10 +1,7 @@
-"""Trainable models: a network, an attack, and how the loss is put together."""
+"""Trainable models: a network, an attack, and the recipe of a method."""
 
-from tla_tf.models.adversarial_training import AdversarialTraining
 from tla_tf.models.factory import make_model
-from tla_tf.models.logit_pairing import LogitPairing
-from tla_tf.models.robust_model import RobustModel, Term
-from tla_tf.models.triplet import TripletTraining
-from tla_tf.models.undefended import Undefended
+from tla_tf.models.methods import AdversarialTraining, LogitPairing, TripletTraining, Undefended
+from tla_tf.models.robust_model import RobustModel
 
-__all__ = ["AdversarialTraining", "LogitPairing", "RobustModel", "Term", "TripletTraining", "Undefended", "make_model"]
+__all__ = ["AdversarialTraining", "LogitPairing", "RobustModel", "TripletTraining", "Undefended", "make_model"]

@@ -1,42 +1,41 @@
 """The model of a training configuration."""
 
-from tla_tf.models.adversarial_training import AdversarialTraining
-from tla_tf.models.logit_pairing import LogitPairing
-from tla_tf.models.triplet import TripletTraining
-from tla_tf.models.undefended import Undefended
-from tla_tf.types import Method
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from tla_tf import recipes
+from tla_tf.config import TrainingConfig
+from tla_tf.models.robust_model import RobustModel
+from tla_tf.types import Role
 
 
-def make_model(config, network):
-  """Makes the model that a `TrainingConfig` describes.
+def make_model(config: TrainingConfig, network: keras.Model) -> RobustModel:
+  """Makes the model that a configuration describes, not compiled.
 
   Args:
     config: TrainingConfig.
     network: the network to train.
-
-  Returns:
-    A `RobustModel`, not compiled.
   """
-  shared = {
-    "attack": config.attack,
-    "validation_attack": config.validation_attack,
-    "weight_decay": config.weight_decay,
-    "label_smoothing": config.label_smoothing,
-    "clean_weight": config.clean_weight,
-    "attack_mode": config.attack_mode,
-    "seed": config.seed,
-  }
-  pairing = {"pairing": config.pairing, "pairing_weight": config.pairing_weight}
-  if config.method is Method.UM:
-    return Undefended(network, **{**shared, "clean_weight": 0.0})
-  if config.method is Method.AT:
-    return AdversarialTraining(network, **shared)
-  if config.method is Method.ALP:
-    return LogitPairing(network, **pairing, **shared)
-  return TripletTraining(network, triplet=config.triplet, **pairing, **shared)
+  shared = (
+    "attack",
+    "validation_attack",
+    "weight_decay",
+    "label_smoothing",
+    "schedules",
+    "weight_average",
+    "weight_average_start",
+    "seed",
+  )
+  settings = {field.name: getattr(config.recipe, field.name) for field in dataclasses.fields(config.recipe)}
+  return RobustModel(network, config.method, **{name: getattr(config, name) for name in shared}, **settings)
 
 
-def needs(config):
-  """What the method reads from the stream: (class-mates, pool)."""
-  triplet = config.method in (Method.TLA, Method.TLA_RN, Method.TLA_SA)
-  return triplet and config.triplet.positives.value != "twin", triplet
+def needs(config: TrainingConfig) -> tuple[bool, int]:
+  """What the method reads from the stream: (whether class-mates, images of the pool)."""
+  recipe = recipes.get(config.method)
+  source = recipe.negatives(config.recipe)
+  classmates = Role.POSITIVE in recipe.roles(config.recipe)
+  return classmates, config.recipe.negative_pool_size if source is not None and source.needs_pool else 0

@@ -2,8 +2,10 @@
 
 `RobustModel.train_step`: attack the anchors, choose the images of the step,
 pass them through the network at once, add up weighted terms, one optimiser
-step. Subclasses say which images and which terms.
+step, averages of weights. What differs between methods is their recipe.
 """
+
+from __future__ import annotations
 
 import copy
 import typing
@@ -12,156 +14,277 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tla_tf import balls, networks
+from tla_tf import balls, networks, recipes
 from tla_tf.attacks.gradient_loop import gradient_loop
-from tla_tf.config import AttackConfig
+from tla_tf.config import AttackConfig, checked_schedules
 from tla_tf.errors import InputError
 from tla_tf.losses.weight_decay import weight_decay
+from tla_tf.models.weight_average import WeightAverage
 from tla_tf.ops import mining, objectives, seeds
+from tla_tf.ops.schedules import piecewise_linear
+from tla_tf.recipes.draws import draw
+from tla_tf.recipes.terms import Step
+from tla_tf.registry import expected
 from tla_tf.types import PassMode, Role
 
 
-class Term(typing.NamedTuple):
-  """One part of the loss: logged as `value`, added as `weight * value`."""
+class Computed(typing.NamedTuple):
+  """What a forward and backward pass gives.
 
-  value: tf.Tensor
-  weight: float
+  Attributes:
+    values: dict of the loss, its terms, other logged values and the accuracy.
+    gradients: with respect to `RobustModel.trained_variables`, in their order.
+    step: the `Step` that the terms saw.
+  """
+
+  values: dict
+  gradients: list
+  step: Step
 
 
+@keras.saving.register_keras_serializable(package="tla_tf")
 class RobustModel(keras.Model):
-  """Base of all methods: a `keras.Model` around a network.
+  """A `keras.Model` around a network, trained by the recipe of a method.
 
   Call it on images to get {"embedding", "logits"}. Train it with `fit` on
   batches of a `data.BatchStream`, or on plain `(images, labels)`, whose
   class-mates and pool are then taken from the batch itself. `evaluate` returns
   clean and robust accuracy.
 
+  Example:
+    model = RobustModel(network, "at", attack=AttackConfig(epsilon=0.1))
+
   Args:
     network: maps float32 images [n, ...] in [0, 1] to {"embedding",
       "logits"}; see `networks.build` and `networks.from_keras`.
-    attack: AttackConfig of the training attack; the cross-entropy of the
-      model is what it increases.
+    method: a name of `recipes.names()`; subclasses have their own.
+    attack: AttackConfig of the training attack; the recipe says what is
+      increased and where the attack starts.
     validation_attack: AttackConfig of `evaluate`; None takes `attack`.
     weight_decay: weight of the sum of half the squared norms of the kernels.
     label_smoothing: of every cross-entropy of the training step.
-    clean_weight: weight of the mean cross-entropy of the clean images.
-    attack_mode: whether the training attack sees the network in inference or
-      in training mode (the authors' AT does the latter).
+    schedules: factors on epsilon, step size and weights of terms, see
+      `TrainingConfig.schedules`; a dict or pairs.
+    weight_average: decay of an average of the weights, which is then what
+      `evaluate` and everything that judges uses; 0 keeps none.
+    weight_average_start: step at which the average starts.
     seed: of random starts and random choices.
-    **kwargs: as in `keras.Model`.
+    name: of the model.
+    **settings: those of the method, the fields of its recipe's `config_class`.
   """
 
-  # The role whose accuracy is logged while training.
-  accuracy_role = Role.ADVERSARIAL
+  method: str | None = None
 
   def __init__(
     self,
-    network,
-    attack=AttackConfig(),
-    validation_attack=None,
-    weight_decay=0.0,
-    label_smoothing=0.0,
-    clean_weight=0.0,
-    attack_mode="inference",
-    seed=0,
-    **kwargs,
+    network: keras.Model,
+    method: str | None = None,
+    *,
+    attack: AttackConfig = AttackConfig(),
+    validation_attack: AttackConfig | None = None,
+    weight_decay: float = 0.0,
+    label_smoothing: float = 0.0,
+    schedules: typing.Any = (),
+    weight_average: float = 0.0,
+    weight_average_start: int = 0,
+    seed: int = 0,
+    name: str | None = None,
+    **settings: typing.Any,
   ):
-    super().__init__(**kwargs)
+    super().__init__(name=name)
     self.network = network
+    self.method = method or self.method
+    self.recipe = recipes.get(self.method)
+    self.settings = self.recipe.resolved(self.recipe.settings(settings))
     self.attack = attack
     self.validation_attack = validation_attack or attack
     self.weight_decay = weight_decay
     self.label_smoothing = label_smoothing
-    self.clean_weight = clean_weight
-    self.attack_mode = PassMode(attack_mode)
     self.seed = seed
     self.trace_count = 0
-    if self.attack_mode is PassMode.TRAINING and networks.has_foreign_statistics(network):
+    self._inner_attack = self.recipe.inner_attack(self.settings)
+    self._update_rule = self.recipe.update_rule(self.settings)
+    self._negatives = self.recipe.negatives(self.settings)
+    self._terms = self.recipe.terms(self.settings)
+    if self._inner_attack.mode is PassMode.TRAINING and networks.has_foreign_statistics(network):
       raise InputError(
         "attack_mode='training' would move the statistics of Keras's BatchNormalization at every "
         "attack step: use networks.BranchBatchNormalization, or attack_mode='inference'."
       )
-    self._train_metrics = {}
-    self._test_metrics = {}
-    # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
-    self.built = network.built
     if max(self.attack.restarts, self.validation_attack.restarts) > 1:
       raise InputError(
         "A training step makes one start: give attacks with restarts=1, and judge with "
         "attacks.attack_survivors or tla-evaluate."
       )
+    self.schedules = self._checked_schedules(schedules)
+    self._build_parts()
+    self.weight_average, self.weight_average_start = weight_average, weight_average_start
+    self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
+    # As an attribute, so that Keras sees its variables.
+    self.averaged_network = self._average and self._average.network
+    self._train_metrics: dict = {}
+    self._test_metrics: dict = {}
+    # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
+    self.built = network.built
 
-  # ------------------------------------------------------------- what subclasses say
+  # ------------------------------------------------------------- the state of a step
 
-  def logged_names(self):
-    """Names of the terms and other values that `step_terms` returns."""
-    return ["cross_entropy"] + ["clean_cross_entropy"] * bool(self.clean_weight)
+  def state(self) -> dict[str, typing.Any]:
+    """All that training changes, by name: what a checkpoint holds.
 
-  def step_images(self, batch, seed):
+    "network", "optimizer" once the model is compiled, "average" where weights
+    are averaged, and what the recipe's parts own.
+    """
+    parts = {"network": self.network, "optimizer": getattr(self, "optimizer", None), "average": self.averaged_network}
+    return {name: part for name, part in {**parts, **self._part_states}.items() if part is not None}
+
+  @property
+  def judged(self) -> str:
+    """Which weights are judged: "network", or "average"."""
+    return "network" if self._average is None else "average"
+
+  @property
+  def judged_network(self) -> keras.Model:
+    """The network that is validated, evaluated, exported and analysed: with averaged weights where there are any."""
+    return self.network if self._average is None else self.averaged_network
+
+  def start_average(self) -> None:
+    """Makes the average the weights as they are: for a network that was given others before its training."""
+    if self._average is not None:
+      self.averaged_network.set_weights(self.network.get_weights())
+
+  @property
+  def trained_variables(self) -> list:
+    """What gradients are taken of: the network's trainable variables, then those of terms."""
+    own = [v for term in self._terms for v in (term.state.trainable_variables if term.state is not None else ())]
+    return [*self.network.trainable_variables, *own]
+
+  def _build_parts(self) -> None:
+    """Makes the variables of terms, negatives and the update rule."""
+    embedding, logits = (self.network.output[name].shape[-1] for name in ("embedding", "logits"))
+    for term in self._terms:
+      term.build(embedding, logits, seeds.derive(self.seed, "term", term.name))
+    if self._negatives is not None:
+      self._negatives.build(embedding)
+    self._update_rule.build(self.network, seeds.derive(self.seed, "update_rule"))
+    parts = {f"term_{term.name}": term.state for term in self._terms}
+    parts["negatives"] = self._negatives and self._negatives.state
+    parts["update_rule"] = self._update_rule.state
+    # As an attribute, so that Keras sees the layers, too.
+    self._part_states = {name: state for name, state in parts.items() if state is not None}
+
+  # ------------------------------------------------------------- schedules
+
+  def _checked_schedules(self, given: typing.Any) -> tuple:
+    schedules = checked_schedules(given)
+    known = ["epsilon", "step_size", *(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
+    for name, _ in schedules:
+      if name not in known:
+        raise InputError(f"Invalid value for `schedules`: {name!r} has no schedule; {expected(name, known)}.")
+    return schedules
+
+  def _scheduled(self, value: typing.Any, step: typing.Any, *names: str) -> typing.Any:
+    """A number, times the factor that the first of its schedules has at a step."""
+    points = next((points for name in names for known, points in self.schedules if known == name), None)
+    return value if points is None else value * piecewise_linear(step, points)
+
+  # ------------------------------------------------------------- a step
+
+  def step_images(self, batch: dict, seed: typing.Any, step: typing.Any = 0) -> dict:
     """The images that the step trains on.
 
     Args:
-      batch: dict of "image", "label", "positive", "pool", "pool_label".
+      batch: dict of "image", "label", and "positive", "pool", "pool_label" where
+        the method needs them.
       seed: key int32 [2] of the step.
+      step: its number.
 
     Returns:
       Dict from role to (images [n, ...], labels [n]), in the order in which
       batch statistics enter the moving averages.
     """
-    adversarial = self.perturb(batch["image"], batch["label"], seeds.fold(seed, 0))
-    result = {}
-    if self.clean_weight:
-      result[Role.TWIN] = (batch["image"], batch["label"])
-    result[Role.ADVERSARIAL] = (adversarial, batch["label"])
-    return result
+    roles, labels = self.recipe.roles(self.settings), batch["label"]
+    images = {}
+    if Role.ADVERSARIAL in roles:
+      adversarial = self.perturb(batch["image"], labels, draw(seed, "attack"), step)
+      images[Role.ADVERSARIAL] = (adversarial, labels)
+    if Role.NEGATIVE in roles:
+      images[Role.NEGATIVE] = self._negatives.images(self.network, batch, adversarial, seed)
+    if Role.TWIN in roles:
+      images[Role.TWIN] = (self._twin(batch["image"], draw(seed, "twin_noise")), labels)
+    if Role.POSITIVE in roles:
+      images[Role.POSITIVE] = (batch["positive"], labels)
+    return {role: images[role] for role in roles}
 
-  def step_terms(self, outputs, labels):
-    """The terms of the loss, without weight decay.
+  def _twin(self, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    noise = self.recipe.twin_noise(self.settings)
+    if not noise:
+      return images
+    noisy = images + seeds.uniform(tf.shape(images), key, -noise, noise)
+    return tf.clip_by_value(tf.round(noisy * 255.0) / 255.0, 0.0, 1.0)
+
+  def perturb(self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, step: typing.Any = 0) -> tf.Tensor:
+    """Training attack on a batch, inside the caller's graph: images -> images.
 
     Args:
-      outputs: dict from role to {"embedding", "logits"}.
-      labels: dict from role to int32 [n].
-
-    Returns:
-      (dict from term name to Term, dict from logged name to scalar).
+      images: float32 [n, ...] in [0, 1].
+      labels: int32 [n].
+      key: int32 [2].
+      step: number of the step, for schedules.
     """
-    terms = {"cross_entropy": Term(self.mean_cross_entropy(outputs, labels, Role.ADVERSARIAL), 1.0)}
-    if self.clean_weight:
-      clean = [role for role in outputs if role != Role.ADVERSARIAL]
-      mean = tf.add_n([self.mean_cross_entropy(outputs, labels, role) for role in clean]) / len(clean)
-      terms["clean_cross_entropy"] = Term(mean, self.clean_weight)
-    return terms, {}
-
-  # ------------------------------------------------------------- pieces for subclasses
-
-  def mean_cross_entropy(self, outputs, labels, role):
-    """Mean cross-entropy of one role, smoothed as the model is."""
-    return tf.reduce_mean(objectives.cross_entropy(outputs[role]["logits"], labels[role], self.label_smoothing))
-
-  def perturb(self, images, labels, key):
-    """Training attack on a batch, inside the caller's graph: images -> images."""
-    forward = networks.logits_function(self.network, training=self.attack_mode is PassMode.TRAINING)
-    found = self._search(forward, images, labels, key, self.attack, self.label_smoothing, record=False)
-    return tf.stop_gradient(found.adversarial)
-
-  def _search(self, forward, images, labels, key, config, label_smoothing, record):
+    config, inner = self.attack, self._inner_attack
+    forward = networks.logits_function(self.network, training=inner.mode is PassMode.TRAINING)
     ball = balls.get(config.norm)
-    measure = objectives.get(config.objective)
-    start = ball.random_start(images, config.epsilon, key) if config.random_start else images
-    return gradient_loop(
+    epsilon = self._scheduled(config.epsilon, step, "epsilon")
+    found = gradient_loop(
       forward,
-      lambda logits, labels: measure(logits, labels, label_smoothing),
+      inner.objective(forward, images, config, self.label_smoothing),
       ball,
       images,
       labels,
-      start,
-      epsilon=config.epsilon,
-      step_size=config.step_size,
+      inner.start(images, ball, config, epsilon, key),
+      epsilon=epsilon,
+      step_size=self._scheduled(config.step_size, step, "step_size", "epsilon"),
       steps=config.steps,
       momentum=config.momentum,
       momentum_rule=config.momentum_rule,
-      record=record,
+      record=False,
     )
+    return tf.stop_gradient(found.adversarial)
+
+  def compute(self, images: dict, labels: dict, seed: typing.Any = None, step: typing.Any = 0) -> Computed:
+    """The one forward and backward pass of a step.
+
+    Args:
+      images: dict from role to float32 [n, ...], see `step_images`.
+      labels: dict from role to int32 [n].
+      seed: key int32 [2] of the step; None takes that of step 0.
+      step: its number.
+
+    Returns:
+      Computed.
+    """
+    seed = self.step_seed(0) if seed is None else seed
+    with tf.GradientTape() as tape:
+      outputs = networks.forward_branches(self.network, images, training=True)
+      seen = Step(outputs, labels, self.label_smoothing, seed, step)
+      if self._negatives is not None:
+        seen.negatives = self._negatives.choose(seen)
+      values, logged, weighted = {}, {}, []
+      for term in self._terms:
+        values[term.name], further = term(seen)
+        logged.update(further)
+        weighted.append(self._scheduled(term.weight, step, term.name) * values[term.name])
+      if self.weight_decay:
+        values["weight_decay"] = weight_decay(self.network.trainable_variables)
+        weighted.append(self._scheduled(self.weight_decay, step, "weight_decay") * values["weight_decay"])
+      loss = tf.add_n(weighted)
+      # Replicas' gradients are summed: each contributes its share of the mean.
+      share = loss / tf.distribute.get_strategy().num_replicas_in_sync
+    gradients = tape.gradient(share, self.trained_variables)
+    role = self.recipe.accuracy_role
+    values = {"loss": loss, **values, **logged, "accuracy": _accuracy(outputs[role]["logits"], labels[role])}
+    return Computed(values, gradients, seen)
 
   # ------------------------------------------------------------- Keras
 
@@ -192,13 +315,14 @@ class RobustModel(keras.Model):
     for name, value in {"loss": loss, **kwargs}.items():
       if name in ("loss", "loss_weights", "metrics", "weighted_metrics") and value is not None:
         raise InputError(f"Do not pass `{name}` to compile: a robust model has its own loss and metrics.")
-    names = ["loss", *self.logged_names(), *["weight_decay"] * bool(self.weight_decay), "accuracy"]
-    self._train_metrics = {name: keras.metrics.Mean(name=name) for name in names}
+    terms = [*(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
+    logged = [name for term in self._terms for name in term.logged]
+    self._train_metrics = {name: keras.metrics.Mean(name=name) for name in ("loss", *terms, *logged, "accuracy")}
     names = ["loss", "accuracy", "robust_loss", "robust_accuracy"]
     self._test_metrics = {name: keras.metrics.Mean(name=f"test_{name}") for name in names}
     super().compile(optimizer=optimizer, jit_compile=networks.resolve_jit(jit_compile, self.network), **kwargs)
     # Built now, so that the first step does not trace the graph twice.
-    self.optimizer.build(self.network.trainable_variables)
+    self.optimizer.build(self.trained_variables)
 
   def fit(self, x=None, y=None, **kwargs):
     """As in Keras. Arrays must hold images in [0, 1]."""
@@ -217,47 +341,42 @@ class RobustModel(keras.Model):
   def train_step(self, data):
     """One step on a stream batch or on `(images, labels)`; see the class."""
     self.trace_count += 1
-    seed = self.step_seed(self.optimizer.iterations)
+    step = tf.convert_to_tensor(self.optimizer.iterations)
+    seed = self.step_seed(step)
     batch = self.complete_batch(data, seed)
-    chosen = {role: (tf.stop_gradient(x), y) for role, (x, y) in self.step_images(batch, seed).items()}
+    chosen = {role: (tf.stop_gradient(x), y) for role, (x, y) in self.step_images(batch, seed, step).items()}
     images = {role: x for role, (x, _) in chosen.items()}
     labels = {role: y for role, (_, y) in chosen.items()}
-    values, gradients = self.values_and_gradients(images, labels)
-    self.optimizer.apply(gradients, self.network.trainable_variables)
-    return _updated(self._train_metrics, values)
-
-  def values_and_gradients(self, images, labels):
-    """The one forward and backward pass of a step.
-
-    Args:
-      images: dict from role to float32 [n, ...], see `step_images`.
-      labels: dict from role to int32 [n].
-
-    Returns:
-      (dict of the loss, its terms, other logged values and the accuracy;
-      gradients with respect to the network's trainable variables).
-    """
-    with tf.GradientTape() as tape:
-      outputs = networks.forward_branches(self.network, images, training=True)
-      terms, logged = self.step_terms(outputs, labels)
-      if self.weight_decay:
-        terms["weight_decay"] = Term(weight_decay(self.network.trainable_variables), self.weight_decay)
-      loss = tf.add_n([term.weight * term.value for term in terms.values()])
-      # Replicas' gradients are summed: each contributes its share of the mean.
-      share = loss / tf.distribute.get_strategy().num_replicas_in_sync
-    gradients = tape.gradient(share, self.network.trainable_variables)
-    values = {"loss": loss, **{name: term.value for name, term in terms.items()}, **logged}
-    values["accuracy"] = _accuracy(outputs[self.accuracy_role]["logits"], labels[self.accuracy_role])
-    return values, gradients
+    found = self._update_rule.apply(
+      lambda: self.compute(images, labels, seed, step), self.optimizer, self.trained_variables
+    )
+    if self._negatives is not None:
+      self._negatives.update(found.step)
+    if self._average is not None:
+      self._average.update(self.network, step)
+    return _updated(self._train_metrics, found.values)
 
   def test_step(self, data):
     """Clean and robust loss and accuracy of a batch, in inference mode."""
     batch = _as_batch(data)
     images, labels = batch["image"], batch["label"]
-    forward = networks.logits_function(self.network)
+    forward = networks.logits_function(self.judged_network)
     logits = forward(images)
-    key = seeds.key(self.seed, "validation")
-    found = self._search(forward, images, labels, key, self.validation_attack, 0.0, record=True)
+    config, measure = self.validation_attack, objectives.get(self.validation_attack.objective)
+    ball, key = balls.get(config.norm), seeds.key(self.seed, "validation")
+    found = gradient_loop(
+      forward,
+      measure,
+      ball,
+      images,
+      labels,
+      ball.random_start(images, config.epsilon, key) if config.random_start else images,
+      epsilon=config.epsilon,
+      step_size=config.step_size,
+      steps=config.steps,
+      momentum=config.momentum,
+      momentum_rule=config.momentum_rule,
+    )
     clean_right = tf.argmax(logits, -1, output_type=labels.dtype) == labels
     values = {
       "loss": objectives.cross_entropy(logits, labels),
@@ -279,7 +398,7 @@ class RobustModel(keras.Model):
     """
     batch = dict(_as_batch(data))
     if "positive" not in batch:
-      batch["positive"] = tf.gather(batch["image"], mining.random_classmate(batch["label"], seeds.fold(seed, 3)))
+      batch["positive"] = tf.gather(batch["image"], mining.random_classmate(batch["label"], draw(seed, "classmates")))
     if "pool" not in batch:
       batch["pool"], batch["pool_label"] = batch["image"], batch["label"]
     return batch
@@ -292,7 +411,7 @@ class RobustModel(keras.Model):
       step: the number of the step.
     """
     seed = self.step_seed(step)
-    return {role: x for role, (x, _) in self.step_images(self.complete_batch(data, seed), seed).items()}
+    return {role: x for role, (x, _) in self.step_images(self.complete_batch(data, seed), seed, step).items()}
 
   def step_seed(self, step):
     """Key int32 [2] of a step, different on every replica."""
@@ -302,16 +421,21 @@ class RobustModel(keras.Model):
     return seeds.fold(key, replica)
 
   def get_config(self):
+    # A subclass has its method by itself.
+    own = {} if type(self).method else {"method": self.method}
     return {
       "network": keras.saving.serialize_keras_object(self.network),
+      **own,
       "attack": self.attack.to_dict(),
       "validation_attack": self.validation_attack.to_dict(),
       "weight_decay": self.weight_decay,
       "label_smoothing": self.label_smoothing,
-      "clean_weight": self.clean_weight,
-      "attack_mode": self.attack_mode.value,
+      "schedules": [[name, [list(point) for point in points]] for name, points in self.schedules],
+      "weight_average": self.weight_average,
+      "weight_average_start": self.weight_average_start,
       "seed": self.seed,
       "name": self.name,
+      **self.settings.to_dict(),
     }
 
   @classmethod

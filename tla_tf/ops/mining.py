@@ -11,20 +11,26 @@ from tla_tf.ops import distances, seeds
 
 
 def similarity_scores(anchors, pool, anchor_labels, pool_labels):
-  """Signed cosine similarities, -inf where the classes are the same.
+  """Signed cosine similarities, -inf where the classes are the same or the pool has no image.
 
   Args:
     anchors: float32 [n, d].
     pool: float32 [m, d].
     anchor_labels: integer [n].
-    pool_labels: integer [m].
+    pool_labels: integer [m]; below 0 where the pool has no image.
 
   Returns:
     float32 [n, m].
   """
   scores = distances.pairwise_cosine_similarity(anchors, pool)
-  same = anchor_labels[:, None] == tf.cast(pool_labels, anchor_labels.dtype)[None, :]
+  same = _same_class(anchor_labels, pool_labels)
   return tf.where(same, tf.constant(float("-inf"), scores.dtype), scores)
+
+
+def _same_class(anchor_labels, pool_labels):
+  """bool [n, m]: whether a place of the pool has an anchor's class, or no image."""
+  pool_labels = tf.cast(pool_labels, anchor_labels.dtype)[None, :]
+  return (anchor_labels[:, None] == pool_labels) | (pool_labels < 0)
 
 
 def nearest_negative(anchors, pool, anchor_labels, pool_labels):
@@ -54,8 +60,9 @@ def random_negative(anchor_labels, pool_labels, key, other_class=True):
   """
   draws = seeds.uniform([tf.size(anchor_labels), tf.size(pool_labels)], key)
   if other_class:
-    same = anchor_labels[:, None] == tf.cast(pool_labels, anchor_labels.dtype)[None, :]
-    draws = tf.where(same, -1.0, draws)
+    draws = tf.where(_same_class(anchor_labels, pool_labels), -1.0, draws)
+  else:
+    draws = tf.where(pool_labels[None, :] < 0, -1.0, draws)
   return tf.argmax(draws, axis=1, output_type=tf.int32)
 
 

@@ -1,11 +1,16 @@
 """Getting a trained network back from a run folder."""
 
+from __future__ import annotations
+
+import keras
+
 from tla_tf import networks
 from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.persistence.run_folder import RunFolder
 
 
-def load_network(folder, step):
-  """The network of a run with the weights of a checkpoint.
+def load_network(folder: RunFolder, step: int) -> keras.Model:
+  """The network of a run with the weights of a checkpoint that are judged, raw or averaged.
 
   Args:
     folder: RunFolder.
@@ -18,6 +23,6 @@ def load_network(folder, step):
     InputError: if the folder or the checkpoint is damaged or they do not fit.
   """
   config, facts = folder.read_config()
-  network = networks.build(config.network, facts["image_shape"], facts["num_classes"], seed=config.seed)
-  CheckpointStore(folder.checkpoints).restore(step, network)
+  network = networks.build(config.network, facts.image_shape, facts.num_classes, seed=config.seed)
+  CheckpointStore(folder.checkpoints).restore_judged(step, network)
   return network

@@ -1,16 +1,18 @@
 """A run's folder: settings, checkpoints, logs and results under fixed names."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import pathlib
+import typing
 
 from tla_tf import files
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
-
-_FORMAT = 1
-_DATA_FACTS = ("digest", "image_shape", "num_classes", "class_names", "data_dir")
+from tla_tf.records.record import read_object
+from tla_tf.records.run import DataFacts, Imported, RunRecord
 
 
 class RunFolder:
@@ -27,7 +29,7 @@ class RunFolder:
     path: the folder; see `create` and `open`.
   """
 
-  def __init__(self, path):
+  def __init__(self, path: str | pathlib.Path):
     self.path = pathlib.Path(path)
     self.checkpoints = self.path / "checkpoints"
     self.tensorboard = self.path / "tensorboard"
@@ -47,7 +49,7 @@ class RunFolder:
     self._metrics = self.path / "metrics.jsonl"
 
   @classmethod
-  def create(cls, path):
+  def create(cls, path: str | pathlib.Path) -> tuple[RunFolder, bool]:
     """Opens a folder to train into: a new or empty one, or a run to go on with.
 
     Makes nothing yet: `write_config` does, when all else is known to be right.
@@ -63,7 +65,7 @@ class RunFolder:
     if folder.path.exists() and not folder.path.is_dir():
       raise InputError(f"{path}: is a file, not a folder; choose another --output_dir.")
     if folder._config.exists():
-      if "imported" in read_json(folder._config):
+      if read_object(folder._config).get("imported") is not None:
         raise InputError(
           f"{path}: holds an imported network, whose training cannot go on; give it as --init_from, and "
           "another --output_dir."
@@ -78,7 +80,7 @@ class RunFolder:
     return folder, False
 
   @contextlib.contextmanager
-  def lock(self):
+  def lock(self) -> typing.Iterator[None]:
     """Keeps other trainings out of the folder while the body runs.
 
     Removes the half-written files that a killed training left.
@@ -95,7 +97,7 @@ class RunFolder:
       yield
 
   @classmethod
-  def open(cls, path):
+  def open(cls, path: str | pathlib.Path) -> RunFolder:
     """Opens the folder of a finished or running training.
 
     Raises:
@@ -108,7 +110,7 @@ class RunFolder:
       raise InputError(f"{path}: not a run folder (no config.json); give the --output_dir of a training run.")
     return folder
 
-  def require_writable(self):
+  def require_writable(self) -> None:
     """Checks the folder, or the one that it would be made in."""
     existing = self.path.absolute()
     while not existing.exists():
@@ -116,44 +118,37 @@ class RunFolder:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
       raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); choose another --output_dir.")
 
-  def write_config(self, config, data_facts, versions, imported=None):
+  def write_config(
+    self, config: TrainingConfig, data: DataFacts, versions: dict[str, str], imported: Imported | None = None
+  ) -> None:
     """Makes the folder and writes `config.json`.
 
     Args:
       config: TrainingConfig.
-      data_facts: dict of "digest", "image_shape", "num_classes",
-        "class_names" and "data_dir".
+      data: DataFacts.
       versions: dict from package to version.
-      imported: dict of where the network comes from, if it was not trained
-        here.
+      imported: where the network comes from, if it was not trained here.
 
     Raises:
       InputError: if it cannot be written.
     """
     files.make_folder(self.path)
-    content = {"format": _FORMAT, "settings": config.to_dict(), "data": data_facts, "versions": versions}
-    if imported:
-      content["imported"] = imported
-    files.write_text(self._config, json.dumps(content, indent=1) + "\n")
+    RunRecord(config, data, versions, imported).write(self._config)
 
-  def read_config(self):
-    """Returns (TrainingConfig, data facts).
+  def record(self) -> RunRecord:
+    """What `config.json` says.
 
     Raises:
-      InputError: if `config.json` is damaged or of another format.
+      InputError: if it is damaged or of a newer format.
     """
-    content = read_json(self._config)
-    try:
-      if content["format"] != _FORMAT:
-        raise InputError(
-          f"{self._config}: format {content['format']!r} is not {_FORMAT}; use the release that made it."
-        )
-      data = {name: content["data"][name] for name in _DATA_FACTS}
-      return TrainingConfig.from_dict(content["settings"]), data
-    except (KeyError, TypeError) as error:
-      raise InputError(f"{self._config}: damaged, {error} is missing or wrong; train again.") from None
+    return RunRecord.read(self._config)
 
-  def read_metrics(self, up_to=None):
+  def read_config(self) -> tuple[TrainingConfig, DataFacts]:
+    """The settings of the run, and the data that it was trained on; raises as `record`."""
+    record = self.record()
+    return record.settings, record.data
+
+  def read_metrics(self, up_to: int | None = None) -> list[dict]:
     """The lines of `metrics.jsonl` as dicts, those of steps <= up_to."""
     if not self._metrics.exists():
       return []
@@ -168,23 +163,9 @@ class RunFolder:
       rows.append(row)
     return [row for row in rows if up_to is None or row["step"] <= up_to]
 
-  def write_metrics(self, rows):
+  def write_metrics(self, rows: list[dict]) -> None:
     """Replaces `metrics.jsonl`."""
     files.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def read_json(path):
-  """Reads a JSON object.
-
-  Raises:
-    InputError: if the file is missing or not a JSON object.
-  """
-  try:
-    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-  except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
-  except (json.JSONDecodeError, UnicodeDecodeError):
-    raise InputError(f"{path}: damaged, not JSON.") from None
-  if not isinstance(content, dict):
-    raise InputError(f"{path}: damaged, not a JSON object.")
-  return content
+read_json = read_object

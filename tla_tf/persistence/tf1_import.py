@@ -8,19 +8,15 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from tla_tf import files, networks, published
+from tla_tf import datasets, files, networks, published
 from tla_tf.config import ReadingConfig
-from tla_tf.datasets import cifar10, mnist
 from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.persistence.tf1_names import last_layer, tf1_names
 from tla_tf.persistence.versions import versions
-from tla_tf.types import Method
+from tla_tf.records.run import DataFacts, Imported
 
-IMAGE_SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "tiny_imagenet": (64, 64, 3)}
-DATASETS = (*IMAGE_SHAPES, "images")
-_CLASS_NAMES = {"mnist": mnist.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
 # Ends of names that belong to the optimiser or count steps.
 _SLOT = re.compile(r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad)$")
 _COUNTER = re.compile(r"(^|/)(global_step|beta1_power|beta2_power)(_\d+)?$")
@@ -189,10 +185,10 @@ def import_checkpoint(
     path: see `Tf1Checkpoint`.
     network_name: see `networks.build`.
     output_dir: the run folder to make; must not exist, or be empty.
-    dataset: one of `DATASETS`, what the network was trained on; its image size
+    dataset: a name of `datasets.names()`, what the network was trained on; its image size
       and published setting go into the folder.
     method: how it was trained, for the records.
-    image_size: (height, width) of "images", which have none of their own.
+    image_size: (height, width) of a data set that has none of its own ("images").
     data_dir: folder of the data, for later evaluations.
     allow_partial: import although some variables match nothing; those of the
       network keep fresh weights.
@@ -223,34 +219,32 @@ def import_checkpoint(
   for name in match.matched:
     names[name].assign(checkpoint.read(match.scope + name))
   step = checkpoint.step()
-  class_names = _CLASS_NAMES.get(dataset, ())
-  facts = {
-    "digest": None,
-    "image_shape": list(shape),
-    "num_classes": classes,
-    "data_dir": os.path.abspath(data_dir) if data_dir else None,
-    "class_names": list(class_names) if len(class_names) == classes else [f"class {i}" for i in range(classes)],
-  }
-  config = published.setting(dataset, Method(method), network_name).replace(reading=reading)
+  class_names = datasets.get(dataset).class_names
+  facts = DataFacts(
+    digest=None,
+    image_shape=shape,
+    num_classes=classes,
+    class_names=class_names if len(class_names) == classes else tuple(f"class {i}" for i in range(classes)),
+    data_dir=os.path.abspath(data_dir) if data_dir else None,
+  )
+  config = published.setting(dataset, method, network_name).replace(reading=reading)
   with files.new_folder(output) as temporary:
     folder = RunFolder(temporary)
     missing = [name for name in names if name not in match.matched]
-    folder.write_config(
-      config, facts, versions(), imported={"checkpoint": str(checkpoint.prefix), "step": step, "missing": missing}
-    )
-    CheckpointStore(folder.checkpoints).save(step, network, None, {})
+    folder.write_config(config, facts, versions(), Imported(str(checkpoint.prefix), step, tuple(missing)))
+    CheckpointStore(folder.checkpoints).save(step, {"network": network}, {})
   return RunFolder(output)
 
 
 def _image_shape(dataset, image_size):
   """(ReadingConfig, (height, width, channels)) of a data set."""
-  if dataset != "images":
-    own = IMAGE_SHAPES[dataset]
+  own = datasets.get(dataset).image_shape
+  if own is not None:
     if image_size and tuple(image_size) != own[:2]:
       raise InputError(f"--image_size: images of {dataset} are {own[0]}x{own[1]}; give --dataset=images for others.")
     return ReadingConfig(), own
   if not image_size:
-    raise InputError("--dataset=images: give --image_size, which image folders do not have of their own.")
+    raise InputError(f"--dataset={dataset}: give --image_size, which its images do not have of their own.")
   reading = ReadingConfig(image_size=tuple(image_size))
   return reading, (*reading.image_size, reading.channels)
 

@@ -8,7 +8,7 @@ from tla_tf.training.guard import describe
 
 
 class Checkpointing(keras.callbacks.Callback):
-  """Saves network, optimiser and the interval's metrics.
+  """Saves all that training changes, and the interval's metrics.
 
   Args:
     store: CheckpointStore.
@@ -21,10 +21,9 @@ class Checkpointing(keras.callbacks.Callback):
     self._metrics = metrics
 
   def on_epoch_end(self, epoch, logs=None):
-    network, optimizer = self.model.network, self.model.optimizer
-    step = int(optimizer.iterations)
-    for variable in network.variables:
+    state, step = self.model.state(), int(self.model.optimizer.iterations)
+    for variable in (v for name, part in state.items() if name != "optimizer" for v in part.variables):
       # The last step of an interval can spoil the weights after a finite loss.
       if not np.all(np.isfinite(variable.numpy())):
         raise DivergedError(describe(self._store, f"{variable.path} not finite after step {step}"))
-    self._store.save(step, network, optimizer, self._metrics.last())
+    self._store.save(step, state, self._metrics.last(), self.model.judged)

@@ -45,7 +45,7 @@ class Pictures(keras.callbacks.Callback):
     shown = dict(self.model.step_examples(batch, step))
     clean = batch["image"]
     if Role.ADVERSARIAL not in shown:
-      shown[Role.ADVERSARIAL] = self.model.perturb(batch["image"], batch["label"], self.model.step_seed(step))
+      shown[Role.ADVERSARIAL] = self.model.perturb(batch["image"], batch["label"], self.model.step_seed(step), step)
     difference = 0.5 + _AMPLIFICATION * (shown[Role.ADVERSARIAL] - clean)
     names = {Role.POSITIVE: "positive", Role.NEGATIVE: "negative"}
     return {

@@ -1,18 +1,24 @@
 """Running a configured training, from the first step or from a checkpoint."""
 
+from __future__ import annotations
+
 import contextlib
 import os
+import pathlib
+import typing
 
+import keras
 import tensorflow as tf
 
-from tla_tf import data, datasets, models, networks
+from tla_tf import data, datasets, models, networks, recipes
+from tla_tf.config import TrainingConfig
 from tla_tf.data.stream import to_float
 from tla_tf.errors import InputError
 from tla_tf.models.factory import needs
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence import CheckpointStore, RunFolder
-from tla_tf.persistence.checkpoints import CLEAN_FIRST, ROBUST_FIRST
 from tla_tf.persistence.versions import versions
+from tla_tf.records.run import DataFacts
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.guard import NonFiniteGuard
 from tla_tf.training.initialisation import initialise
@@ -20,12 +26,18 @@ from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
 from tla_tf.training.progress import Progress
-from tla_tf.types import Method
 
 _VALIDATION_BATCH = 100
 
 
-def train(config, output_dir, data_dir=None, cache_dir=None, say=print, reading_progress=None):
+def train(
+  config: TrainingConfig,
+  output_dir: str | pathlib.Path,
+  data_dir: str | pathlib.Path | None = None,
+  cache_dir: str | pathlib.Path | None = None,
+  say: typing.Callable[[str], object] = print,
+  reading_progress: typing.Callable[[int, int], None] | None = None,
+) -> RunFolder:
   """Trains, or goes on training, in a run folder.
 
   Killed at any moment and called again with the same arguments, it ends in
@@ -56,14 +68,13 @@ def train(config, output_dir, data_dir=None, cache_dir=None, say=print, reading_
   model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
   if config.deterministic:
     _make_deterministic(model.jit_compile)
-  # Of an undefended model the robust accuracy is noise near 0.
-  best_by = CLEAN_FIRST if config.method is Method.UM else ROBUST_FIRST
-  store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, best_by)
+  store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
   start = store.last() or 0
   if start:
-    store.restore(start, network, model.optimizer)
+    store.restore(start, model.state())
   elif config.init.run_dir:
     initialise(network, config.init)
+    model.start_average()
   if start >= config.train_steps:
     say(f"{output_dir}: already trained for {start} steps.")
     return folder
@@ -86,7 +97,7 @@ def _run(config, folder, splits, model, network, store, start, say):
     config.batch_size,
     config.seed,
     classmates=classmates,
-    pool_size=config.negative_pool_size if pool else 0,
+    pool_size=pool,
     augment_pad=config.augment_pad,
     augment_flip=config.augment_flip,
   )
@@ -110,7 +121,7 @@ def _run(config, folder, splits, model, network, store, start, say):
       )
 
 
-def phases(start, stop, every):
+def phases(start: int, stop: int, every: int) -> typing.Iterator[tuple[int, int, int]]:
   """Cuts the steps into stretches of equally long epochs.
 
   Epochs end at the multiples of `every`, where checkpoints are due, and at
@@ -130,7 +141,9 @@ def phases(start, stop, every):
     yield start + whole, stop, stop - start - whole
 
 
-def build_model(config, image_shape, num_classes):
+def build_model(
+  config: TrainingConfig, image_shape: tuple[int, ...], num_classes: int
+) -> tuple[models.RobustModel, keras.Model]:
   """The compiled model of a configuration, and its network, with fresh weights."""
   network = networks.build(config.network, image_shape, num_classes, seed=config.seed)
   model = models.make_model(config, network)
@@ -152,13 +165,13 @@ def _make_deterministic(jit):
 
 
 def _data_facts(splits, data_dir):
-  return {
-    "digest": splits.digest(),
-    "image_shape": list(splits.train.image_shape),
-    "num_classes": splits.train.num_classes,
-    "class_names": list(splits.train.class_names),
-    "data_dir": os.path.abspath(data_dir) if data_dir else None,
-  }
+  return DataFacts(
+    digest=splits.digest(),
+    image_shape=tuple(splits.train.image_shape),
+    num_classes=splits.train.num_classes,
+    class_names=tuple(splits.train.class_names),
+    data_dir=os.path.abspath(data_dir) if data_dir else None,
+  )
 
 
 def _require_same_run(folder, config, facts):
@@ -179,10 +192,10 @@ def _require_same_run(folder, config, facts):
       f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
       "or another --output_dir to start anew."
     )
-  if facts_before["digest"] != facts["digest"]:
+  if facts_before.digest != facts.digest:
     raise InputError(
-      f"{folder.path}: was trained on other data (digest {facts_before['digest'][:12]}, now "
-      f"{facts['digest'][:12]}); give the same data, or another --output_dir."
+      f"{folder.path}: was trained on other data (digest {facts_before.digest[:12]}, now "
+      f"{facts.digest[:12]}); give the same data, or another --output_dir."
     )
 
 

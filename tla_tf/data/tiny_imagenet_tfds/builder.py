@@ -4,8 +4,7 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from tla_tf.data import decoding
-from tla_tf.datasets import tiny_imagenet
+from tla_tf.data import decoding, tiny_imagenet_files
 
 _URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 
@@ -38,7 +37,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager):
     folder = pathlib.Path(dl_manager.download_and_extract(_URL)) / "tiny-imagenet-200"
-    names, train, validation = tiny_imagenet.list_files(folder)
+    names, train, validation = tiny_imagenet_files.list_files(folder)
     self.info.features["label"].names = names
     return {"train": self._generate_examples(train), "validation": self._generate_examples(validation)}
 

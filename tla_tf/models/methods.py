@@ -1,0 +1,46 @@
+"""The methods of the paper as Keras models: faces of their recipes."""
+
+import keras
+
+from tla_tf.models.robust_model import RobustModel
+
+
+@keras.saving.register_keras_serializable(package="tla_tf")
+class Undefended(RobustModel):
+  """UM: cross-entropy of clean images; the attack serves `evaluate` alone."""
+
+  method = "um"
+
+
+@keras.saving.register_keras_serializable(package="tla_tf")
+class AdversarialTraining(RobustModel):
+  """AT (Madry et al. 2018): cross-entropy of adversarial images.
+
+  Settings besides those of `RobustModel`: `clean_weight`, `attack_mode`, see
+  `recipes.adversarial.AdversarialConfig`.
+  """
+
+  method = "at"
+
+
+@keras.saving.register_keras_serializable(package="tla_tf")
+class LogitPairing(RobustModel):
+  """ALP (Kannan et al. 2018): AT that pairs each attacked image with its clean one.
+
+  Settings besides those of AT: `pairing`, `pairing_weight`, see
+  `recipes.logit_pairing.PairingConfig`.
+  """
+
+  method = "alp"
+
+
+@keras.saving.register_keras_serializable(package="tla_tf")
+class TripletTraining(RobustModel):
+  """TLA, TLA-RN and TLA-SA (Mao et al. 2019): AT with triplet terms on embeddings.
+
+  Settings besides those of AT: `triplet` (`recipes.triplet.TripletConfig`),
+  `negative_pool` and more, see `recipes.triplet.TripletTrainingConfig`. TLA-RN
+  is `TripletConfig(negatives="random")`, TLA-SA `TripletConfig(switch_anchor=True)`.
+  """
+
+  method = "tla"

@@ -1,0 +1,64 @@
+"""AT: training on PGD examples (Madry et al. 2018)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tla_tf.config import RecipeConfig, option, require_number
+from tla_tf.recipes.inner_attack import InnerAttack
+from tla_tf.recipes.recipe import Recipe
+from tla_tf.recipes.terms import CleanCrossEntropy, CrossEntropy, Term
+from tla_tf.registry import METHODS
+from tla_tf.types import PassMode, Role
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialConfig(RecipeConfig):
+  """What every method that trains on attacked images can set.
+
+  Attributes:
+    clean_weight: weight of the mean over the step's clean roles (twin, negative,
+      class-mate) of their cross-entropies.
+    attack_mode: whether the training attack sees the network in inference or in
+      training mode.
+  """
+
+  clean_weight: float = option(
+    0.0,
+    "Weight of the mean cross-entropy of the step's clean images: twin, negative and class-mate, as far as the method "
+    "has them, and the twin at least; the authors train on adversarial images only.",
+  )
+  attack_mode: PassMode = option(
+    PassMode.INFERENCE,
+    "Batch statistics that the training attack sees: inference, or training as the authors' AT script (statistics "
+    "then do not move).",
+  )
+
+  def validate(self):
+    require_number(self, "clean_weight")
+
+
+class AdversarialTraining(Recipe):
+  """Cross-entropy of adversarial images, plus `clean_weight` times that of clean ones."""
+
+  name = "at"
+  help = "adversarial training"
+  config_class: type[AdversarialConfig] = AdversarialConfig
+  # The authors' AT script attacks the network in training mode.
+  published = {
+    **dict.fromkeys(("mnist", "cifar10", "tiny_imagenet"), AdversarialConfig(attack_mode=PassMode.TRAINING)),
+    "*": AdversarialConfig(),
+  }
+  rank = 1
+
+  def roles(self, config: AdversarialConfig) -> tuple:
+    return (Role.TWIN, Role.ADVERSARIAL) if config.clean_weight else (Role.ADVERSARIAL,)
+
+  def inner_attack(self, config: AdversarialConfig) -> InnerAttack:
+    return InnerAttack(config.attack_mode)
+
+  def terms(self, config: AdversarialConfig) -> list[Term]:
+    return [CrossEntropy(), *([CleanCrossEntropy(config.clean_weight)] if config.clean_weight else [])]
+
+
+METHODS.register("at", AdversarialTraining())

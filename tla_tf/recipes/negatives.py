@@ -1,0 +1,174 @@
+"""Where the negatives of a triplet come from: a fresh pool, the batch, or a memory of embeddings.
+
+Sources: Mao et al. 2019, Section 4, "Negative Sample Selection" (fresh pool);
+Wang et al. 2020, "Cross-Batch Memory for Embedding Learning" (memory bank).
+"""
+
+from __future__ import annotations
+
+import typing
+
+from tla_tf.lazy import lazy
+from tla_tf.recipes.draws import draw
+from tla_tf.recipes.terms import CLEAN_ROLES, Step
+from tla_tf.types import Negatives, Role
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+mining = lazy("tla_tf.ops.mining")
+
+
+class Chosen(typing.NamedTuple):
+  """The negatives of a step's anchors.
+
+  Attributes:
+    embedding: float32 [n, d].
+    labels: int32 [n], their classes.
+    valid: float32 [n], 0 where there was none to choose: such an anchor has no
+      triplet loss.
+  """
+
+  embedding: typing.Any
+  labels: typing.Any
+  valid: typing.Any
+
+
+class NegativeSource:
+  """Base of all sources.
+
+  Args:
+    rule: a `types.Negatives`, how one is picked.
+
+  Attributes:
+    needs_pool: whether the stream draws a pool of images.
+    gives_images: whether the negatives pass through the network with the step's
+      other images, as `Role.NEGATIVE`.
+    state: layer that owns the source's variables, saved and resumed, or None.
+  """
+
+  needs_pool: bool = False
+  gives_images: bool = False
+
+  def __init__(self, rule: Negatives = Negatives.NEAREST):
+    self.rule = Negatives(rule)
+    self.state: typing.Any = None
+
+  def build(self, embedding_size: int) -> None:
+    """Makes the source's variables, if it has any."""
+
+  def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
+    """(images float32 [n, ...], labels int32 [n]) of a source that gives images.
+
+    Args:
+      network: maps images to {"embedding", "logits"}.
+      batch: dict of "label", "pool" and "pool_label".
+      adversarial: float32 [n, ...], the anchors.
+      seed: key int32 [2] of the step.
+    """
+    raise NotImplementedError
+
+  def choose(self, step: Step) -> Chosen:
+    """The negatives of a step whose images have passed through the network."""
+    raise NotImplementedError
+
+  def update(self, step: Step) -> None:
+    """Takes in what a step has computed."""
+
+  def _valid(self, labels: typing.Any, step: Step) -> typing.Any:
+    if self.rule is Negatives.AUTHORS_RANDOM:
+      return tf.cast(labels >= 0, tf.float32)
+    return tf.cast((labels != step.labels[Role.ADVERSARIAL]) & (labels >= 0), tf.float32)
+
+  def _pick(self, step: Step, pool: typing.Any, pool_labels: typing.Any) -> Chosen:
+    """Negatives among embeddings float32 [m, d]; labels below 0 are empty places."""
+    labels = step.labels[Role.ADVERSARIAL]
+    if self.rule is Negatives.NEAREST:
+      index = mining.nearest_negative(step.outputs[Role.ADVERSARIAL]["embedding"], pool, labels, pool_labels)
+    else:
+      key = draw(step.key, "negatives")
+      index = mining.random_negative(labels, pool_labels, key, self.rule is Negatives.RANDOM)
+    picked = tf.gather(pool_labels, index)
+    return Chosen(tf.gather(pool, index), picked, self._valid(picked, step))
+
+
+class FreshPool(NegativeSource):
+  """A batch of clean images of its own, embedded in inference mode to pick from (paper)."""
+
+  needs_pool = True
+  gives_images = True
+
+  def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
+    if self.rule is Negatives.NEAREST:
+      count = tf.shape(adversarial)[0]
+      both = network(tf.concat([adversarial, batch["pool"]], 0), training=False)["embedding"]
+      index = mining.nearest_negative(both[:count], both[count:], batch["label"], batch["pool_label"])
+    else:
+      key = draw(seed, "negatives")
+      index = mining.random_negative(batch["label"], batch["pool_label"], key, self.rule is Negatives.RANDOM)
+    return tf.gather(batch["pool"], index), tf.gather(batch["pool_label"], index)
+
+  def choose(self, step: Step) -> Chosen:
+    labels = step.labels[Role.NEGATIVE]
+    return Chosen(step.outputs[Role.NEGATIVE]["embedding"], labels, self._valid(labels, step))
+
+
+def _clean(step: Step) -> tuple:
+  """Embeddings and labels of all clean images of a step."""
+  roles = [role for role in step.outputs if role in CLEAN_ROLES]
+  return tuple(
+    tf.concat(parts, 0)
+    for parts in ([step.outputs[role]["embedding"] for role in roles], [step.labels[role] for role in roles])
+  )
+
+
+class Batch(NegativeSource):
+  """The step's own clean images: nothing more is computed, and gradients reach the negatives."""
+
+  def choose(self, step: Step) -> Chosen:
+    return self._pick(step, *_clean(step))
+
+
+class MemoryBank(NegativeSource):
+  """The clean embeddings of the last steps, first in, first out (Wang et al. 2020).
+
+  They are those that the steps computed anyway, in training mode, and are
+  constants: no gradient reaches them. The triplet loss is off until `start`,
+  when embeddings no longer change fast.
+
+  Args:
+    rule: see `NegativeSource`.
+    size: embeddings kept.
+    start: first step whose triplet loss counts.
+  """
+
+  def __init__(self, rule: Negatives, size: int, start: int):
+    super().__init__(rule)
+    self.size, self.start = size, start
+
+  def build(self, embedding_size: int) -> None:
+    self.state = keras.layers.Layer(name="memory_bank", dtype="float32")
+
+    def weight(name, shape, initializer, dtype):
+      # On several replicas the bank is the first one's.
+      return self.state.add_weight(
+        name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False, aggregation="only_first_replica"
+      )
+
+    self._embeddings = weight("embeddings", (self.size, embedding_size), "zeros", "float32")
+    self._labels = weight("labels", (self.size,), keras.initializers.Constant(-1), "int32")
+    self._next = weight("next", (), "zeros", "int32")
+    self.state.built = True
+
+  def choose(self, step: Step) -> Chosen:
+    chosen = self._pick(step, tf.convert_to_tensor(self._embeddings), tf.convert_to_tensor(self._labels))
+    begun = tf.cast(tf.cast(step.number, tf.int64) >= self.start, tf.float32)
+    return chosen._replace(valid=chosen.valid * begun)
+
+  def update(self, step: Step) -> None:
+    embeddings, labels = (tf.stop_gradient(values)[-self.size :] for values in _clean(step))
+    following = tf.convert_to_tensor(self._next)
+    count = tf.shape(labels)[0]
+    places = tf.math.floormod(following + tf.range(count), self.size)[:, None]
+    for variable, values in ((self._embeddings, embeddings), (self._labels, labels)):
+      variable.assign(tf.tensor_scatter_nd_update(tf.convert_to_tensor(variable), places, values))
+    self._next.assign(tf.math.floormod(following + count, self.size))

@@ -1,0 +1,111 @@
+"""Parts of the loss: what a term is, and the terms that several methods share."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from tla_tf.lazy import lazy
+from tla_tf.types import PairingTarget, Role
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+losses = lazy("tla_tf.losses")
+objectives = lazy("tla_tf.ops.objectives")
+
+# The roles of clean images, whose cross-entropy `clean_weight` weighs.
+CLEAN_ROLES = (Role.TWIN, Role.NEGATIVE, Role.POSITIVE)
+
+
+@dataclasses.dataclass
+class Step:
+  """What the terms of a step see.
+
+  Attributes:
+    outputs: dict from role to {"embedding" [n, d], "logits" [n, classes]}.
+    labels: dict from role to int32 [n].
+    label_smoothing: of every cross-entropy.
+    key: int32 [2], the step's random key.
+    number: the step's number, counted from 0.
+    negatives: `negatives.Chosen`, or None where the method has no source of them.
+  """
+
+  outputs: dict
+  labels: dict
+  label_smoothing: float
+  key: typing.Any
+  number: typing.Any
+  negatives: typing.Any = None
+
+
+class Term:
+  """One part of the loss: logged as its value, added as weight x value.
+
+  A term with variables of its own makes them in `build` and keeps them in
+  `state`, a `keras.layers.Layer`: they are trained with the network, saved and
+  resumed.
+
+  Args:
+    name: its name in logs and schedules.
+    weight: what it is multiplied by.
+
+  Attributes:
+    logged: names of further values that it logs.
+    state: layer that owns its variables, or None.
+  """
+
+  logged: tuple = ()
+
+  def __init__(self, name: str, weight: float = 1.0):
+    self.name, self.weight = name, weight
+    self.state: typing.Any = None
+
+  def build(self, embedding_size: int, num_classes: int, seed: int) -> None:
+    """Makes the term's variables, if it has any, from a seed of its own."""
+
+  def __call__(self, step: Step) -> tuple[typing.Any, dict]:
+    """(float32 scalar, dict of the further logged values) of a step."""
+    raise NotImplementedError
+
+
+def mean_cross_entropy(step: Step, role: str) -> typing.Any:
+  """Mean cross-entropy of one role, a float32 scalar."""
+  logits = step.outputs[role]["logits"]
+  return tf.reduce_mean(objectives.cross_entropy(logits, step.labels[role], step.label_smoothing))
+
+
+class CrossEntropy(Term):
+  """Mean cross-entropy of one role."""
+
+  def __init__(self, role: str = Role.ADVERSARIAL):
+    super().__init__("cross_entropy")
+    self._role = role
+
+  def __call__(self, step: Step) -> tuple[typing.Any, dict]:
+    return mean_cross_entropy(step, self._role), {}
+
+
+class CleanCrossEntropy(Term):
+  """Mean over the clean roles of the step (twin, negative, class-mate) of their cross-entropies.
+
+  As the authors' code with `train_flag_adv_only` switched off.
+  """
+
+  def __init__(self, weight: float):
+    super().__init__("clean_cross_entropy", weight)
+
+  def __call__(self, step: Step) -> tuple[typing.Any, dict]:
+    means = [mean_cross_entropy(step, role) for role in step.outputs if role in CLEAN_ROLES]
+    return tf.add_n(means) / len(means), {}
+
+
+class Pairing(Term):
+  """Mean squared L2 distance of A' and A in their logits or embeddings (Kannan et al. 2018; `match_l2`)."""
+
+  def __init__(self, target: PairingTarget, weight: float):
+    super().__init__("pairing", weight)
+    self._output = PairingTarget(target).value
+
+  def __call__(self, step: Step) -> tuple[typing.Any, dict]:
+    pair = (step.outputs[role][self._output] for role in (Role.ADVERSARIAL, Role.TWIN))
+    return tf.reduce_mean(losses.pairing(*pair)), {}

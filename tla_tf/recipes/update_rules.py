@@ -1,0 +1,36 @@
+"""What a training step does with its gradients."""
+
+from __future__ import annotations
+
+import typing
+
+
+class UpdateRule:
+  """One optimiser step with the gradients at the present weights.
+
+  Subclasses may compute gradients elsewhere, for instance at perturbed weights.
+
+  Attributes:
+    state: layer that owns the rule's variables, saved and resumed, or None.
+  """
+
+  state: typing.Any = None
+
+  def build(self, network: typing.Any, seed: int) -> None:
+    """Makes the rule's variables, if it has any."""
+
+  def apply(self, compute: typing.Callable, optimizer: typing.Any, variables: list) -> typing.Any:
+    """Changes the variables.
+
+    Args:
+      compute: function without arguments: one forward and backward pass at the
+        present weights; returns an object with `gradients`, one a variable.
+      optimizer: Keras optimiser.
+      variables: what is trained.
+
+    Returns:
+      What `compute` returned for the gradients that were used.
+    """
+    found = compute()
+    optimizer.apply(found.gradients, variables)
+    return found

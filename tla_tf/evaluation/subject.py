@@ -11,6 +11,7 @@ from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
 from tla_tf.records import training_epsilon
+from tla_tf.records.run import DataFacts
 
 if typing.TYPE_CHECKING:
   from tla_tf.persistence.foreign import ForeignModel
@@ -72,7 +73,7 @@ def run_subject(
     InputError: for a bad run folder, checkpoint or data.
   """
   config, facts = folder.read_config()
-  if facts["digest"] is None and not (data_dir or facts["data_dir"]):
+  if facts.digest is None and not (data_dir or facts.data_dir):
     raise InputError(
       f"{folder.path}: holds an imported network, which does not say where its data are; give `data_dir`."
     )
@@ -80,7 +81,7 @@ def run_subject(
   step = store.resolve(checkpoint)
   network = load_network(folder, step)
   splits = datasets.load(
-    config.dataset, data_dir or facts["data_dir"], config.data_source, config.reading, cache_dir, reading_progress
+    config.dataset, data_dir or facts.data_dir, config.data_source, config.reading, cache_dir, reading_progress
   )
   digest = _require_fitting_data(folder, facts, splits)
   return Subject(
@@ -128,18 +129,18 @@ def foreign_subject(model: ForeignModel, dataset: str, splits: Splits) -> Subjec
   )
 
 
-def _require_fitting_data(folder: RunFolder, facts: dict, splits: Splits) -> str:
+def _require_fitting_data(folder: RunFolder, facts: DataFacts, splits: Splits) -> str:
   """Raises InputError for other data than the run's; returns their digest."""
   digest = splits.digest()
   # An imported network comes without the data that it was trained on: shapes must do.
-  if facts["digest"] is not None and digest != facts["digest"]:
+  if facts.digest is not None and digest != facts.digest:
     raise InputError(
       f"{folder.path}: was trained on other data than these (their digests differ); give the right `data_dir`."
     )
-  found, expected = (splits.test.image_shape, splits.test.num_classes), (facts["image_shape"], facts["num_classes"])
-  if found != (tuple(expected[0]), expected[1]):
+  found, expected = (splits.test.image_shape, splits.test.num_classes), (facts.image_shape, facts.num_classes)
+  if found != expected:
     raise InputError(
-      f"{folder.path}: its network takes images {tuple(expected[0])} of {expected[1]} classes, the data "
+      f"{folder.path}: its network takes images {expected[0]} of {expected[1]} classes, the data "
       f"have {found[0]} of {found[1]}; give the right `data_dir`."
     )
   return digest

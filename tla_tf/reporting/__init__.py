@@ -4,6 +4,14 @@ from tla_tf.reporting.analysis_figures import retrieval, roc_curves, tsne_of_cla
 from tla_tf.reporting.analysis_tables import markdown_analysis, tables_of_analysis
 from tla_tf.reporting.document import MARKDOWN_MARK, figures_of, to_html, to_markdown
 from tla_tf.reporting.figures import accuracy_curves, adversarial_examples, robust_accuracy, training_curves
+from tla_tf.reporting.outputs import (
+  WrittenReport,
+  compare_analyses,
+  compare_evaluations,
+  write_analysis,
+  write_document,
+  write_evaluation,
+)
 from tla_tf.reporting.projector import remove_projector, write_projector
 from tla_tf.reporting.report import make_report
 from tla_tf.reporting.run_files import Run, read_run
@@ -26,9 +34,12 @@ __all__ = [
   "MARKDOWN_MARK",
   "Run",
   "Table",
+  "WrittenReport",
   "accuracy_curves",
   "adversarial_examples",
   "alike",
+  "compare_analyses",
+  "compare_evaluations",
   "figures_of",
   "make_report",
   "markdown_alarms",
@@ -53,5 +64,8 @@ __all__ = [
   "training_curves",
   "tsne_of_class",
   "tsne_of_pair",
+  "write_analysis",
+  "write_document",
+  "write_evaluation",
   "write_projector",
 ]

@@ -41,7 +41,7 @@ def robustness_blocks(runs: Runs) -> list[Block]:
     )
     blocks += [Bullets(tuple(alarms))] if alarms else []
     probed = {name: result for name, result in results.items() if result.probes}
-    for i, group in enumerate(alike(probed, _probed_ball)):
+    for i, group in enumerate(alike(probed, probed_ball)):
       blocks.append(
         drawn(
           f"accuracy_curves_{i}",
@@ -61,7 +61,8 @@ def robustness_blocks(runs: Runs) -> list[Block]:
   return blocks + missing(runs, "evaluation", "accuracy under attack", "tla-evaluate")
 
 
-def _probed_ball(one: dict[str, EvaluationRecord]) -> tuple:
+def probed_ball(one: dict[str, EvaluationRecord]) -> tuple:
+  """What the probes of one model share with those of others on the same axes."""
   (result,) = one.values()
   return result.probes.norm, result.probes.epsilon, result.probes.num_examples
 

@@ -8,7 +8,6 @@ from tla_tf.records.shown import pixels
 from tla_tf.reporting import figures
 from tla_tf.reporting.document import Details, Missing
 from tla_tf.reporting.report_parts import Block, Runs, drawn
-from tla_tf.reporting.run_files import Run
 from tla_tf.reporting.tables import Table
 
 # Settings that a reader asks for first; the others are folded away.
@@ -24,10 +23,10 @@ _FIRST_SETTINGS = (
   "attack.epsilon",
   "attack.steps",
   "attack.step_size",
-  "triplet.weight",
-  "triplet.margin",
   "seed",
 )
+# Those of the run's method, which follow.
+_RECIPE = "recipe."
 
 
 def settings_blocks(runs: Runs) -> list[Block]:
@@ -38,28 +37,25 @@ def settings_blocks(runs: Runs) -> list[Block]:
       title,
       ("Setting", *(run.name for run in runs)),
       tuple(
-        (name, *("-" if _unused(name, run) else _shown(name, run.settings.get(name)) for run in runs)) for name in names
+        (name, *("-" if name in run.unused else _shown(name, run.settings.get(name)) for run in runs)) for name in names
       ),
     )
 
   names = list(dict.fromkeys(name for run in runs for name in run.settings))
   first = [name for name in _FIRST_SETTINGS if name in names]
+  first += [
+    name
+    for name in names
+    if name.startswith(_RECIPE) and any(name in run.settings and name not in run.unused for run in runs)
+  ]
   rest = [name for name in names if name not in first]
   differing = [
-    name for name in rest if len({repr(run.settings.get(name)) for run in runs if not _unused(name, run)}) > 1
+    name for name in rest if len({repr(run.settings.get(name)) for run in runs if name not in run.unused}) > 1
   ]
   blocks = [table("The settings that matter most, and all that differ", [*first, *differing])]
   if rest:
     blocks.append(Details("All other settings", (table("As in config.json", [n for n in rest if n not in differing]),)))
   return blocks
-
-
-def _unused(name: str, run: Run) -> bool:
-  """Whether a setting has no effect under the run's method."""
-  method, group = str(run.settings["method"]), name.partition(".")[0]
-  return (group in ("triplet", "negative_pool_size") and not method.startswith("tla")) or (
-    group in ("attack", "attack_mode") and method == "um"
-  )
 
 
 def _shown(name: str, value: typing.Any) -> str:

@@ -6,9 +6,12 @@ import collections.abc
 import pathlib
 import typing
 
+from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord
+from tla_tf.registry import METHODS
+from tla_tf.types import Role
 
 # What is drawn of `metrics.jsonl`.
 _DRAWN = ("step", "loss", "cross_entropy", "val_accuracy", "val_robust_accuracy")
@@ -20,7 +23,8 @@ class Run(typing.NamedTuple):
   Attributes:
     name: what the run is called.
     path: its folder.
-    settings: dict from "triplet.margin" and the like to JSON values.
+    settings: dict from "attack.epsilon" and the like to JSON values.
+    unused: names of settings that have no effect under the run's method.
     metrics: the dicts of `metrics.jsonl`.
     evaluation: EvaluationRecord.
     analysis: AnalysisRecord.
@@ -31,6 +35,7 @@ class Run(typing.NamedTuple):
   name: str
   path: pathlib.Path
   settings: dict[str, typing.Any]
+  unused: frozenset[str]
   metrics: list[dict]
   evaluation: EvaluationRecord | None
   analysis: AnalysisRecord | None
@@ -52,6 +57,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
     InputError: if a file is there but damaged.
   """
   config, _ = folder.read_config()
+  settings = dict(_flat(config.to_dict()))
   evaluation = EvaluationRecord.read(folder.evaluation) if folder.evaluation.exists() else None
   analysis = arrays = None
   if folder.analysis.exists():
@@ -62,13 +68,23 @@ def read_run(name: str, folder: RunFolder) -> Run:
   return Run(
     name,
     folder.path,
-    dict(_flat(config.to_dict())),
+    settings,
+    _unused(config, settings),
     _metrics(folder),
     evaluation,
     analysis,
     arrays,
     picture.read_bytes() if picture.exists() else None,
   )
+
+
+def _unused(config: TrainingConfig, settings: dict[str, typing.Any]) -> frozenset[str]:
+  method = METHODS.get(config.method)
+  flags = method.flags()
+  unused = {f"recipe.{flags[flag].path}" for flag in method.unused_fields(config.recipe)}
+  if Role.ADVERSARIAL not in method.roles(config.recipe):
+    unused |= {name for name in settings if name.startswith("attack.")}
+  return frozenset(unused)
 
 
 def _metrics(folder: RunFolder) -> list[dict]:

@@ -47,7 +47,7 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   network, images = networks.build("mlp_16", (8, 8, 1), 3), np.random.default_rng(0).random((40, 8, 8, 1), np.float32)
   embeddings = network(images)["embedding"].numpy()
   gaussians = fit_gaussians(embeddings, np.arange(40) % 3, 3)
-  detector = Detector(gaussians, float(np.median(gaussians.log_densities(embeddings).max(1))), False, {})
+  detector = Detector(gaussians, float(np.median(gaussians.log_densities(embeddings).max(1))))
   export_saved_model(network, (8, 8, 1), tmp_path / "served", GraphDetector(detector))
   np.save(tmp_path / "images.npy", images)
   names = {}

@@ -134,6 +134,8 @@ _MAKERS = {
 }
 SUITES = tuple(_MAKERS)
 
+# Of whole numbers in a user's own list.
+_LARGEST = 2**31 - 1
 _PRESETS = {name: getattr(presets, name) for name in ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise")}
 
 
@@ -191,6 +193,9 @@ def _own_attack(entry: typing.Any, radii: dict[Norm, float]) -> NamedAttack:
   if not isinstance(entry, dict) or "attack" not in entry:
     raise InputError("has no 'attack', the kind of attack.")
   settings = {name: value if name in ("name", "attack") else _number(value) for name, value in entry.items()}
+  large = next((name for name, value in settings.items() if isinstance(value, int) and abs(value) > _LARGEST), None)
+  if large is not None:
+    raise InputError(f"{large!r} is too large a number.")
   what = settings.pop("attack")
   name, target = settings.pop("name", None), settings.pop("target", Target.NONE.value)
   on_survivors = settings.pop("on_survivors", False)

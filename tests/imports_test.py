@@ -23,6 +23,7 @@ FLOORS = (
   ("models",),
   ("persistence", "analysis", "detection"),
   ("training", "evaluation", "reporting"),
+  ("api",),
   ("binaries",),
 )
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _SUBPACKAGES = frozenset(
   {
     "analysis",
+    "api",
     "attack_configs",
     "attacks",
     "balls",

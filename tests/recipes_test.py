@@ -88,7 +88,7 @@ class CentreTerm(Term):
     return tf.reduce_mean(tf.reduce_sum(tf.square(change), -1)), {"centre_norm": norm}
 
 
-class Centres(recipes.get("at").__class__):
+class Centres(recipes.Recipe[CentreConfig]):
   """AT with trained centres of the classes."""
 
   name = "centres"
@@ -98,9 +98,6 @@ class Centres(recipes.get("at").__class__):
 
   def roles(self, config):
     return (Role.ADVERSARIAL,)
-
-  def inner_attack(self, config):
-    return recipes.InnerAttack()
 
   def terms(self, config):
     return [recipes.terms.CrossEntropy(), CentreTerm("centre", config.centre_weight)]

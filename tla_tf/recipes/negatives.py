@@ -41,12 +41,12 @@ class NegativeSource(Stateful):
     rule: a `types.Negatives`, how one is picked.
 
   Attributes:
-    needs_pool: whether the stream draws a pool of images.
+    pool_size: images that the stream draws for it at every step.
     gives_images: whether the negatives pass through the network with the step's
       other images, as `Role.NEGATIVE`.
   """
 
-  needs_pool: bool = False
+  pool_size: int = 0
   gives_images: bool = False
 
   def __init__(self, rule: Negatives = Negatives.NEAREST):
@@ -91,10 +91,18 @@ class NegativeSource(Stateful):
 
 
 class FreshPool(NegativeSource):
-  """A batch of clean images of its own, embedded in inference mode to pick from (paper)."""
+  """A batch of clean images of its own, embedded in inference mode to pick from (paper).
 
-  needs_pool = True
+  Args:
+    rule: a `types.Negatives`, how one is picked.
+    size: images of the pool.
+  """
+
   gives_images = True
+
+  def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50):
+    super().__init__(rule)
+    self.pool_size = size
 
   def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
     if self.rule is Negatives.NEAREST:
@@ -135,7 +143,7 @@ class MemoryBank(NegativeSource):
   when embeddings no longer change fast.
 
   Args:
-    rule: see `NegativeSource`.
+    rule: a `types.Negatives`, how one is picked.
     size: embeddings kept.
     start: first step whose triplet loss counts.
   """

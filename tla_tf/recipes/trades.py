@@ -18,7 +18,7 @@ from tla_tf.registry import METHODS
 from tla_tf.types import Role
 
 tf = lazy("tensorflow")
-seeds = lazy("tla_tf.ops.seeds")
+balls = lazy("tla_tf.balls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DivergenceAttack(InnerAttack):
     self._deviation = deviation
 
   def start(self, images: typing.Any, ball: typing.Any, attack: AttackConfig, epsilon: typing.Any, key: typing.Any):
-    return images + self._deviation * seeds.normal(tf.shape(images), key)
+    return balls.gaussian_start(images, self._deviation, key)
 
   def objective(
     self, forward: typing.Callable, images: typing.Any, attack: AttackConfig, label_smoothing: float
@@ -73,7 +73,7 @@ class Divergence(Term):
     return tf.reduce_mean(kl_divergence(clean, attacked)), {}
 
 
-class Trades(Recipe):
+class Trades(Recipe[TradesConfig]):
   """Cross-entropy of clean images + beta x KL(p(clean) || p(attacked))."""
 
   name = "trades"

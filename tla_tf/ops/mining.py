@@ -10,7 +10,9 @@ import tensorflow as tf
 from tla_tf.ops import distances, seeds
 
 
-def similarity_scores(anchors, pool, anchor_labels, pool_labels):
+def similarity_scores(
+  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
+) -> tf.Tensor:
   """Signed cosine similarities, -inf where the classes are the same.
 
   Args:
@@ -27,7 +29,9 @@ def similarity_scores(anchors, pool, anchor_labels, pool_labels):
   return tf.where(same, tf.constant(float("-inf"), scores.dtype), scores)
 
 
-def nearest_negative(anchors, pool, anchor_labels, pool_labels):
+def nearest_negative(
+  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
+) -> tf.Tensor:
   """Index in the pool of the nearest image of another class.
 
   Where the pool holds no other class, the index is 0: compare the labels.
@@ -39,7 +43,9 @@ def nearest_negative(anchors, pool, anchor_labels, pool_labels):
   return tf.argmax(scores, axis=1, output_type=tf.int32)
 
 
-def random_negative(anchor_labels, pool_labels, key, other_class=True):
+def random_negative(
+  anchor_labels: tf.Tensor, pool_labels: tf.Tensor, key: tf.Tensor, other_class: bool = True
+) -> tf.Tensor:
   """Index in the pool of a random image.
 
   Args:
@@ -59,7 +65,7 @@ def random_negative(anchor_labels, pool_labels, key, other_class=True):
   return tf.argmax(draws, axis=1, output_type=tf.int32)
 
 
-def random_classmate(labels, key):
+def random_classmate(labels: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
   """For each image of a batch, the index of another image of its class.
 
   An image that is alone in its class gets its own index.

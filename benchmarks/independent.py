@@ -9,7 +9,6 @@ Foolbox's and ART's strongest attacks in the same ball. Required: together they 
 """
 
 import argparse
-import json
 import os
 import sys
 
@@ -22,8 +21,10 @@ import tensorflow as tf
 from art.attacks import evasion
 from art.estimators.classification import TensorFlowV2Classifier
 
-from tla_tf.evaluation import run_evaluation, verify
+from tla_tf.evaluation import verify
+from tla_tf.evaluation.subject import run_subject
 from tla_tf.persistence import RunFolder
+from tla_tf.records import EvaluationImages, EvaluationRecord
 
 STEPS, RESTARTS, SQUARE_STEPS, BATCH = 100, 20, 2000, 100
 
@@ -78,22 +79,22 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--run_dir", required=True, help="an evaluated and exported run")
   folder = RunFolder.open(parser.parse_args().run_dir)
-  result = json.loads(folder.evaluation.read_text())
-  judged = np.load(folder.evaluation_images, allow_pickle=False)
-  test = run_evaluation.run_subject(folder, result["checkpoint"]).test.take(slice(len(judged["labels"])))
+  result = EvaluationRecord.read(folder.evaluation)
+  judged = EvaluationImages.read(folder.evaluation_images)
+  test = run_subject(folder, result.checkpoint).test.take(slice(len(judged.labels)))
   served = tf.saved_model.load(str(folder.saved_model))
 
   def logits(images, training=False):
     return served.serve(tf.cast(images, tf.float32))["logits"]
 
   good = True
-  for threat in result["worst_case"]["by_threat"]:
-    norm, epsilon = threat["norm"], threat["epsilon"]
+  for threat in result.worst_case.by_threat:
+    norm, epsilon = threat.norm.value, threat.epsilon
     if norm == "l0":
       continue
-    ours = [row["name"] for row in result["attacks"] if (row["norm"], row["epsilon"]) == (norm, epsilon)]
-    fallen = judged["broken"][:, np.isin(judged["attacks"], ours)].any(1)
-    left = np.flatnonzero(judged["right"] & ~fallen)
+    ours = [row.name for row in result.attacks if (row.norm, row.epsilon) == (threat.norm, epsilon)]
+    fallen = judged.broken[:, np.isin(judged.attacks, ours)].any(1)
+    left = np.flatnonzero(judged.right & ~fallen)
     images, labels = test.float_images(left), test.labels[left]
     print(f"\n{folder.path.name}, {norm} {epsilon:g}: {len(left)} of {len(test)} images withstood ours", flush=True)
     found = {}

@@ -17,8 +17,8 @@ import tensorflow as tf
 from tla_tf import reporting
 from tla_tf.attack_configs import TransferConfig
 from tla_tf.attacks import GradientAttack, attack_survivors
-from tla_tf.evaluation import Judge, probe, raise_alarms, run_evaluation, suite
-from tla_tf.evaluation.judge import evaluate_with
+from tla_tf.evaluation import Judge, evaluate_with, probe, raise_alarms, suite
+from tla_tf.evaluation.subject import run_subject
 from tla_tf.persistence import RunFolder
 
 
@@ -27,7 +27,7 @@ def main():
   parser.add_argument("--run_dir", required=True)
   parser.add_argument("--num_examples", type=int, default=200)
   options = parser.parse_args()
-  subject = run_evaluation.run_subject(RunFolder.open(options.run_dir))
+  subject = run_subject(RunFolder.open(options.run_dir))
   network, test = subject.network, subject.test.take(slice(options.num_examples))
   table1 = {attack.name: attack for attack in suite("table1", subject.dataset, black_box=True)}
   chosen = [attack for name, attack in table1.items() if name.startswith(("FGSM", "PGD", "BB"))]
@@ -43,16 +43,16 @@ def main():
     "quantised input": lambda images: network(tf.round(images * 4.0) / 4.0, training=False)["logits"],
     "saturated logits": lambda images: network(images, training=False)["logits"] * 1e4,
   }
-  results, alarms = {}, {}
+  rows, alarms = [], {}
   for name, masked in networks.items():
     judge = Judge(masked, test, keep=0, transfers={black_box: made})
     outcome = evaluate_with(judge, chosen)
     probes = probe(judge, chosen[0].config.norm, chosen[0].config.epsilon)
-    results[name] = outcome.results
-    alarms[name] = [
-      alarm.code for alarm in raise_alarms(outcome.results["attacks"], outcome.broken, outcome.right, probes)
-    ]
-  print(reporting.markdown_table(reporting.suite_table(results, "table1")))
+    shares = (outcome.clean, *outcome.attacks, outcome.worst_case)
+    rows.append((name, *(f"{share.accuracy:.2%}" for share in shares)))
+    alarms[name] = [alarm.code for alarm in raise_alarms(outcome.attacks, outcome.fell, outcome.right, probes)]
+  header = ("Model", "Clean", *(attack.name for attack in chosen), "Worst case")
+  print(reporting.markdown_table(reporting.Table("Accuracy", header, tuple(rows))))
   for name, codes in alarms.items():
     print(f"{name}: {', '.join(codes) or 'no alarm'}")
 

@@ -22,7 +22,8 @@ import numpy as np
 from tla_tf import attack_configs, data, datasets, models, networks
 from tla_tf.attacks import AttackFactory, presets
 from tla_tf.config import AttackConfig
-from tla_tf.evaluation import NamedAttack, evaluate, run_evaluation, suite
+from tla_tf.evaluation import NamedAttack, evaluate, suite
+from tla_tf.evaluation.subject import run_subject
 from tla_tf.ops import seeds
 from tla_tf.persistence import RunFolder
 
@@ -64,10 +65,10 @@ def compare(network, test, dataset):
   middle = time.perf_counter()
   theirs = all_images(network, test, attacks)
   ended = time.perf_counter()
-  differing = max(np.mean((ours.broken[name] | ~ours.right) != (theirs[name] | ~ours.right)) for name in theirs)
+  differing = max(np.mean((ours.fell[name] | ~ours.right) != (theirs[name] | ~ours.right)) for name in theirs)
   print(
-    f"table1 on {len(test)} images of {dataset}, clean {ours.results['clean']['accuracy']:.1%}, worst case "
-    f"{ours.results['worst_case']['accuracy']:.1%}"
+    f"table1 on {len(test)} images of {dataset}, clean {ours.clean.accuracy:.1%}, worst case "
+    f"{ours.worst_case.accuracy:.1%}"
   )
   print(f"  survivors only   {middle - began:8.1f} s")
   print(f"  all images       {ended - middle:8.1f} s   {(ended - middle) / (middle - began):.2f} x survivors only")
@@ -106,7 +107,7 @@ def main():
   parser.add_argument("--num_examples", type=int, default=None, help="test images, the first ones")
   options = parser.parse_args()
   if options.run_dir:
-    subject = run_evaluation.run_subject(RunFolder.open(options.run_dir))
+    subject = run_subject(RunFolder.open(options.run_dir))
     network, test, dataset = subject.network, subject.test, subject.dataset
   else:
     network, test, dataset = small_network()

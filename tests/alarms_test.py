@@ -9,35 +9,45 @@ import pytest
 import tensorflow as tf
 
 from tla_tf import datasets, networks
+from tla_tf.attack_configs import KINDS
 from tla_tf.attacks import presets
-from tla_tf.evaluation import Judge, NamedAttack, alarms, probe, raise_alarms, suite
-from tla_tf.evaluation.judge import evaluate_with
-from tla_tf.types import Norm
+from tla_tf.config import AttackConfig
+from tla_tf.evaluation import Judge, NamedAttack, alarms, evaluate_with, probe, raise_alarms, suite
+from tla_tf.records.evaluation import AttackRow, Diagnostics, EpsilonPoint, NoiseProbe, Probes, StepsPoint
+from tla_tf.types import Norm, Target
 
 COUNT = 100
 RIGHT = np.ones(COUNT, bool)
 
 
-def _row(name, accuracy, kind="gradient", epsilon=0.3, steps=40, restarts=1, zero=0, nonfinite=0, rejected=0, **extra):
-  settings = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "objective": "cross_entropy"}
-  return {
-    "name": name,
-    "kind": kind,
-    "norm": "linf",
-    "epsilon": epsilon,
-    "steps": steps,
-    "restarts": restarts,
-    "target": "none",
-    "accuracy": accuracy,
-    "images_attacked": COUNT,
-    "settings": settings,
-    "diagnostics": {
-      "zero_gradient_images": zero,
-      "nonfinite_gradient_images": nonfinite,
-      "rejected_by_verifier": rejected,
-    },
-    **extra,
-  }
+def _row(name, accuracy, kind="gradient", epsilon=0.3, steps=40, restarts=1, zero=0, nonfinite=0, rejected=0):
+  config = KINDS[kind]()
+  if kind == "gradient":
+    config = AttackConfig(epsilon=epsilon, steps=steps, restarts=restarts)
+  return AttackRow(
+    name=name,
+    suite="own",
+    kind=kind,
+    norm=Norm.LINF,
+    epsilon=epsilon,
+    steps=steps,
+    step_size=0.01,
+    restarts=restarts,
+    settings=config.to_dict(),
+    target=Target.NONE,
+    on_survivors=False,
+    accuracy=accuracy,
+    interval=(0.0, 1.0),
+    accuracy_per_seed=[accuracy],
+    accuracy_std=None,
+    accuracy_worst_over_seeds=accuracy,
+    images_attacked=COUNT,
+    median_distance=None,
+    seconds=1.0,
+    diagnostics=Diagnostics(
+      zero_gradient_images=zero, nonfinite_gradient_images=nonfinite, rejected_by_verifier=rejected
+    ),
+  )
 
 
 def _first(count):
@@ -45,21 +55,21 @@ def _first(count):
 
 
 def _probes(noise=0.9, epsilons=((0.0, 0.95), (0.3, 0.5), (1.0, 0.0)), steps=(0.7, 0.6, 0.55, 0.55), same=True):
-  return {
-    "num_examples": 100,
-    "norm": "linf",
-    "epsilon": 0.3,
-    "clean_accuracy": 0.95,
-    "noise": {"tries": 20, "accuracy": noise},
-    "epsilons": [{"epsilon": e, "accuracy": a} for e, a in epsilons],
-    "steps": [{"steps": 10**i, "accuracy": a} for i, a in enumerate(steps)],
-    "same_outputs": same,
-  }
+  return Probes(
+    num_examples=100,
+    norm=Norm.LINF,
+    epsilon=0.3,
+    clean_accuracy=0.95,
+    noise=NoiseProbe(tries=20, accuracy=noise),
+    epsilons=[EpsilonPoint(epsilon=e, accuracy=a) for e, a in epsilons],
+    steps=[StepsPoint(steps=10**i, accuracy=a) for i, a in enumerate(steps)],
+    same_outputs=same,
+  )
 
 
-def _codes(rows=(), broken=None, **kwargs):
-  broken = {row["name"]: _first(round(COUNT * (1 - row["accuracy"]))) for row in rows} | (broken or {})
-  return [alarm.code for alarm in raise_alarms(list(rows), broken, RIGHT, **kwargs)]
+def _codes(rows=(), fell=None, **kwargs):
+  fell = {row.name: _first(round(COUNT * (1 - row.accuracy))) for row in rows} | (fell or {})
+  return [alarm.code for alarm in raise_alarms(list(rows), fell, RIGHT, **kwargs)]
 
 
 FGSM, PGD = _row("FGSM", 0.6, steps=1), _row("PGD", 0.5)
@@ -154,9 +164,9 @@ def _judged(network, test, attacks=ATTACKS):
   judge = Judge(network, test, jit="off")
   outcome = evaluate_with(judge, [_short(attack) for attack in attacks])
   probes = probe(judge, Norm.LINF, 0.2, count=60)
-  rows = outcome.results["attacks"]
-  codes = [alarm.code for alarm in raise_alarms(rows, outcome.broken, outcome.right, probes)]
-  return {row["name"]: row["accuracy"] for row in rows}, outcome, codes
+  rows = outcome.attacks
+  codes = [alarm.code for alarm in raise_alarms(rows, outcome.fell, outcome.right, probes)]
+  return {row.name: row.accuracy for row in rows}, outcome, codes
 
 
 def _quantised(network):
@@ -178,31 +188,31 @@ def test_an_unmasked_network_raises_no_sign_of_masking(plain, digits):
 
 def test_a_quantised_input_raises_the_alarms_and_falls_to_square(plain, digits):
   accuracies, outcome, codes = _judged(_quantised(plain), digits[1])
-  assert accuracies["FGSM"] == outcome.results["clean"]["accuracy"]
+  assert accuracies["FGSM"] == outcome.clean.accuracy
   assert {"ZERO_GRADIENTS", "NOISE_IS_ENOUGH", "LARGE_EPSILON_SURVIVES", "SQUARE_IS_STRONGER"} <= set(codes)
   assert accuracies["PGD"] > 0.5
-  assert outcome.results["worst_case"]["accuracy"] < 0.1
+  assert outcome.worst_case.accuracy < 0.1
 
 
 def test_saturated_logits_raise_the_alarms_and_fall_to_square(plain, digits):
   accuracies, outcome, codes = _judged(_saturated(plain), digits[1])
   assert {"ZERO_GRADIENTS", "SQUARE_IS_STRONGER"} <= set(codes)
   assert accuracies["PGD"] > 0.3
-  assert outcome.results["worst_case"]["accuracy"] < 0.1
+  assert outcome.worst_case.accuracy < 0.1
 
 
 def test_a_randomised_network_is_noticed(plain, digits):
   noisy = lambda images: plain(images)["logits"] + tf.random.normal([tf.shape(images)[0], 10])  # noqa: E731
   judge = Judge(noisy, digits[1], jit="off")
-  assert not probe(judge, Norm.LINF, 0.2, count=20)["same_outputs"]
+  assert not probe(judge, Norm.LINF, 0.2, count=20).same_outputs
 
 
 def test_probes_are_shares_of_the_first_images(plain, digits):
   probes = probe(Judge(plain, digits[1], jit="off"), Norm.L2, 0.5, count=40)
-  assert probes["num_examples"] == 40
-  assert probes["epsilons"][0] == {"epsilon": 0.0, "accuracy": probes["clean_accuracy"]}
-  accuracies = [point["accuracy"] for point in probes["epsilons"]]
+  assert probes.num_examples == 40
+  assert probes.epsilons[0] == EpsilonPoint(epsilon=0.0, accuracy=probes.clean_accuracy)
+  accuracies = [point.accuracy for point in probes.epsilons]
   assert accuracies == sorted(accuracies, reverse=True) and accuracies[-1] == 0.0
   # The largest L2 ball is the diagonal of the unit cube.
-  assert probes["epsilons"][-1]["epsilon"] == pytest.approx(8.0)
-  assert [point["steps"] for point in probes["steps"]] == [1, 2, 5, 10, 20, 50, 100]
+  assert probes.epsilons[-1].epsilon == pytest.approx(8.0)
+  assert [point.steps for point in probes.steps] == [1, 2, 5, 10, 20, 50, 100]

@@ -21,7 +21,10 @@ from tensorboard.plugins.projector import projector_config_pb2
 from tla_tf import datasets
 from tla_tf.detection import Detector
 from tla_tf.errors import InputError
-from tla_tf.evaluation import figure_data, run_analysis, run_evaluation, verify
+from tla_tf.evaluation import detector_analysis, figure_data, verify
+from tla_tf.evaluation.analysis_planning import AnalysisOptions
+from tla_tf.evaluation.run_analysis import analyse
+from tla_tf.evaluation.subject import run_subject
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
 
@@ -127,7 +130,7 @@ def test_figures_of_the_analysis_follow_from_the_kept_embeddings(runs):
   attacked = np.repeat([0, 1], 150)
   assert content["detection"]["auc_adversarial"] == pytest.approx(metrics.roc_auc_score(attacked, -scores))
   heldout = detector.score(_part(runs / "um", "heldout")[0])
-  assert np.mean(heldout < detector.threshold) <= 0.05 == detector.facts["false_positive_rate"]
+  assert np.mean(heldout < detector.threshold) <= 0.05 == detector.facts.false_positive_rate
   assert content["detection"]["at_threshold"]["clean_flagged"] == pytest.approx(
     np.mean(scores[:150] < detector.threshold)
   )
@@ -345,16 +348,16 @@ def test_report_says_what_is_missing(runs, tmp_path):
   [
     ({"weak_epsilon": 0.5}, "weak.*strong"),
     ({"strong_epsilon": 0.04}, "weak.*strong"),
-    ({"num_examples": 9999}, "--num_examples=9999"),
-    ({"num_train_examples": 9999}, "--num_train_examples=9999"),
+    ({"num_examples": 9999}, "`num_examples=9999`"),
+    ({"num_train_examples": 9999}, "`num_train_examples=9999`"),
     ({"k": 5000}, "5000.*training"),
-    ({"fit_examples": 5}, "Class .*--fit_examples"),
+    ({"fit_examples": 5}, "Class .*`fit_examples`"),
   ],
 )
 def test_options_that_do_not_fit_the_data_are_refused_before_any_work(runs, tmp_path, options, words):
-  subject = run_evaluation.run_subject(RunFolder.open(runs / "um"))
+  subject = run_subject(RunFolder.open(runs / "um"))
   with pytest.raises(InputError, match=words):
-    run_analysis.analyse(subject, RunFolder(tmp_path), run_analysis.Options(**options))
+    analyse(subject, RunFolder(tmp_path), AnalysisOptions(**options))
   assert not list(tmp_path.iterdir())
 
 
@@ -370,15 +373,13 @@ def test_classes_of_the_figures_are_checked():
 
 
 def test_too_large_a_detector_is_refused_and_not_the_default(runs, monkeypatch):
-  subject = run_evaluation.run_subject(RunFolder.open(runs / "um"))
-  monkeypatch.setattr(run_analysis, "_LARGEST_DETECTOR", 10 * 16**2 * 4 - 1)
-  with pytest.raises(InputError, match="--covariance=tied"):
-    run_analysis.analyse(subject, RunFolder.open(runs / "um"), run_analysis.Options(covariance="full"))
-  found = run_analysis.analyse(
-    subject, RunFolder.open(runs / "um"), run_analysis.Options(num_examples=150, fit_examples=300, k=10)
-  )
+  subject = run_subject(RunFolder.open(runs / "um"))
+  monkeypatch.setattr(detector_analysis, "_LARGEST_DETECTOR", 10 * 16**2 * 4 - 1)
+  with pytest.raises(InputError, match="`covariance=tied`"):
+    analyse(subject, RunFolder.open(runs / "um"), AnalysisOptions(covariance="full"))
+  found = analyse(subject, RunFolder.open(runs / "um"), AnalysisOptions(num_examples=150, fit_examples=300, k=10))
   assert found.detector.gaussians.covariance == "tied"
-  assert set(found.results["detection"]["by_covariance"]) == {"tied", "diagonal"}
+  assert set(found.record.detection.by_covariance) == {"tied", "diagonal"}
 
 
 @pytest.mark.parametrize(

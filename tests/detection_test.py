@@ -1,5 +1,7 @@
 """Gaussians, ROC and the detector against closed forms, SciPy and scikit-learn."""
 
+import json
+
 import hypothesis
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.mixture import GaussianMixture
 
+from tla_tf.config import AttackConfig
 from tla_tf.detection import Detector, GraphDetector, auc_interval, fit_gaussians, roc_curve, scaled, threshold_at
 from tla_tf.errors import InputError
+from tla_tf.records import DetectorFacts
 from tla_tf.types import Covariance
 
 
@@ -167,7 +171,7 @@ def test_interval_of_the_auc():
   assert low < area < high
   # Hanley and McNeil's standard error of independent images.
   assert high - low == pytest.approx(4 * np.sqrt(area * (1 - area) / 300 * 0.55), rel=0.4)
-  assert auc_interval(scores, positive, np.tile(np.arange(300), 2), seed=1) == [low, high]
+  assert auc_interval(scores, positive, np.tile(np.arange(300), 2), seed=1) == (low, high)
   assert auc_interval(scores, np.ones(600, bool), np.arange(600)) is None
 
 
@@ -200,7 +204,7 @@ def _detector(covariance="full", width=64, unit_length=False):
   shown = scaled(embeddings, unit_length)
   gaussians = fit_gaussians(shown, labels, 3, covariance)
   threshold = threshold_at(gaussians.log_densities(shown).max(1), 0.1)
-  return Detector(gaussians, threshold, unit_length, {"checkpoint": 3}), embeddings
+  return Detector(gaussians, threshold, unit_length, DetectorFacts(checkpoint=3)), embeddings
 
 
 @pytest.mark.parametrize("covariance", list(Covariance))
@@ -246,3 +250,38 @@ def test_a_damaged_detector_is_refused(damage, tmp_path):
   path.write_bytes(damage(path.read_bytes()))
   with pytest.raises(InputError, match="damaged.*tla-analyze"):
     Detector.load(path)
+
+
+CHANGES = {
+  "a newer format": ({"format": 2}, {}, "format 2 of detector.npz is newer than this release reads"),
+  "no threshold": ({"threshold": None}, {}, "'threshold' should be a number"),
+  "another covariance": ({"covariance": "round"}, {}, "'covariance' should be one of"),
+  "means of another number of classes": ({}, {"means": np.zeros((2, 64), np.float32)}, "do not belong together"),
+  "text for numbers": ({}, {"log_peaks": np.array(["a", "b", "c"])}, "do not belong together"),
+  "NaN": ({}, {"shrinkage": np.full(3, np.nan)}, "do not belong together"),
+  "objects": ({}, {"means": np.array([{}], object)}, "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_detector_of_another_form_is_refused(case, tmp_path):
+  path = tmp_path / "detector.npz"
+  _detector()[0].save(path)
+  about_changes, array_changes, words = CHANGES[case]
+  with np.load(path) as content:
+    arrays = dict(content) | array_changes
+  about = json.loads(str(arrays["about"])) | about_changes
+  np.savez(path, **(arrays | {"about": np.array(json.dumps(about))}))
+  with pytest.raises(InputError, match=f"{words}.*(tla-analyze|release that made it)"):
+    Detector.load(path)
+
+
+def test_facts_of_a_detector_of_an_earlier_release_are_read(tmp_path):
+  path = tmp_path / "detector.npz"
+  _detector()[0].save(path)
+  with np.load(path) as content:
+    arrays = dict(content)
+  facts = {"checkpoint": 7, "checkpoint_digest": "ab", "false_positive_rate": 0.05, "fit_examples": 3, "seed": 0}
+  about = json.loads(str(arrays["about"])) | {"facts": {**facts, "attack": AttackConfig().to_dict()}}
+  np.savez(path, **(arrays | {"about": np.array(json.dumps(about))}))
+  assert Detector.load(path).facts == DetectorFacts(**facts, attack=AttackConfig())

@@ -8,13 +8,21 @@ import pytest
 from PIL import Image
 
 from tla_tf import networks
+from tla_tf.config import TrainingConfig, options
 from tla_tf.detection import Detector, GraphDetector, fit_gaussians
 from tla_tf.evaluation import read_suite
-from tla_tf.persistence import export_saved_model
+from tla_tf.persistence import CheckpointStore, export_saved_model
+from tla_tf.registry import METHODS
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 SOURCES = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").glob("*.py"))
+# Written down, or derived from settings.
+FLAGS = {
+  *re.findall(r'"([a-z_0-9]+)"', SOURCES),
+  *(option.flag for option in options(TrainingConfig)),
+  *(flag for name in METHODS.names() for flag in METHODS.get(name).flags()),
+}
 
 
 def test_the_example_of_own_networks_runs_on_image_folders(tmp_path, monkeypatch, capsys):
@@ -47,7 +55,7 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   network, images = networks.build("mlp_16", (8, 8, 1), 3), np.random.default_rng(0).random((40, 8, 8, 1), np.float32)
   embeddings = network(images)["embedding"].numpy()
   gaussians = fit_gaussians(embeddings, np.arange(40) % 3, 3)
-  detector = Detector(gaussians, float(np.median(gaussians.log_densities(embeddings).max(1))), False, {})
+  detector = Detector(gaussians, float(np.median(gaussians.log_densities(embeddings).max(1))))
   export_saved_model(network, (8, 8, 1), tmp_path / "served", GraphDetector(detector))
   np.save(tmp_path / "images.npy", images)
   names = {}
@@ -61,6 +69,28 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   answers = [names["classify"](image) for image in images]
   assert answers.count(None) == 20
   assert {answer for answer in answers if answer is not None} <= {0, 1, 2}
+
+
+def test_the_examples_of_the_library_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  blocks, names = re.findall(r"```python\n(.*?)```", PAGES["library.md"], re.DOTALL), {}
+  assert len(blocks) == 6
+  for block in blocks:
+    exec(compile(block, "library.md", "exec"), names)
+  printed = capsys.readouterr().out
+  for words in (
+    r"um clean [\d.]+% worst case [\d.]+%",
+    r"FGSM 0\.\d+",
+    r"withstood all attacks: \d+ of 50",
+    r"at r \{'0\.05': [\d.]+, '0\.2': [\d.]+\} AUC 0\.\d+",
+    r"runs/report.html runs/at/saved_model serve embed detect",
+    r"`num_examples=1000000`: digits has only 360 test images",
+  ):
+    assert re.search(words, printed), (words, printed)
+  for name in ("evaluation.json", "analysis.md", "detector.npz", "figures/roc.png", "saved_model/saved_model.pb"):
+    assert (tmp_path / "runs" / "at" / name).is_file(), name
+  best = CheckpointStore(tmp_path / "runs" / "at" / "checkpoints")
+  assert names["model"].step == best.resolve("best") and names["records"]["at"].checkpoint == names["model"].step
 
 
 def test_the_list_of_attacks_in_evaluation_is_read(tmp_path):
@@ -80,6 +110,6 @@ def test_named_tools_and_flags_exist(page):
   named = set(re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report)[a-z0-9-]+)\b", PAGES[page]))
   assert named <= scripts | {"tla-train-"}
   for flag in set(re.findall(r"--([a-z_0-9]{3,})", PAGES[page])) - {"logdir", "flagfile", "help", "repeats", "tiny"}:
-    assert f'"{flag.removeprefix("no")}"' in SOURCES or f'"{flag}"' in SOURCES, flag
+    assert {flag, flag.removeprefix("no")} & FLAGS, flag
   for path in re.findall(r"(?:^|[ `])((?:flags|benchmarks|docs)/[\w.]+\.\w+)", PAGES[page]):
     assert (ROOT / path).is_file(), path

@@ -1,5 +1,7 @@
 """Evaluation: verifier, judge on networks whose answers are known, suites, tables."""
 
+import dataclasses
+
 import hypothesis
 import keras
 import numpy as np
@@ -13,7 +15,9 @@ from tla_tf.attacks import Attack, AttackFactory, AttackResult, presets
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation import NamedAttack, evaluate, suite, verify
-from tla_tf.evaluation.verifier import distance, to_eight_bits
+from tla_tf.evaluation.eight_bit import to_eight_bits
+from tla_tf.evaluation.verifier import distance
+from tla_tf.records.evaluation import Diagnostics
 from tla_tf.types import MomentumRule, Objective
 
 # --------------------------------------------------------------------------- verifier
@@ -157,26 +161,26 @@ def _dense_network(shape, kernel, bias):
 
 
 def _judged(network, test, attacks, jit="off", **kwargs):
-  """`evaluate`'s results, and all images by attack: clean where it did not succeed.
+  """What `evaluate` returns, and all images by attack: clean where it did not succeed.
 
   Without XLA, whose compilation would take longer than these networks.
   """
   outcome = evaluate(network, test, attacks, jit=jit, **kwargs)
   images = {}
-  for name, found in outcome.found.items():
+  for name, found in outcome.kept.items():
     images[name] = test.float_images().copy()
     images[name][found.positions] = found.adversarial
     np.testing.assert_array_equal(
       np.any(images[name] != test.float_images(), axis=(1, 2, 3)),
-      outcome.broken[name] & outcome.right & _by_itself(outcome, name),
+      outcome.fell[name] & outcome.right & _by_itself(outcome, name),
     )
-  return outcome.results, images
+  return outcome, images
 
 
 def _by_itself(outcome, name):
   """Images that the attack was shown: not taken over from one that it contains."""
   shown = np.zeros(len(outcome.right), bool)
-  shown[outcome.found[name].positions] = True
+  shown[outcome.kept[name].positions] = True
   return shown
 
 
@@ -199,16 +203,16 @@ FGSM = NamedAttack("FGSM", presets.fgsm(0.2))
 @pytest.mark.parametrize("attack", [FGSM, PGD, NamedAttack("C&W", presets.cw_pgd(0.2, 0.05, 6))], ids=lambda a: a.name)
 def test_attacks_cannot_change_a_constant_network(constant_case, attack):
   results, found = _judged(*constant_case, [attack], batch_size=4)
-  assert (results["clean"]["accuracy"], results["clean"]["num_examples"]) == (0.625, 8)
-  assert results["attacks"][0]["accuracy"] == 0.625
-  assert results["worst_case"]["accuracy"] == 0.625
+  assert (results.clean.accuracy, results.clean.num_examples) == (0.625, 8)
+  assert results.attacks[0].accuracy == 0.625
+  assert results.worst_case.accuracy == 0.625
   np.testing.assert_array_equal(found[attack.name], constant_case[1].images)
 
 
 def test_zero_gradients_of_a_constant_network_are_reported(constant_case):
   results, _ = _judged(*constant_case, [FGSM, PGD], batch_size=4)
-  for row in results["attacks"]:
-    assert row["diagnostics"] == {"zero_gradient_images": 5, "nonfinite_gradient_images": 0, "rejected_by_verifier": 0}
+  for row in results.attacks:
+    assert row.diagnostics == Diagnostics(zero_gradient_images=5, nonfinite_gradient_images=0, rejected_by_verifier=0)
 
 
 @pytest.fixture
@@ -234,15 +238,15 @@ def linear_case():
 )
 def test_robust_accuracy_of_a_linear_network_by_hand(linear_case, attack):
   results, _ = _judged(*linear_case, [attack], batch_size=3)
-  assert (results["clean"]["accuracy"], results["clean"]["num_examples"]) == (0.8, 5)
-  assert results["attacks"][0]["accuracy"] == 0.4
-  assert results["worst_case"]["accuracy"] == 0.4
+  assert (results.clean.accuracy, results.clean.num_examples) == (0.8, 5)
+  assert results.attacks[0].accuracy == 0.4
+  assert results.worst_case.accuracy == 0.4
 
 
 @pytest.mark.parametrize("epsilon,accuracy", [(0.04, 0.8), (0.06, 0.6), (0.26, 0.2), (0.36, 0.0)])
 def test_robust_accuracy_of_a_linear_network_by_epsilon(linear_case, epsilon, accuracy):
   results, _ = _judged(*linear_case, [NamedAttack("FGSM", presets.fgsm(epsilon))])
-  assert results["attacks"][0]["accuracy"] == pytest.approx(accuracy)
+  assert results.attacks[0].accuracy == pytest.approx(accuracy)
 
 
 def test_only_broken_images_are_returned_changed(linear_case):
@@ -254,9 +258,9 @@ def test_only_broken_images_are_returned_changed(linear_case):
 
 def test_row_repeats_the_settings(linear_case):
   config = presets.mim(0.2, 0.05, 6, momentum=0.7).replace(restarts=2, objective="margin")
-  row = _judged(*linear_case, [NamedAttack("mine", config)])[0]["attacks"][0]
+  row = _judged(*linear_case, [NamedAttack("mine", config)])[0].attacks[0]
   names = ("name", "suite", "kind", "norm", "epsilon", "steps", "step_size", "restarts", "target", "on_survivors")
-  assert {name: row[name] for name in names} == {
+  assert {name: getattr(row, name) for name in names} == {
     "name": "mine",
     "suite": "own",
     "kind": "gradient",
@@ -268,7 +272,7 @@ def test_row_repeats_the_settings(linear_case):
     "target": "none",
     "on_survivors": False,
   }
-  assert AttackConfig.from_dict(row["settings"]) == config
+  assert AttackConfig.from_dict(row.settings) == row.config == config
 
 
 def _wrong_in_a_band(images):
@@ -282,8 +286,8 @@ def test_worst_case_joins_what_different_attacks_break():
   test = _image_data([[[[v]]] for v in (0.57, 0.35, 0.05)], [0, 0, 0])
   attacks = [NamedAttack("short", presets.fgsm(0.1)), NamedAttack("long", presets.fgsm(0.3))]
   results, _ = _judged(_wrong_in_a_band, test, attacks)
-  assert [row["accuracy"] for row in results["attacks"]] == pytest.approx([2 / 3, 2 / 3])
-  assert results["worst_case"]["accuracy"] == pytest.approx(1 / 3)
+  assert [row.accuracy for row in results.attacks] == pytest.approx([2 / 3, 2 / 3])
+  assert results.worst_case.accuracy == pytest.approx(1 / 3)
 
 
 def test_a_chain_counts_what_a_deterministic_head_broke_under_every_seed(linear_case):
@@ -293,12 +297,12 @@ def test_a_chain_counts_what_a_deterministic_head_broke_under_every_seed(linear_
     NamedAttack("alone", presets.noise(0.01, 2)),
   ]
   outcome = evaluate(*linear_case, attacks, jit="off", num_seeds=3)
-  rows = {row["name"]: row for row in outcome.results["attacks"]}
-  assert rows["noise"]["accuracy_per_seed"] == [0.4, 0.4, 0.4]
+  rows = {row.name: row for row in outcome.attacks}
+  assert rows["noise"].accuracy_per_seed == [0.4, 0.4, 0.4]
   # What the head broke is not the noise's own, and a longer noise takes over nothing of it.
-  assert not outcome.broken["noise"].any()
-  assert rows["alone"]["accuracy"] == pytest.approx(0.8)
-  assert outcome.results["worst_case"]["by_threat"][1]["accuracy"] == 0.8
+  assert not outcome.fell["noise"].any()
+  assert rows["alone"].accuracy == pytest.approx(0.8)
+  assert outcome.worst_case.by_threat[1].accuracy == 0.8
 
 
 def test_two_attacks_of_one_name_are_refused(linear_case):
@@ -317,8 +321,8 @@ def test_outputs_of_nan_are_errors():
 
   test = _image_data([[[[0.6]]], [[[0.65]]], [[[0.9]]]], [0, 0, 0])
   results, _ = _judged(network, test, [NamedAttack("noise", presets.noise(0.2, 40))])
-  assert results["clean"]["accuracy"] == pytest.approx(2 / 3)
-  assert results["worst_case"]["accuracy"] == 0.0
+  assert results.clean.accuracy == pytest.approx(2 / 3)
+  assert results.worst_case.accuracy == 0.0
 
 
 def test_a_success_that_rounding_undoes_is_tried_further_out(linear_case):
@@ -327,7 +331,7 @@ def test_a_success_that_rounding_undoes_is_tried_further_out(linear_case):
   test = data.ImageData(np.array([[[[140], [115]]]], np.uint8).reshape(1, 1, 2, 1), np.array([1]), ("0", "1"))
   attack = NamedAttack("DeepFool", DeepFoolConfig(epsilon=0.3, overshoot=0.001))
   results, found = _judged(network, test, [attack], eight_bit=True)
-  assert results["worst_case"]["accuracy"] == 0.0
+  assert results.worst_case.accuracy == 0.0
   levels = found["DeepFool"].ravel() * 255
   np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
   assert levels[0] <= levels[1]
@@ -337,9 +341,9 @@ def test_network_that_is_always_wrong_is_judged():
   network = _dense_network((2, 2, 1), np.zeros((4, 3)), [0.0, 5.0, 0.0])
   test = _image_data(np.full((4, 2, 2, 1), 0.5), [0, 2, 0, 2], 3)
   results, found = _judged(network, test, [FGSM, PGD])
-  assert results["clean"]["accuracy"] == 0.0
-  assert [row["accuracy"] for row in results["attacks"]] == [0.0, 0.0]
-  assert results["worst_case"]["accuracy"] == 0.0
+  assert results.clean.accuracy == 0.0
+  assert [row.accuracy for row in results.attacks] == [0.0, 0.0]
+  assert results.worst_case.accuracy == 0.0
   np.testing.assert_array_equal(found["PGD"], test.images)
 
 
@@ -388,9 +392,9 @@ def test_dishonest_success_is_not_counted(linear_case, monkeypatch, case):
   adversarial_of, rejected = DISHONEST[case]
   _claim(monkeypatch, adversarial_of)
   results, found = _judged(*linear_case, [FGSM])
-  assert results["attacks"][0]["accuracy"] == 0.8
-  assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == rejected
-  assert results["worst_case"]["accuracy"] == 0.8
+  assert results.attacks[0].accuracy == 0.8
+  assert results.attacks[0].diagnostics.rejected_by_verifier == rejected
+  assert results.worst_case.accuracy == 0.8
   np.testing.assert_array_equal(found["FGSM"], linear_case[1].images)
 
 
@@ -403,8 +407,8 @@ def test_honest_stand_in_is_counted(linear_case, monkeypatch):
     ),
   )
   results, _ = _judged(*linear_case, [FGSM])
-  assert results["attacks"][0]["accuracy"] == 0.4
-  assert results["attacks"][0]["diagnostics"]["rejected_by_verifier"] == 0
+  assert results.attacks[0].accuracy == 0.4
+  assert results.attacks[0].diagnostics.rejected_by_verifier == 0
 
 
 # --------------------------------------------------------------------------- a trained network
@@ -423,7 +427,7 @@ def trained():
 
 
 def _accuracies(results):
-  return {row["name"]: row["accuracy"] for row in results["attacks"]}
+  return {row.name: row.accuracy for row in results.attacks}
 
 
 @pytest.fixture(scope="module")
@@ -437,68 +441,63 @@ def table1_without_survivors(trained):
 
 
 def test_every_attack_finds_something_and_leaves_something(table1):
-  assert table1.results["clean"]["accuracy"] > 0.7
-  assert all(0.05 < accuracy < table1.results["clean"]["accuracy"] for accuracy in _accuracies(table1.results).values())
+  assert table1.clean.accuracy > 0.7
+  assert all(0.05 < accuracy < table1.clean.accuracy for accuracy in _accuracies(table1).values())
 
 
 def test_worst_case_is_no_better_than_any_attack(table1):
-  assert table1.results["worst_case"]["accuracy"] <= min(_accuracies(table1.results).values())
+  assert table1.worst_case.accuracy <= min(_accuracies(table1).values())
 
 
 def test_worst_case_counts_the_images_that_no_attack_breaks(table1, trained):
   network, test = trained
   right = np.argmax(network(test.float_images())["logits"], -1) == test.labels
   np.testing.assert_array_equal(table1.right, right)
-  untouched = ~np.any(list(table1.broken.values()), axis=0)
-  assert table1.results["worst_case"]["accuracy"] == pytest.approx(np.mean(right & untouched))
+  untouched = ~np.any(list(table1.fell.values()), axis=0)
+  assert table1.worst_case.accuracy == pytest.approx(np.mean(right & untouched))
 
 
 def test_taking_over_from_shorter_attacks_changes_no_accuracy(table1, table1_without_survivors):
-  assert _accuracies(table1.results) == _accuracies(table1_without_survivors.results)
+  assert _accuracies(table1) == _accuracies(table1_without_survivors)
   attacked = [
-    {row["name"]: row["images_attacked"] for row in outcome.results["attacks"]}
-    for outcome in (table1, table1_without_survivors)
+    {row.name: row.images_attacked for row in outcome.attacks} for outcome in (table1, table1_without_survivors)
   ]
   right = int(table1.right.sum())
   assert set(attacked[1].values()) == {right}
-  assert attacked[0]["PGD-50"] == right - int((table1.broken["PGD-20"] & table1.right).sum())
-  assert attacked[0]["20xPGD-50"] == right - int((table1.broken["PGD-50"] & table1.right).sum())
+  assert attacked[0]["PGD-50"] == right - int((table1.fell["PGD-20"] & table1.right).sum())
+  assert attacked[0]["20xPGD-50"] == right - int((table1.fell["PGD-50"] & table1.right).sum())
   assert attacked[0]["MIM-100"] == right
 
 
 def test_more_steps_are_no_weaker(table1):
-  accuracies = _accuracies(table1.results)
+  accuracies = _accuracies(table1)
   assert accuracies["PGD-50"] <= accuracies["PGD-20"]
 
 
 def test_more_restarts_are_no_weaker(table1):
-  accuracies = _accuracies(table1.results)
+  accuracies = _accuracies(table1)
   assert accuracies["20xPGD-50"] <= accuracies["PGD-50"]
 
 
 def test_no_adversarial_image_is_rejected(table1):
-  assert [row["diagnostics"]["rejected_by_verifier"] for row in table1.results["attacks"]] == [0] * 7
+  assert [row.diagnostics.rejected_by_verifier for row in table1.attacks] == [0] * 7
 
 
 def test_returned_images_break_the_network(table1, trained):
   network, test = trained
   images = test.float_images()
-  for name, found in table1.found.items():
+  for name, found in table1.kept.items():
     assert np.abs(found.adversarial - images[found.positions]).max() <= 0.2 + 1e-6
     said = np.argmax(network(found.adversarial)["logits"], -1)
     np.testing.assert_array_equal(said, found.predictions)
     assert np.all(said != test.labels[found.positions])
-    assert np.all(table1.broken[name][found.positions])
+    assert np.all(table1.fell[name][found.positions])
 
 
 def _without_time(results):
-  # The median distance is a float of the images, which rounding moves.
-  return {
-    **results,
-    "attacks": [
-      {k: v for k, v in row.items() if k not in ("seconds", "median_distance")} for row in results["attacks"]
-    ],
-  }
+  """Clean, attacks and worst case; the median distance is a float of the images, which rounding moves."""
+  attacks = [dataclasses.replace(row, seconds=0.0, median_distance=None) for row in results.attacks]
+  return results.clean, attacks, results.worst_case
 
 
 SHORT = (FGSM, NamedAttack("2xPGD", presets.pgd(0.1, 0.03, 4, restarts=2)))
@@ -613,7 +612,7 @@ def test_epsilon_zero_is_a_suite_of_standing_still():
   "name,dataset,message",
   [
     ("table9", "mnist", r"Unknown suite 'table9'.*quick.*table1"),
-    ("table1", "cats", r"No suite for data set 'cats'.*mnist"),
+    ("table1", "cats", r"Unknown data set 'cats'.*mnist"),
   ],
 )
 def test_unknown_suite_is_refused(name, dataset, message):

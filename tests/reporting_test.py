@@ -1,51 +1,135 @@
 """Tables, figures, the document in HTML and Markdown, and the report of run folders."""
 
+import dataclasses
 import io
 import json
+import pathlib
 import re
 from html.parser import HTMLParser
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from tla_tf import files, reporting
-from tla_tf.config import TrainingConfig
+from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
+from tla_tf.records import Alarm, AnalysisArrays, AnalysisRecord, AttackRow, EvaluationRecord, Probes, Share, WorstCase
+from tla_tf.records.evaluation import CleanShare, Diagnostics, EpsilonPoint, NoiseProbe, StepsPoint
+from tla_tf.records.run import DataFacts
 from tla_tf.reporting import document as doc
 from tla_tf.reporting import figures, markdown_table, print_table, suite_table
 from tla_tf.reporting.tables import Table
+from tla_tf.types import Norm, Target
 
 PNG = b"\x89PNG"
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures that are drawn: they are collected, not written."""
+  seen = []
+  for module in ("figures", "analysis_figures"):
+    monkeypatch.setattr(f"tla_tf.reporting.{module}.save", lambda figure, path: seen.append(figure))
+  return seen
+
+
+def _texts(figure):
+  """All that is written in a figure."""
+  return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def _lines(axes):
+  """The lines of a panel that show data, each as [n, 2]."""
+  return [line.get_xydata() for line in axes.lines if len(line.get_xydata())]
 
 
 # --------------------------------------------------------------------------- tables
 
 
-def _results(clean, worst, **attacks):
-  whole = {"accuracy": worst, "interval": [worst - 0.1, worst + 0.1]}
-  return {
-    "clean": {"accuracy": clean, "num_examples": 40, "interval": [clean - 0.1, clean + 0.05]},
-    "worst_case": {**whole, "by_suite": {"quick": whole}},
-    "config": {"dataset": "digits"},
-    "attacks": [
-      {
-        "name": name,
-        "suite": "quick",
-        "accuracy": accuracy,
-        "interval": [accuracy - 0.1, accuracy + 0.1],
-        "norm": "linf",
-        "epsilon": 0.2,
-        "on_survivors": False,
-      }
-      for name, accuracy in attacks.items()
-    ],
-    "alarms": [],
-    "probes": None,
-    "checkpoint": 30,
-    "checkpoint_digest": "abc",
-  }
+def _row(name, accuracy, epsilon=0.2, **changes):
+  config = AttackConfig(epsilon=epsilon)
+  row = AttackRow(
+    name=name,
+    suite="quick",
+    kind="gradient",
+    norm=config.norm,
+    epsilon=epsilon,
+    steps=config.steps,
+    step_size=config.step_size,
+    restarts=1,
+    settings=config.to_dict(),
+    target=Target.NONE,
+    on_survivors=False,
+    accuracy=accuracy,
+    interval=(accuracy - 0.1, accuracy + 0.1),
+    accuracy_per_seed=[accuracy],
+    accuracy_std=None,
+    accuracy_worst_over_seeds=accuracy,
+    images_attacked=40,
+    median_distance=None,
+    seconds=1.0,
+    diagnostics=Diagnostics(zero_gradient_images=0, nonfinite_gradient_images=0, rejected_by_verifier=0),
+  )
+  return dataclasses.replace(row, **changes)
+
+
+def _results(clean, worst, epsilon=0.2, **attacks):
+  interval = (worst - 0.1, worst + 0.1)
+  return EvaluationRecord(
+    clean=CleanShare(accuracy=clean, num_examples=40, interval=(clean - 0.1, clean + 0.05)),
+    attacks=[_row(name, accuracy, epsilon) for name, accuracy in attacks.items()],
+    worst_case=WorstCase(accuracy=worst, interval=interval, by_suite={"quick": Share(worst, interval)}, by_threat=[]),
+    alarms=[],
+    probes=None,
+    suite="quick",
+    seed=0,
+    num_seeds=1,
+    eight_bit=False,
+    source=None,
+    seconds=1.0,
+    training_epsilon=None,
+    notes=[],
+    checkpoint=30,
+    checkpoint_digest="abc",
+    config={"dataset": "digits"},
+    data_digest="d",
+    versions={},
+  )
+
+
+PROBES = Probes(
+  num_examples=20,
+  norm=Norm.LINF,
+  epsilon=0.2,
+  clean_accuracy=0.9,
+  noise=NoiseProbe(tries=20, accuracy=0.85),
+  epsilons=[EpsilonPoint(epsilon=e, accuracy=a) for e, a in ((0.0, 0.9), (0.2, 0.4), (1.0, 0.0))],
+  steps=[StepsPoint(steps=n, accuracy=a) for n, a in ((1, 0.6), (10, 0.5), (100, 0.45))],
+  same_outputs=True,
+)
+
+
+def test_several_seeds_show_their_spread():
+  result = _results(0.9, 0.25).replace(attacks=[_row("PGD", 0.25, accuracy_std=0.0125)])
+  assert suite_table({"AT": result}, "quick").rows[0][2] == "25.00% ± 1.25"
+
+
+def test_models_that_were_judged_otherwise_get_tables_of_their_own():
+  results = {"AT": _results(0.9, 0.25, PGD=0.3), "AT4": _results(0.9, 0.4, 4 / 255, PGD=0.4)}
+  first, second = reporting.suite_tables({**results, "TLA": _results(0.8, 0.2, PGD=0.2)})
+  assert first.title.endswith("L-inf epsilon 0.2") and [row[0] for row in first.rows] == ["AT", "TLA"]
+  assert second.title.endswith("L-inf epsilon 4/255") and [row[0] for row in second.rows] == ["AT4"]
+
+
+def test_markdown_of_an_evaluation_has_tables_notes_and_alarms():
+  result = _results(0.9, 0.25, PGD=0.3).replace(notes=["Trained at 0.1."], alarms=[Alarm("A_CODE", "s", "w", "r")])
+  text = reporting.markdown_evaluation({"AT": result})
+  assert text.startswith("Accuracy on 40 test images of digits, suite quick, L-inf epsilon 0.2\n\n| Model |")
+  assert text.endswith("\nAT: Trained at 0.1.\n\nAlarms:\n\n- **A_CODE** (AT): s w *r*\n")
 
 
 def test_markdown_table():
@@ -162,24 +246,69 @@ def _pixel(png):
 
 @pytest.mark.parametrize("draw", [reporting.tsne_of_class, reporting.tsne_of_pair])
 @pytest.mark.parametrize("name", ["a rather long class name", "truck", "7"])
-def test_titles_and_legends_fit_the_figures_of_one_model(draw, name, monkeypatch):
-  seen = []
-  monkeypatch.setattr("tla_tf.reporting.analysis_figures.save", lambda figure, path: seen.append(figure))
+def test_titles_and_legends_fit_the_figures_of_one_model(draw, name, drawn):
   draw({"tla": _arrays()}, [f"{name} {i}" for i in range(12)], None)
-  (figure,) = seen
+  (figure,) = drawn
   figure.canvas.draw()
   for artist in (figure._suptitle, *figure.legends):  # noqa: SLF001
     extent = artist.get_window_extent()
     assert extent.x0 >= 0 and extent.x1 <= figure.bbox.x1
 
 
-@pytest.mark.parametrize("name", ["x_$^{_$", "US$ and A$", "[b]"])
-def test_class_names_are_shown_as_they_are(name, capsys):
-  picture = io.BytesIO()
+@pytest.mark.parametrize("name", ["x_$^{_$", "$x_^$", "US$ and A$", "[b]"])
+def test_class_names_are_shown_as_they_are(name, capsys, drawn):
   for draw in (reporting.tsne_of_class, reporting.tsne_of_pair, reporting.retrieval):
-    draw({"tla": _arrays()}, [name] * 12, picture)
+    draw({"tla": _arrays()}, [name] * 12, None)
+    assert any(name in text for text in _texts(drawn[-1])), draw.__name__
+    # Drawn, too, which is where mathematics would be parsed.
+    drawn[-1].savefig(io.BytesIO())
   print_table(Table("Title", ("Model", name), ((name, "1"),)))
   assert capsys.readouterr().out.count(name) == 2
+
+
+def test_bars_are_accuracies_with_their_intervals(drawn):
+  results = {"AT": _results(0.9, 0.25, FGSM=0.5, PGD=0.25), "TLA": _results(0.8, 0.3, FGSM=0.6)}
+  figures.robust_accuracy(results, "quick", None)
+  (axes,) = drawn[0].axes
+  bars = [found for found in axes.containers if isinstance(found, matplotlib.container.BarContainer)]
+  heights = {found.get_label(): [round(bar.get_height(), 9) for bar in found] for found in bars}
+  assert heights == {"AT": [0.9, 0.5, 0.25, 0.25], "TLA": [0.8, 0.6, 0.3]}
+  assert [label.get_text() for label in axes.get_xticklabels()] == ["Clean", "FGSM", "PGD", "Worst case"]
+  ends = [segment[:, 1] for lines in axes.collections for segment in lines.get_segments()]
+  np.testing.assert_allclose(ends[:2], [(0.8, 0.95), (0.4, 0.6)])
+  assert "90%" in _texts(drawn[0]) and "digits" in axes.get_title()
+
+
+def test_curves_of_the_probes_are_what_was_probed(drawn):
+  figures.accuracy_curves({"AT": _results(0.9, 0.3, PGD=0.4).replace(probes=PROBES)}, None)
+  left, right = drawn[0].axes
+  np.testing.assert_allclose(_lines(left)[0], [(0, 0.9), (0.2, 0.4), (1, 0)])
+  np.testing.assert_allclose(_lines(right)[0], [(1, 0.6), (10, 0.5), (100, 0.45)])
+  # Random noise, and the suite's radius.
+  np.testing.assert_allclose(_lines(right)[1][:, 1], 0.85)
+  np.testing.assert_allclose(_lines(left)[1][:, 0], 0.2)
+  assert any("20 test images" in text for text in _texts(drawn[0]))
+
+
+def test_adversarial_examples_are_shown_with_what_the_network_says(drawn, tmp_path):
+  images = np.zeros((2, 4, 4, 1), np.float32)
+  examples = {
+    "PGD": (images, images + 0.25, np.array([0, 1]), np.array([1, -1])),
+    "FGSM": (images[:0], images[:0], np.array([], int), np.array([], int)),
+  }
+  figures.adversarial_examples(examples, ["cat", "dog"], tmp_path / "a.png", "title")
+  texts = _texts(drawn[0])
+  assert {"PGD", "cat", "dog!", "NaN!", "±0.25", "clean", "attacked", "change", "title"} <= set(texts)
+  assert "FGSM" not in texts
+  shown = [np.asarray(axes.images[0].get_array()) for axes in drawn[0].axes]
+  assert [float(image.max()) for image in shown] == [0, 0.25, 1.0, 0, 0.25, 1.0]
+
+
+def test_a_picture_of_examples_goes_when_nothing_fell(tmp_path):
+  (tmp_path / "a.png").write_bytes(PNG)
+  none = np.zeros((0, 4, 4, 1), np.float32)
+  assert figures.adversarial_examples({"PGD": (none, none, [], [])}, ["cat"], tmp_path / "a.png") is None
+  assert not (tmp_path / "a.png").exists()
 
 
 def test_figures_have_a_light_and_a_dark_theme():
@@ -200,49 +329,126 @@ METRICS = [
 ]
 
 
-@pytest.mark.parametrize("runs", [{"tla": METRICS}, {"um": METRICS, "tla": METRICS[:1]}])
-def test_training_curves_of_one_and_of_several_runs(runs, tmp_path):
-  path = figures.training_curves(runs, tmp_path / "figures" / "training.png", "title")
+def test_training_curves_show_the_metrics_of_every_run(drawn):
+  figures.training_curves({"um": METRICS, "tla": METRICS[:1]}, None, "title")
+  left, right = drawn[0].axes
+  expected = [[(10, 0.2), (20, 0.1)], [(10, 0.1), (20, 0.05)], [(10, 0.2)], [(10, 0.1)]]
+  for line, points in zip(_lines(left), expected, strict=True):
+    np.testing.assert_allclose(line, points)
+  for line, height in zip(_lines(right), (0.5, 0.25, 0.5, 0.25), strict=True):
+    np.testing.assert_allclose(line[:, 1], height)
+  assert {"title", "um", "tla", "total loss", "under attack"} <= set(_texts(drawn[0]))
+
+
+def test_training_curves_leave_out_what_a_method_does_not_log(drawn):
+  rows = [{name: value for name, value in row.items() if name != "cross_entropy"} for row in METRICS]
+  figures.training_curves({"own": rows}, None)
+  assert len(_lines(drawn[0].axes[0])) == 1
+
+
+def test_a_figure_is_written_whole_into_a_folder_that_is_made(tmp_path):
+  path = figures.training_curves({"tla": METRICS}, tmp_path / "figures" / "training.png", "title")
   assert path.read_bytes().startswith(PNG)
   assert [entry.name for entry in path.parent.iterdir()] == ["training.png"]
 
 
 def _arrays(queries=2, side=8, channels=1):
-  """Arrays as of `analysis.npz`, with classes that occur and some that do not."""
+  """Arrays of an analysis, with classes that occur and some that do not."""
   rng = np.random.default_rng(0)
-  return {
-    "classes": np.array([4, 2]),
-    "tsne_class_points": rng.normal(size=(30, 2)),
-    "tsne_class_attacked": np.arange(30) > 9,
-    "tsne_class_predictions": np.arange(30) % 12 - 1,
-    "tsne_pair_points": rng.normal(size=(9, 2)),
-    "tsne_pair_kinds": np.repeat([0, 1, 2], 3),
-    "retrieval_images": rng.integers(0, 256, (queries, 2, side, side, channels), dtype=np.uint8),
-    "retrieval_labels": np.arange(queries),
-    "retrieval_predictions": np.tile([1, -1], (queries, 1)),
-    "retrieval_neighbours": rng.integers(0, 256, (queries, 2, 3, side, side, channels), dtype=np.uint8),
-    "retrieval_neighbour_labels": rng.integers(0, 9, (queries, 2, 3)),
-    "roc_misclassified": np.array([[0, 0.5, 1], [0, 0.8, 1]]),
-    "roc_adversarial": np.zeros((2, 0)),
-  }
+  return AnalysisArrays(
+    **{
+      "classes": np.array([4, 2]),
+      "tsne_class_points": rng.normal(size=(30, 2)),
+      "tsne_class_attacked": np.arange(30) > 9,
+      "tsne_class_predictions": np.arange(30) % 12 - 1,
+      "tsne_pair_points": rng.normal(size=(9, 2)),
+      "tsne_pair_kinds": np.repeat([0, 1, 2], 3),
+      "retrieval_images": rng.integers(0, 256, (queries, 2, side, side, channels), dtype=np.uint8),
+      "retrieval_labels": np.arange(queries),
+      "retrieval_predictions": np.tile([1, -1], (queries, 1)),
+      "retrieval_neighbours": rng.integers(0, 256, (queries, 2, 3, side, side, channels), dtype=np.uint8),
+      "retrieval_neighbour_labels": rng.integers(0, 9, (queries, 2, 3)),
+      "roc_misclassified": np.array([[0, 0.5, 1], [0, 0.8, 1]]),
+      "roc_adversarial": np.zeros((2, 0)),
+    }
+  )
+
+
+NAMES = [f"a rather long class name {i}" for i in range(12)]
 
 
 @pytest.mark.parametrize("arrays", [_arrays(), _arrays(queries=0), _arrays(channels=3)])
 @pytest.mark.parametrize("draw", [reporting.tsne_of_class, reporting.tsne_of_pair, reporting.retrieval])
 def test_figures_of_the_analysis_are_drawn_for_any_number_of_models(draw, arrays):
-  names = [f"a rather long class name {i}" for i in range(12)]
   for models in ({"tla": arrays}, {"um": arrays, "at": arrays, "tla": arrays}):
     picture = io.BytesIO()
-    draw(models, names, picture)
+    draw(models, NAMES, picture)
     assert picture.getvalue().startswith(PNG)
 
 
-def test_roc_says_where_there_is_nothing_to_find():
-  picture = io.BytesIO()
-  reporting.roc_curves(
-    {"at": _arrays()}, {"at": {"detection": {"auc_misclassified": 0.7, "auc_adversarial": None}}}, picture
-  )
-  assert picture.getvalue().startswith(PNG)
+def test_figure_1_has_a_panel_a_model_with_every_point(drawn):
+  arrays = _arrays()
+  reporting.tsne_of_class({"um": arrays, "tla": arrays}, NAMES, None)
+  assert [axes.get_title() for axes in drawn[0].axes] == ["um", "tla"]
+  for axes in drawn[0].axes:
+    # Natural images, rare classes, and nine classes of colours of their own.
+    groups = [np.asarray(group.get_offsets()) for group in axes.collections]
+    np.testing.assert_allclose(groups[0], arrays.tsne_class_points[:10])
+    assert len(groups) == 2 + 9 and sum(map(len, groups)) == 30
+    right = np.mean(arrays.tsne_class_predictions[10:] == 4)
+    assert axes.get_xlabel() == f"{right:.0%} of attacked images still {NAMES[4]}"
+
+
+def test_figure_2_tells_three_kinds_of_points_apart(drawn):
+  arrays = _arrays()
+  reporting.tsne_of_pair({"tla": arrays}, NAMES, None)
+  (axes,) = drawn[0].axes
+  for kind, group in enumerate(axes.collections):
+    np.testing.assert_allclose(group.get_offsets(), arrays.tsne_pair_points[3 * kind : 3 * kind + 3])
+  assert axes.get_xlabel() == "3 such attacked images"
+
+
+def test_figure_4_shows_queries_beside_their_neighbours(drawn):
+  arrays = _arrays()
+  reporting.retrieval({"tla": arrays}, NAMES, None)
+  shown = [axes for axes in drawn[0].axes if axes.images]
+  assert len(shown) == 2 * 2 * (1 + 3)
+  np.testing.assert_array_equal(shown[0].images[0].get_array(), arrays.retrieval_images[0, 0, ..., 0])
+  np.testing.assert_array_equal(shown[1].images[0].get_array(), arrays.retrieval_neighbours[0, 0, 0, ..., 0])
+  # Query 1 is of class 1: right when clean, NaN when attacked.
+  assert shown[8].get_xlabel() == NAMES[1][:12] and shown[12].get_xlabel() == "NaN"
+  assert shown[8].spines["left"].get_linestyle() == "-" and shown[12].spines["left"].get_linestyle() == "--"
+
+
+def test_figure_4_says_so_where_no_image_is_right_under_every_model(drawn):
+  reporting.retrieval({"tla": _arrays(queries=0)}, NAMES, None)
+  assert _texts(drawn[0]) == ["No image was classified correctly by every model."]
+
+
+def _analysis(**detection):
+  record = AnalysisRecord.read(FIXTURES / "analysis_format_1.json")
+  return record.replace(detection=dataclasses.replace(record.detection, **detection))
+
+
+def test_roc_says_where_there_is_nothing_to_find(drawn):
+  result = _analysis(auc_misclassified=0.7, auc_adversarial=None, auc_adversarial_interval=None)
+  reporting.roc_curves({"at": _arrays()}, {"at": result}, None)
+  left, right = drawn[0].axes
+  assert [text.get_text() for text in left.get_legend().get_texts()] == ["at: AUC 0.7000", "chance"]
+  assert [text.get_text() for text in right.get_legend().get_texts()] == ["at: no such images", "chance"]
+  np.testing.assert_allclose(_lines(left)[0], [(0, 0), (0.5, 0.8), (1, 1)])
+
+
+def test_tables_of_an_analysis_by_hand():
+  ratios, votes, detection, covariances = reporting.tables_of_analysis({"at": _analysis()})
+  record = _analysis()
+  assert ratios.header == ("Model", "r at 0.05", "classes left out", "r at 0.2", "classes left out")
+  left_out = record.separation[0].left_out
+  assert ratios.rows[0][1] == "1.808" and ratios.rows[0][2].startswith(f"{len(left_out)} of 10: ")
+  assert votes.rows[0][:2] == ("at", "55.33% (47.0-63.4)") and votes.rows[0][4:] == ("14.67%", "2.67%", "0.00%")
+  assert detection.rows[0][1:3] == ("full", "0.5623 (0.446-0.671)")
+  assert covariances.header[1:3] == ("full, misclassified", "full, adversarial")
+  assert covariances.rows[0][1:3] == ("0.5623", "0.7984")
 
 
 def test_a_sprite_of_many_large_pictures_fits_a_browser(tmp_path):
@@ -257,13 +463,7 @@ def test_a_sprite_of_many_large_pictures_fits_a_browser(tmp_path):
 # --------------------------------------------------------------------------- report
 
 
-FACTS = {
-  "digest": "d",
-  "image_shape": [8, 8, 1],
-  "num_classes": 10,
-  "class_names": list("0123456789"),
-  "data_dir": None,
-}
+FACTS = DataFacts("d", (8, 8, 1), 10, tuple("0123456789"), None)
 
 
 def _run(folder, method="tla", evaluation=None, metrics=METRICS, **settings):
@@ -271,7 +471,7 @@ def _run(folder, method="tla", evaluation=None, metrics=METRICS, **settings):
   found.write_config(TrainingConfig(method=method, **settings), FACTS, {})
   found.write_metrics(metrics)
   if evaluation:
-    files.write_text(found.evaluation, json.dumps(evaluation))
+    evaluation.write(found.evaluation)
   return reporting.read_run(folder.name, found)
 
 
@@ -292,8 +492,8 @@ def test_report_of_nothing_but_settings_says_what_is_missing(tmp_path):
 
 
 def test_report_names_only_the_runs_that_lack_something(tmp_path):
-  alarm = {"code": "ZERO_GRADIENTS", "seen": "Seen.", "why": "Why.", "remedy": "Remedy."}
-  whole = _run(tmp_path / "a", evaluation={**_results(0.9, 0.3, FGSM=0.4), "alarms": [alarm]})
+  alarm = Alarm("ZERO_GRADIENTS", "Seen.", "Why.", "Remedy.")
+  whole = _run(tmp_path / "a", evaluation=_results(0.9, 0.3, FGSM=0.4).replace(alarms=[alarm], notes=["A note."]))
   text = _text([whole, _run(tmp_path / "b", method="at")])
   assert "Missing for b: accuracy under attack" in text
   assert "Missing for a: accuracy under attack" not in text
@@ -301,19 +501,50 @@ def test_report_names_only_the_runs_that_lack_something(tmp_path):
   assert "Alarms were raised (a 1)" in text
   assert "Missing for a: accuracy against epsilon" in text
   assert "| FGSM | 40.00% (30.0-50.0) |" in text
+  assert "a: A note." in text
 
 
 def test_report_shows_settings_that_differ_and_hides_those_without_effect(tmp_path):
   text = _text([_run(tmp_path / "um", method="um"), _run(tmp_path / "tla", weight_decay=0.5, label_smoothing=0.125)])
   lines = text.splitlines()
+  # An undefended training has no attack, and nothing of a triplet.
   assert "| attack.epsilon | - | 0.3 |" in lines
-  assert "| triplet.weight | - | 0.5 |" in lines
+  assert "| recipe.triplet.weight | - | 0.5 |" in lines
+  assert lines.index("| recipe.triplet.weight | - | 0.5 |") < lines.index("### All other settings")
+  assert not any(
+    line.startswith("| recipe.memory_bank_size |") for line in lines[: lines.index("### All other settings")]
+  )
   assert lines.index("| label_smoothing | 0 | 0.125 |") < lines.index("### All other settings")
   assert lines.index("| keep_checkpoints | 2 | 2 |") > lines.index("### All other settings")
 
 
+def test_report_keeps_apart_what_was_judged_otherwise(tmp_path):
+  first = _run(tmp_path / "a", evaluation=_results(0.9, 0.3, FGSM=0.4).replace(probes=PROBES))
+  other = dataclasses.replace(PROBES, epsilon=0.1)
+  second = _run(tmp_path / "b", evaluation=_results(0.9, 0.3, 0.1, FGSM=0.4).replace(probes=other))
+  text = _text([first, second])
+  assert "suite quick, L-inf epsilon 0.2" in text and "suite quick, L-inf epsilon 0.1" in text
+  assert text.count("![accuracy curves") + text.count("![accuracy_curves") == 2
+
+
+def test_report_names_a_metric_that_is_no_number(tmp_path):
+  _run(tmp_path / "a")
+  (tmp_path / "a" / "metrics.jsonl").write_text('{"step": 10, "loss": "low"}\n')
+  with pytest.raises(InputError, match="metrics.jsonl: line 1: 'loss' is no number"):
+    reporting.read_run("a", RunFolder.open(tmp_path / "a"))
+
+
 @pytest.mark.parametrize(
-  "content, words", [("{", "not JSON"), ('{"clean": {}}', "attacks"), ("[]", "not a JSON object")]
+  "content, words",
+  [
+    ("{", "not JSON"),
+    ('{"clean": {}}', "'clean.accuracy' is missing.*tla-evaluate again"),
+    ("[]", "not a JSON object"),
+    (
+      '{"format": 3}',
+      "format 3 of evaluation.json is newer than this release reads \\(2\\); use the release that made it",
+    ),
+  ],
 )
 def test_report_names_a_damaged_result(tmp_path, content, words):
   _run(tmp_path / "a")
@@ -322,7 +553,34 @@ def test_report_names_a_damaged_result(tmp_path, content, words):
     reporting.read_run("a", RunFolder.open(tmp_path / "a"))
 
 
-def test_report_names_the_run_of_a_result_of_another_form(tmp_path):
-  run = _run(tmp_path / "a", evaluation={**_results(0.9, 0.3, FGSM=0.4), "attacks": [{"name": "FGSM"}]})
-  with pytest.raises(InputError, match="tla-evaluate"):
-    reporting.make_report([run])
+def test_report_names_the_field_of_a_result_of_another_form(tmp_path):
+  _run(tmp_path / "a")
+  content = _results(0.9, 0.3, FGSM=0.4).to_dict() | {"attacks": [{"name": "FGSM"}]}
+  files.write_text(tmp_path / "a" / "evaluation.json", json.dumps(content))
+  with pytest.raises(InputError, match=r"a/evaluation.json.*'attacks\[0\].suite' is missing.*run tla-evaluate again"):
+    reporting.read_run("a", RunFolder.open(tmp_path / "a"))
+
+
+def test_report_refuses_arrays_of_other_classes(tmp_path):
+  run = RunFolder(tmp_path / "a")
+  _run(tmp_path / "a")
+  _arrays().write(run.analysis_arrays)
+  record = _analysis().replace(arrays_digest=files.digest(run.analysis_arrays))
+  record.replace(class_names=["cat"] * 12).write(run.analysis)
+  assert reporting.read_run("a", run).analysis.class_names == ["cat"] * 12
+  record.replace(class_names=["cat", "dog"]).write(run.analysis)
+  with pytest.raises(InputError, match="classes beyond its 2; run tla-analyze again"):
+    reporting.read_run("a", run)
+
+
+def test_a_fault_of_ours_is_not_called_a_fault_of_a_file(tmp_path, monkeypatch):
+  run = _run(tmp_path / "a", evaluation=_results(0.9, 0.3, FGSM=0.4))
+  for fault in (KeyError, AttributeError, TypeError, ValueError, IndexError):
+
+    def faulty(*_, fault=fault):
+      raise fault("ours")
+
+    monkeypatch.setattr("tla_tf.reporting.report_robustness.suites_of", faulty)
+    with pytest.raises(fault, match="ours") as caught:
+      reporting.make_report([run])
+    assert not isinstance(caught.value, InputError)

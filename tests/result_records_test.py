@@ -13,10 +13,10 @@ from tla_tf.errors import InputError
 from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationImages, EvaluationRecord, training_epsilon
 from tla_tf.types import Norm, Target
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 # Written by version 0.1.0, which numbered no format.
 FORMAT_1 = {
-  record: json.loads((GOLDEN / f"{name}_format_1.json").read_text())
+  record: json.loads((FIXTURES / f"{name}_format_1.json").read_text())
   for record, name in ((EvaluationRecord, "evaluation"), (AnalysisRecord, "analysis"))
 }
 RECORDS = list(FORMAT_1)

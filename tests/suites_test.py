@@ -8,7 +8,7 @@ from tla_tf import attack_configs
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation import NamedAttack, read_suite, suite
-from tla_tf.evaluation.run_evaluation import Options, planned_attacks
+from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
 from tla_tf.types import ApgdLoss, Norm, Objective, Target
 
 
@@ -64,11 +64,11 @@ def test_auto_attack_plus_has_more_starts_and_names_of_its_own():
 
 
 def test_suites_share_an_attack_but_no_link_of_a_chain(tmp_path):
-  attacks = planned_attacks(Options(suites=("quick", "table1")), "mnist")
+  attacks = planned_attacks(EvaluationOptions(suites=("quick", "table1")), "mnist").attacks
   assert [a.suite for a in attacks if a.name == "PGD-40"] == ["quick", "table1"]
   (tmp_path / "table1.yaml").write_text("[{name: Square, attack: square, rescale_schedule: false, on_survivors: true}]")
-  own = Options(suites=("table1",), suite_file=tmp_path / "table1.yaml")
-  assert planned_attacks(own, "mnist")[-1].suite == "table1.yaml"
+  own = EvaluationOptions(suites=("table1",), suite_file=tmp_path / "table1.yaml")
+  assert planned_attacks(own, "mnist").attacks[-1].suite == "table1.yaml"
   with pytest.raises(InputError, match="'Square' but differ"):
     planned_attacks(own._replace(suites=("auto_attack",)), "mnist")
   (tmp_path / "table1.yaml").write_text("[{name: FGSM, attack: fgsm, epsilon: 0.1}]")
@@ -89,8 +89,8 @@ def test_the_black_box_column_is_the_papers(dataset, name, steps, step_size):
 def test_another_epsilon_is_that_of_the_linf_attacks():
   assert {a.config.epsilon for a in suite("auto_attack", "mnist", 0.2)} == {0.2}
   assert suite("table1", "mnist", 0.15, black_box=True)[-1].config.attack.step_size == pytest.approx(0.005)
-  with pytest.raises(InputError, match="no attack"):
-    suite("table3", "mnist", 0.2)
+  with pytest.raises(InputError, match="'table3' has no attack"):
+    planned_attacks(EvaluationOptions(suites=("quick", "table3"), epsilon=0.2), "mnist")
 
 
 YAML = """
@@ -130,12 +130,17 @@ WRONG = {
   "[pgd]": "attack 1: has no 'attack'",
   "[{attack: fgsm, steps: 3}]": "attack 1: fgsm: .*'steps'",
   "[{attack: pgd}]": "attack 1: pgd: missing 2 required .*'step_size' and 'steps'",
-  "[{attack: square, epsilon: 7}]": "attack 1: .*`epsilon`.*7",
+  "[{attack: square, epsilon: 7}]": "attack 1: .*'epsilon'.*7",
   "[{attack: square, norm: l3}]": "attack 1: norm 'l3'",
-  "[{attack: deepfool, norm: linf}]": "attack 1: .*`norm`",
+  "[{attack: deepfool, norm: linf}]": "attack 1: .*'norm'",
   "[{attack: square, target: cat}]": "attack 1: target 'cat'",
   "[{attack: square, on_survivors: 2}]": "attack 1: on_survivors",
   "[{attack: square}, {attack: square}]": "two attacks are called 'square'",
+  "[{attack: [pgd]}]": r"attack 1: unknown attack \['pgd'\]",
+  "[{attack: fgsm, 3: 4}]": "attack 1: fgsm: .*keywords",
+  "[{attack: mim, step_size: 0.1, steps: 3, momentum_rule: fast}]": "attack 1: mim: .*fast",
+  "[{attack: square, steps: 1" + "0" * 400 + "}]": "attack 1: 'steps' is too large",
+  "[" * 5000: "neither YAML nor JSON",
   "[]": "expected a list",
   "{}": "expected a list",
   "attacks: 5": "expected a list",

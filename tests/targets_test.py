@@ -100,7 +100,7 @@ class TestAims:
   def test_second_likely_is_the_other_of_the_first_two(self, judge):
     verdict, aims = self._reached(judge, Target.SECOND_LIKELY)
     assert aims == [[0, 1], [1, 0]]
-    assert verdict.reached.sum() > 30 and np.all(verdict.broken[verdict.reached])
+    assert verdict.reached.sum() > 30 and np.all(verdict.fell[verdict.reached])
 
   def test_least_likely_is_the_last(self, judge):
     verdict, aims = self._reached(judge, Target.LEAST_LIKELY)

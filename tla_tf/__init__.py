@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _SUBPACKAGES = frozenset(
   {
     "analysis",
+    "api",
     "attack_configs",
     "attacks",
     "balls",
@@ -20,12 +21,14 @@ _SUBPACKAGES = frozenset(
     "errors",
     "evaluation",
     "files",
+    "lazy",
     "losses",
     "models",
     "networks",
     "ops",
     "persistence",
     "published",
+    "recipes",
     "registry",
     "records",
     "reporting",

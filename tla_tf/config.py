@@ -253,8 +253,8 @@ class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
   `train_steps` and `keep_checkpoints` say how long to run and what to keep,
-  `init.run_dir` and `init.checkpoint` where the first weights lie; everything
-  else must stay the same when a run is resumed.
+  `init.run_dir` and `init.checkpoint` where the first weights lie;
+  everything else must stay the same when a run is resumed.
 
   Attributes:
     method: a name of `recipes.names()`.

@@ -77,7 +77,7 @@ def expected(name: str, known: typing.Iterable[str]) -> str:
   """What to say after a name that is not known: the nearest known one, if any is near, and all of them."""
   known = list(known)
   near = difflib.get_close_matches(str(name), known, 1)
-  return f"did you mean {near[0]!r}? " * bool(near) + f"expected one of {known}"
+  return (f"did you mean {near[0]!r}? " if near else "") + f"expected one of {known}"
 
 
 DATASETS: Registry = Registry("data set", "tla_tf.datasets")

@@ -9,7 +9,9 @@ from tla_tf.errors import InputError
 from tla_tf.types import Metric
 
 
-def project(embeddings, seed=0, perplexity=30.0, metric=Metric.COSINE):
+def project(
+  embeddings: np.ndarray, seed: int = 0, perplexity: float = 30.0, metric: Metric | str = Metric.COSINE
+) -> np.ndarray:
   """t-SNE of embeddings (van der Maaten and Hinton 2008), by scikit-learn.
 
   Args:

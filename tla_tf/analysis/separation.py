@@ -3,6 +3,8 @@
 Source: Mao et al. 2019, Section 5.2 and Table 5.
 """
 
+from __future__ import annotations
+
 import typing
 
 import numpy as np
@@ -52,7 +54,7 @@ class Separation(typing.NamedTuple):
   left_out: tuple
 
 
-def unit_rows(embeddings):
+def unit_rows(embeddings: np.ndarray) -> np.ndarray:
   """Rows scaled to length 1, float32 [n, d]; a row of zeros stays so, which gives it D = 1 to all."""
   embeddings = np.asarray(embeddings, np.float32)
   # Scaled by the largest value first: squares of very large or small embeddings leave float32.
@@ -62,7 +64,7 @@ def unit_rows(embeddings):
   return scaled / np.where(norms > 0, norms, 1)
 
 
-def angular_distances(left, right):
+def angular_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
   """D(u, v) = 1 - |cos(u, v)| of all rows of two arrays: [n, d], [m, d] -> float32 [n, m] in [0, 1].
 
   It does not change where embeddings are scaled. Source: Mao et al. 2019,
@@ -71,7 +73,14 @@ def angular_distances(left, right):
   return 1 - np.minimum(np.abs(unit_rows(left) @ unit_rows(right).T), 1)
 
 
-def separation_ratio(natural, labels, adversarial, true_labels, predictions, num_classes):
+def separation_ratio(
+  natural: np.ndarray,
+  labels: np.ndarray,
+  adversarial: np.ndarray,
+  true_labels: np.ndarray,
+  predictions: np.ndarray,
+  num_classes: int,
+) -> Separation:
   """The ratio r: distance of attacked images from the class they are taken for, over that class's own spread.
 
   Exact over all pairs, computed in blocks.
@@ -108,7 +117,7 @@ def separation_ratio(natural, labels, adversarial, true_labels, predictions, num
   )
 
 
-def _checked(embeddings, *columns):
+def _checked(embeddings: np.ndarray, *columns: np.ndarray) -> np.ndarray:
   embeddings = np.asarray(embeddings, np.float32)
   if embeddings.ndim != 2 or any(len(column) != len(embeddings) for column in columns):
     raise InputError(
@@ -120,7 +129,7 @@ def _checked(embeddings, *columns):
   return embeddings
 
 
-def _of_class(label, natural, adversarial):
+def _of_class(label: int, natural: np.ndarray, adversarial: np.ndarray) -> ClassSeparation:
   natural, adversarial = unit_rows(natural), unit_rows(adversarial)
   count = len(natural)
   within = between = None
@@ -134,7 +143,7 @@ def _of_class(label, natural, adversarial):
   return ClassSeparation(label, count, len(adversarial), within, between, ratio)
 
 
-def _sum_of_cosines(left, right):
+def _sum_of_cosines(left: np.ndarray, right: np.ndarray) -> float:
   """Sum of |cos| over all pairs of unit rows."""
   blocks = (np.abs(left[i : i + _BLOCK] @ right.T).sum(dtype=np.float64) for i in range(0, len(left), _BLOCK))
   return sum(blocks)

@@ -11,32 +11,55 @@ Embeddings are kept in the run folder: the same command again is quick, and goes
 on where it was killed.
 """
 
-import contextlib
-import json
+from __future__ import annotations
+
 import math
 import pathlib
+import sys
 
 from absl import flags
 
 from tla_tf import types
-from tla_tf.binaries import entry
+from tla_tf.binaries import entry, flag_names
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
+
+# Arguments of the library that are flags of another name.
+_RENAMED = {"k": "neighbors", "unit_length": "unit_embeddings"}
+# Flags that are arguments of `api.analyze_runs` under their own names.
+_SETTINGS = (
+  "weak_epsilon",
+  "strong_epsilon",
+  "num_examples",
+  "num_train_examples",
+  "fit_examples",
+  "metric",
+  "shrinkage",
+  "false_positive_rate",
+  "seed",
+  "batch_size",
+  "classes",
+  "projector_examples",
+  "compare_dir",
+  "checkpoint",
+  "data_dir",
+  "cache_dir",
+)
 
 flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
 entry.define_fraction(
   "weak_epsilon",
   None,
-  "Radius (L-infinity) of the attack that the detector is fitted at; by "
-  "default the paper's: mnist 0.03, cifar10 and tiny_imagenet 8/255 (digits 0.05, images 8/255: "
-  "ours).",
+  "Radius (L-infinity) of the attack that the detector is fitted at; by default the paper's: mnist 0.03, cifar10 and "
+  "tiny_imagenet 8/255 (digits 0.05, images 8/255: ours), or the run's own on colour images, if it was trained at "
+  "another than 8/255.",
 )
 entry.define_fraction(
   "strong_epsilon",
   None,
-  "Radius of the attack that it is tested at; by default the paper's: "
-  "mnist 0.3, cifar10 and tiny_imagenet 25/255 (digits 0.2, images 25/255: ours).",
+  "Radius of the attack that it is tested at; by default the paper's: mnist 0.3, cifar10 and tiny_imagenet 25/255 "
+  "(digits 0.2, images 25/255: ours), or the run's own on digits and mnist, if it was trained at another.",
 )
 flags.DEFINE_integer("num_examples", None, "Test images, drawn by the seed; all by default.", lower_bound=2)
 flags.DEFINE_integer(
@@ -112,44 +135,40 @@ flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)
 flags.mark_flag_as_required("run_dir")
 
 
-def main(argv):
+@flag_names.translated(**_RENAMED)
+def main(argv: list[str]) -> None:
   """Analyses every run, writes its results and figures, prints the tables."""
   _check_flags()
-  folders = entry.open_runs([FLAGS.run_dir, *argv])
-  entry.load_tensorflow()
-  from tla_tf import files, reporting
-  from tla_tf.evaluation import figure_data, run_analysis
+  from tla_tf import api
 
-  config, facts = next(iter(folders.values())).read_config()
-  options = _options(run_analysis)
-  options.attacks(config.dataset)
-  figure_data.check_classes(FLAGS.classes, facts["class_names"])
-  if FLAGS.compare_dir:
-    files.make_folder(FLAGS.compare_dir)
-  with contextlib.ExitStack() as locks:
-    for folder in folders.values():
-      files.make_folder(folder.embeddings)
-      locks.enter_context(
-        files.locked(folder.embeddings / ".lock", f"{folder.path}: another process analyses this run; wait for it.")
-      )
-    results, arrays = _analyse(folders, options)
-  for table in reporting.tables_of_analysis(results):
+  folders = api.open_runs([FLAGS.run_dir, *argv])
+  entry.load_tensorflow()
+  from tla_tf import reporting
+
+  records = api.analyze_runs(
+    folders,
+    k=FLAGS.neighbors,
+    covariance=None if FLAGS.covariance == "auto" else FLAGS.covariance,
+    unit_length=FLAGS.unit_embeddings,
+    progress=entry.show_progress(),
+    reading_progress=entry.reading_progress,
+    note=lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
+    **{name: FLAGS[name].value for name in _SETTINGS},
+  )
+  for table in reporting.tables_of_analysis(records):
     reporting.print_table(table)
   for name, folder in folders.items():
     print(
-      f"results      {folder.analysis}  ({sum(results[name]['seconds'].values()):.0f} s)\n"
+      f"results      {folder.analysis}  ({sum(records[name].seconds.values()):.0f} s)\n"
       f"detector     {folder.detector}  (tla-export --run_dir={folder.path} adds it as the endpoint detect)"
     )
     if FLAGS.projector_examples:
       print(f"projector    tensorboard --logdir {folder.tensorboard}, tab Projector")
   if FLAGS.compare_dir:
-    compared = pathlib.Path(FLAGS.compare_dir)
-    _draw(results, arrays, compared)
-    files.write_text(compared / "analysis.md", reporting.markdown_tables(reporting.tables_of_analysis(results)))
-    print(f"compared     {compared / 'analysis.md'}")
+    print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'analysis.md'}")
 
 
-def _check_flags():
+def _check_flags() -> None:
   """Refuses what is wrong before TensorFlow is loaded."""
   for name in ("weak_epsilon", "strong_epsilon"):
     if FLAGS[name].value is not None and not 0 < FLAGS[name].value <= 1:
@@ -162,83 +181,7 @@ def _check_flags():
       raise InputError(f"--{name}: expected a number, got nan.")
 
 
-def _analyse(folders, options):
-  """Analyses the runs and writes what belongs to each; (results, arrays), dicts from name."""
-  from tla_tf.evaluation import figure_data, run_analysis, run_evaluation
-
-  analyses = {}
-  for name, folder in folders.items():
-    subject = run_evaluation.run_subject(
-      folder, FLAGS.checkpoint, FLAGS.data_dir, FLAGS.cache_dir, entry.reading_progress
-    )
-    show = entry.show_progress()
-    analyses[name] = run_analysis.analyse(
-      subject, folder, options, lambda what, *numbers, name=name, show=show: show(f"{name}: {what}", *numbers)
-    )
-  classes = figure_data.figure_classes(list(analyses.values()), tuple(FLAGS.classes))
-  queries = figure_data.figure_queries(list(analyses.values()))
-  arrays = {}
-  for name, analysis in analyses.items():
-    arrays[name] = figure_data.figure_arrays(analysis, classes, queries, options)
-    _write(name, folders[name], analysis, arrays[name])
-    _write_projector(folders[name], analysis, options)
-  return {name: analysis.results for name, analysis in analyses.items()}, arrays
-
-
-def _options(run_analysis):
-  return run_analysis.Options(
-    weak_epsilon=FLAGS.weak_epsilon,
-    strong_epsilon=FLAGS.strong_epsilon,
-    num_examples=FLAGS.num_examples,
-    num_train_examples=FLAGS.num_train_examples,
-    fit_examples=FLAGS.fit_examples,
-    k=FLAGS.neighbors,
-    metric=types.Metric(FLAGS.metric),
-    covariance=None if FLAGS.covariance == "auto" else types.Covariance(FLAGS.covariance),
-    shrinkage=FLAGS.shrinkage,
-    unit_length=FLAGS.unit_embeddings,
-    false_positive_rate=FLAGS.false_positive_rate,
-    seed=FLAGS.seed,
-    batch_size=FLAGS.batch_size,
-  )
-
-
-def _write(name, folder, analysis, arrays):
-  """Writes the detector, arrays, figures, table and, last, analysis.json."""
-  from tla_tf import files, reporting
-
-  results = {name: analysis.results}
-  analysis.detector.save(folder.detector)
-  files.write_arrays(folder.analysis_arrays, arrays)
-  _draw(results, {name: arrays}, folder.figures)
-  files.write_text(folder.analysis_table, reporting.markdown_tables(reporting.tables_of_analysis(results)))
-  # Tells, after a kill in between, that the arrays are of another analysis.
-  about = {**analysis.results, "arrays_digest": files.digest(folder.analysis_arrays)}
-  files.write_text(folder.analysis, json.dumps(about, indent=1) + "\n")
-
-
-def _draw(results, arrays, folder):
-  from tla_tf import reporting
-
-  class_names = next(iter(results.values()))["class_names"]
-  reporting.tsne_of_class(arrays, class_names, folder / "tsne_class.png")
-  reporting.tsne_of_pair(arrays, class_names, folder / "tsne_pair.png")
-  reporting.retrieval(arrays, class_names, folder / "retrieval.png")
-  reporting.roc_curves(arrays, results, folder / "roc.png")
-
-
-def _write_projector(folder, analysis, options):
-  """Writes points beside the training's curves, where `tensorboard --logdir` finds them; none replaces old ones."""
-  from tla_tf import reporting
-  from tla_tf.evaluation import figure_data
-
-  reporting.remove_projector(folder.tensorboard)
-  if FLAGS.projector_examples:
-    points = figure_data.projector_points(analysis, FLAGS.projector_examples, options)
-    reporting.write_projector(folder.tensorboard, *points)
-
-
-def run():
+def run() -> None:
   """Entry point of the console script."""
   entry.run(main, goes_on=True)
 

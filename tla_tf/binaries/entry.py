@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from tla_tf.errors import InputError, ToolError
 
 if TYPE_CHECKING:
-  from tla_tf.persistence.run_folder import RunFolder
+  pass
 
 
 def tool_name() -> str:
@@ -167,46 +167,6 @@ def refuse_arguments(argv: Sequence[str]) -> None:
   """Raises InputError if arguments are left that are no flags."""
   if argv:
     raise InputError(f"Unexpected argument {argv[0]!r}: flags begin with --.")
-
-
-def open_runs(run_dirs: Sequence[str], writable: bool = True) -> dict[str, RunFolder]:
-  """Opens run folders that are to be compared.
-
-  Args:
-    run_dirs: their paths.
-    writable: whether results will be written into them.
-
-  Returns:
-    Dict from name to RunFolder; the name is the folder's, or the path where two
-    folders are called alike.
-
-  Raises:
-    InputError: if one is no run folder, or their data sets or classes differ.
-  """
-  from tla_tf.persistence.run_folder import RunFolder
-
-  folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
-  settings = [folder.read_config() for folder in folders]
-  datasets = {config.dataset for config, _ in settings}
-  if len(datasets) > 1:
-    raise InputError(
-      f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: give them one by one."
-    )
-  # An imported network does not know its data; all others must have been trained on the same.
-  classes, digests = {tuple(facts["class_names"]) for _, facts in settings}, {facts["digest"] for _, facts in settings}
-  if len(classes) > 1 or len(digests - {None}) > 1:
-    raise InputError(
-      f"{', '.join(map(str, run_dirs))}: were trained on different "
-      f"{'classes' if len(classes) > 1 else 'data'}, so they make no common table: give them one by "
-      "one."
-    )
-  if writable:
-    for folder in folders:
-      folder.require_writable()
-  names: Sequence[str] = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
-  if len(set(names)) < len(names):
-    names = run_dirs
-  return dict(zip(names, folders))
 
 
 def show_progress(quiet: Sequence[str] = ()) -> Callable[[str, int, int, float], None]:

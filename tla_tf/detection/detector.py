@@ -1,10 +1,11 @@
 """The detector that is put to use: Gaussians, a threshold, and what they were fitted to."""
 
+from __future__ import annotations
+
 import io
 import json
 import pathlib
 import typing
-import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -12,9 +13,10 @@ import tensorflow as tf
 from tla_tf import files
 from tla_tf.detection.gaussians import ClassGaussians
 from tla_tf.errors import InputError
+from tla_tf.records.detector import DetectorAbout, DetectorFacts
 from tla_tf.types import Covariance
 
-_FORMAT = 1
+_ARRAYS = ("means", "whitening", "log_peaks", "shrinkage")
 
 
 class Detector(typing.NamedTuple):
@@ -24,62 +26,57 @@ class Detector(typing.NamedTuple):
     gaussians: ClassGaussians.
     threshold: scores below it are suspicious.
     unit_length: whether embeddings are scaled to length 1 before.
-    facts: JSON values: "checkpoint_digest" of the network that it was fitted
-      to, its false-positive rate, how it was fitted.
+    facts: DetectorFacts: how it was fitted, and to which network.
   """
 
   gaussians: ClassGaussians
   threshold: float
-  unit_length: bool
-  facts: dict
+  unit_length: bool = False
+  facts: DetectorFacts = DetectorFacts()
 
-  def score(self, embeddings):
+  def score(self, embeddings: np.ndarray) -> np.ndarray:
     """The largest class's log density, in nats: float [n, d] -> float64 [n]."""
     return self.gaussians.log_densities(scaled(embeddings, self.unit_length)).max(1)
 
-  def is_suspect(self, embeddings):
+  def is_suspect(self, embeddings: np.ndarray) -> np.ndarray:
     """Whether the score is below the threshold: float [n, d] -> bool [n]; NaN is suspicious."""
     return ~(self.score(embeddings) >= self.threshold)
 
-  def save(self, path):
-    """Writes the detector, whole or not at all."""
+  def save(self, path: str | pathlib.Path) -> None:
+    """Writes the detector, whole or not at all.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
     content, gaussians = io.BytesIO(), self.gaussians
-    facts = {
-      "format": _FORMAT,
-      "covariance": gaussians.covariance.value,
-      "threshold": self.threshold,
-      "unit_length": self.unit_length,
-      "facts": self.facts,
-    }
-    np.savez(
-      content,
-      about=np.array(json.dumps(facts)),
-      means=gaussians.means,
-      whitening=gaussians.whitening,
-      log_peaks=gaussians.log_peaks,
-      shrinkage=gaussians.shrinkage,
+    about = DetectorAbout(
+      covariance=gaussians.covariance, threshold=self.threshold, unit_length=self.unit_length, facts=self.facts
     )
+    arrays = {name: getattr(gaussians, name) for name in _ARRAYS}
+    np.savez(content, about=np.array(json.dumps(about.to_dict())), **arrays)
     files.write_bytes(path, content.getvalue())
 
   @classmethod
-  def load(cls, path):
-    """Reads what `save` wrote.
+  def load(cls, path: str | pathlib.Path) -> Detector:
+    """Reads what `save` wrote, without pickle.
 
     Raises:
-      InputError: if the file is missing, damaged or of another format.
+      InputError: if the file is missing, damaged or of a newer format.
     """
     try:
       with np.load(pathlib.Path(path), allow_pickle=False) as content:
         about = json.loads(str(content["about"]))
-        if about["format"] != _FORMAT:
-          raise InputError(f"{path}: format {about['format']!r} is not {_FORMAT}; use the release that made it.")
-        names = ("means", "whitening", "log_peaks", "shrinkage")
-        gaussians = ClassGaussians(Covariance(about["covariance"]), *(content[name] for name in names))
-        return cls(gaussians, float(about["threshold"]), bool(about["unit_length"]), dict(about["facts"]))
-    except InputError:
-      raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-      raise InputError(f"{path}: missing or damaged; fit the detector again with tla-analyze.") from None
+        arrays = {name: content[name] for name in _ARRAYS}
+    except Exception as error:
+      # Only NumPy and JSON read here; zip, zlib and NumPy's own format have errors of all kinds.
+      raise InputError(f"{path}: missing or damaged ({type(error).__name__}); {DetectorAbout.REMEDY}.") from None
+    if not isinstance(about, dict):
+      raise InputError(f"{path}: damaged, not a JSON object; {DetectorAbout.REMEDY}.")
+    about = DetectorAbout.from_dict(about, path)
+    gaussians = ClassGaussians(about.covariance, **arrays)
+    if not gaussians.is_whole():
+      raise InputError(f"{path}: damaged, its arrays do not belong together; {DetectorAbout.REMEDY}.")
+    return cls(gaussians, about.threshold, about.unit_length, about.facts)
 
 
 class GraphDetector(tf.Module):
@@ -92,7 +89,7 @@ class GraphDetector(tf.Module):
     detector: Detector.
   """
 
-  def __init__(self, detector):
+  def __init__(self, detector: Detector):
     super().__init__()
     gaussians = detector.gaussians
     self._covariance, self._unit_length = gaussians.covariance, detector.unit_length
@@ -102,7 +99,7 @@ class GraphDetector(tf.Module):
     self._whitening = tf.Variable(gaussians.whitening, trainable=False)
     self._log_peaks = tf.Variable(gaussians.log_peaks, trainable=False)
 
-  def __call__(self, embeddings):
+  def __call__(self, embeddings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """What `Detector.score` and `is_suspect` say: float32 [n, d] -> (float64 [n], bool [n])."""
     embeddings = tf.cast(embeddings, tf.float64)
     if self._unit_length:
@@ -115,7 +112,7 @@ class GraphDetector(tf.Module):
       embeddings, means = embeddings @ _wide(whitening[0]), _wide(means) @ _wide(whitening[0])
       whitening = means
 
-    def squares(parts):
+    def squares(parts: tuple) -> tf.Tensor:
       white = embeddings - _wide(parts[0])
       if self._covariance is Covariance.FULL:
         white = white @ _wide(parts[1])
@@ -129,11 +126,11 @@ class GraphDetector(tf.Module):
     return score, tf.logical_not(score >= self._threshold)
 
 
-def _wide(tensor):
+def _wide(tensor: tf.Tensor) -> tf.Tensor:
   return tf.cast(tensor, tf.float64)
 
 
-def scaled(embeddings, unit_length):
+def scaled(embeddings: np.ndarray, unit_length: bool) -> np.ndarray:
   """Embeddings as the Gaussians see them: float [n, d], of length 1 where asked for; zeros stay zeros."""
   embeddings = np.asarray(embeddings)
   if not unit_length:
@@ -142,7 +139,7 @@ def scaled(embeddings, unit_length):
   return (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)
 
 
-def threshold_at(scores, false_positive_rate):
+def threshold_at(scores: np.ndarray, false_positive_rate: float) -> float:
   """The threshold that flags at most this share of clean images.
 
   Args:
@@ -156,7 +153,7 @@ def threshold_at(scores, false_positive_rate):
     InputError: for a rate outside [0, 1) or no scores.
   """
   if not 0 <= false_positive_rate < 1:
-    raise InputError(f"The false-positive rate must lie in [0, 1), got {false_positive_rate:g}.")
+    raise InputError(f"`false_positive_rate={false_positive_rate:g}`: expected a number in [0, 1).")
   if not len(scores):
     raise InputError("There are no clean images to choose a threshold by.")
   return float(np.sort(scores)[int(false_positive_rate * len(scores))])

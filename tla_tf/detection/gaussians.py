@@ -7,6 +7,8 @@ identity, (1 - s) S + s (tr S / d) I, with s of Ledoit and Wolf 2004 unless give
 Source: Mao et al. 2019, Section 5.3; the paper does not say how it regularises.
 """
 
+from __future__ import annotations
+
 import math
 import typing
 
@@ -41,7 +43,24 @@ class ClassGaussians(typing.NamedTuple):
   log_peaks: np.ndarray
   shrinkage: np.ndarray
 
-  def log_densities(self, embeddings):
+  def is_whole(self) -> bool:
+    """Whether the arrays are finite and of the shapes and kinds that belong together."""
+    classes, width = self.means.shape if self.means.ndim == 2 else (0, 0)
+    shapes = {
+      Covariance.FULL: ((classes, width, width), classes),
+      Covariance.TIED: ((1, width, width), 1),
+      Covariance.DIAGONAL: ((classes, width), classes),
+    }
+    whitening, shrinkage = shapes[self.covariance]
+    arrays = (self.means, self.whitening, self.log_peaks, self.shrinkage)
+    fitting = classes and (self.whitening.shape, self.log_peaks.shape, self.shrinkage.shape) == (
+      whitening,
+      (classes,),
+      (shrinkage,),
+    )
+    return bool(fitting and all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays))
+
+  def log_densities(self, embeddings: np.ndarray) -> np.ndarray:
     """Log density of every class at every embedding: [n, d] -> float64 [n, classes], in nats.
 
     Raises:
@@ -53,7 +72,7 @@ class ClassGaussians(typing.NamedTuple):
     blocks = [self._of_block(embeddings[i : i + _BLOCK].astype(np.float64)) for i in range(0, len(embeddings), _BLOCK)]
     return np.concatenate(blocks) if blocks else np.zeros((0, len(self.means)))
 
-  def _of_block(self, block):
+  def _of_block(self, block: np.ndarray) -> np.ndarray:
     densities = np.empty((len(block), len(self.means)))
     means = self.means.astype(np.float64)
     if self.covariance is Covariance.TIED:
@@ -70,7 +89,13 @@ class ClassGaussians(typing.NamedTuple):
     return densities
 
 
-def fit_gaussians(embeddings, labels, num_classes, covariance=Covariance.FULL, shrinkage=None):
+def fit_gaussians(
+  embeddings: np.ndarray,
+  labels: np.ndarray,
+  num_classes: int,
+  covariance: Covariance | str = Covariance.FULL,
+  shrinkage: float | None = None,
+) -> ClassGaussians:
   """Fits one Gaussian to the embeddings of every class.
 
   Args:
@@ -90,11 +115,11 @@ def fit_gaussians(embeddings, labels, num_classes, covariance=Covariance.FULL, s
   """
   embeddings, labels, covariance = np.asarray(embeddings), np.asarray(labels), Covariance(covariance)
   if shrinkage is not None and not 0 <= shrinkage <= 1:
-    raise InputError(f"shrinkage: expected a number in [0, 1], got {shrinkage:g}.")
+    raise InputError(f"`shrinkage={shrinkage:g}`: expected a number in [0, 1].")
   counts = np.bincount(labels, minlength=num_classes)
   if counts.min() < 2:
     raise InputError(
-      f"Class {counts.argmin()} has {counts.min()} images to fit a Gaussian to; take more images (--fit_examples)."
+      f"Class {counts.argmin()} has {counts.min()} images to fit a Gaussian to; take more images (`fit_examples`)."
     )
   if not np.isfinite(embeddings).all():
     raise InputError("The embeddings hold NaN or infinity: the network has diverged.")
@@ -112,11 +137,13 @@ def fit_gaussians(embeddings, labels, num_classes, covariance=Covariance.FULL, s
   return ClassGaussians(covariance, means.astype(np.float32), whitening, log_peaks, used)
 
 
-def _centred(embeddings, labels, means, k):
+def _centred(embeddings: np.ndarray, labels: np.ndarray, means: np.ndarray, k: int) -> np.ndarray:
   return embeddings[labels == k].astype(np.float64) - means[k]
 
 
-def _whitening(centred, covariance, shrinkage, floor):
+def _whitening(
+  centred: np.ndarray, covariance: Covariance, shrinkage: float | None, floor: float
+) -> tuple[np.ndarray, float, float]:
   """(whitening float32, log of its determinant, shrinkage) of centred embeddings."""
   if shrinkage is None:
     shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True) if centred.any() else 1.0
@@ -144,8 +171,8 @@ def _whitening(centred, covariance, shrinkage, floor):
   return factors, np.log(np.diag(factors), dtype=np.float64).sum(), shrinkage
 
 
-def _singular():
+def _singular() -> InputError:
   return InputError(
     "A class's covariance is singular: dimensions of its embeddings do not vary, or it has fewer "
-    "images than dimensions; give a larger --shrinkage, or leave it to Ledoit and Wolf's."
+    "images than dimensions; give a larger `shrinkage`, or leave it to Ledoit and Wolf's."
   )

@@ -1,5 +1,7 @@
 """Receiver operating characteristics of a score that is low for what is to be found."""
 
+from __future__ import annotations
+
 import typing
 
 import numpy as np
@@ -21,7 +23,7 @@ class Roc(typing.NamedTuple):
   auc: float | None
 
 
-def roc_curve(scores, positive):
+def roc_curve(scores: np.ndarray, positive: np.ndarray) -> Roc:
   """The curve of flagging what scores below a threshold, for all thresholds.
 
   Args:
@@ -38,18 +40,26 @@ def roc_curve(scores, positive):
   return Roc(false_positive_rate, true_positive_rate, float(metrics.roc_auc_score(positive, -scores)))
 
 
-def auc_interval(scores, positive, groups, seed=0, resamples=200, confidence=0.95):
+def auc_interval(
+  scores: np.ndarray,
+  positive: np.ndarray,
+  groups: np.ndarray,
+  seed: int = 0,
+  resamples: int = 200,
+  confidence: float = 0.95,
+) -> tuple[float, float] | None:
   """Bootstrap percentile interval of the AUC.
 
   Args:
-    scores, positive: see `roc_curve`.
+    scores: float [n], low where an image is suspicious.
+    positive: bool [n], what is to be found.
     groups: int [n], what is drawn together: an image and its attacked version.
     seed: of the resamples.
     resamples: how many are drawn.
     confidence: how often such an interval covers the true area.
 
   Returns:
-    [low, high], or None where the AUC is None.
+    (low, high), or None where the AUC is None.
   """
   scores, positive, groups = np.asarray(scores), np.asarray(positive, bool), np.asarray(groups)
   if positive.all() or not positive.any():
@@ -63,4 +73,5 @@ def auc_interval(scores, positive, groups, seed=0, resamples=200, confidence=0.9
     if weights[positive].any() and weights[~positive].any():
       areas.append(metrics.roc_auc_score(positive, -scores, sample_weight=weights))
   outside = (1 - confidence) / 2
-  return [float(end) for end in np.quantile(areas, [outside, 1 - outside])]
+  low, high = np.quantile(areas, [outside, 1 - outside])
+  return float(low), float(high)

@@ -1,19 +1,24 @@
 """Judging a network: suites of attacks, an independent verifier, alarms."""
 
-from tla_tf.evaluation.alarms import Alarm, raise_alarms
-from tla_tf.evaluation.judge import Evaluation, Found, Judge, evaluate
+from tla_tf.evaluation.alarms import raise_alarms
+from tla_tf.evaluation.judge import Judge, KeptImages
+from tla_tf.evaluation.planning import EvaluationOptions
 from tla_tf.evaluation.probes import probe
+from tla_tf.evaluation.protocol import Evaluation, evaluate, evaluate_with
 from tla_tf.evaluation.suites import SUITES, NamedAttack, read_suite, suite
 from tla_tf.evaluation.verifier import verify
+from tla_tf.records import Alarm
 
 __all__ = [
   "SUITES",
   "Alarm",
   "Evaluation",
-  "Found",
+  "EvaluationOptions",
   "Judge",
+  "KeptImages",
   "NamedAttack",
   "evaluate",
+  "evaluate_with",
   "probe",
   "raise_alarms",
   "read_suite",

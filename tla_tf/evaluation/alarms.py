@@ -2,48 +2,42 @@
 
 The checklist of Carlini et al. 2019 ("On Evaluating Adversarial Robustness",
 Sections 3 to 5) and the warnings of AutoAttack (Croce and Hein 2020), computed
-from the rows of a suite, the images that each attack broke, and the probes.
+from the rows of a suite, the images that fell to each attack, and the probes.
 docs/alarms.md lists them for people.
 """
 
+from __future__ import annotations
+
+import collections.abc
 import typing
 
 import numpy as np
 
-
-class Alarm(typing.NamedTuple):
-  """One alarm.
-
-  Attributes:
-    code: its name, as in docs/alarms.md.
-    seen: what was measured.
-    why: why it matters.
-    remedy: what to do.
-  """
-
-  code: str
-  seen: str
-  why: str
-  remedy: str
+from tla_tf.records.evaluation import Alarm, AttackRow, Probes
+from tla_tf.types import Norm, Objective, Target
 
 
 class _Evidence(typing.NamedTuple):
-  rows: list
-  broken: dict
+  rows: list[AttackRow]
+  fell: dict[str, np.ndarray]
   right: np.ndarray
-  probes: dict
+  probes: Probes | None
   probabilities: bool
-  range_doubt: typing.Any
+  range_doubt: str | None
 
-  def untargeted(self, *kinds, norm=None, epsilon=None):
+  def untargeted(self, *kinds: str, norm: Norm | None = None, epsilon: float | None = None) -> list[AttackRow]:
     """Rows of these kinds, untargeted, in a ball where one is given."""
     return [
       row
       for row in self.rows
-      if row["kind"] in kinds
-      and row["target"] == "none"
-      and (norm is None or (row["norm"], row["epsilon"]) == (norm, epsilon))
+      if row.kind in kinds
+      and row.target is Target.NONE
+      and (norm is None or (row.norm, row.epsilon) == (norm, epsilon))
     ]
+
+  def fallen(self, row: AttackRow) -> int:
+    """How many images fell to an attack."""
+    return int((self.right & self.fell[row.name]).sum())
 
 
 # Attacks with gradients of the network itself.
@@ -52,12 +46,19 @@ _WHITE_BOX = ("gradient", "apgd", "fab", "carlini_wagner", "deepfool", "jsma")
 _FEW = 3
 
 
-def raise_alarms(rows, broken, right, probes=None, probabilities=False, range_doubt=None):
+def raise_alarms(
+  rows: collections.abc.Sequence[AttackRow],
+  fell: dict[str, np.ndarray],
+  right: np.ndarray,
+  probes: Probes | None = None,
+  probabilities: bool = False,
+  range_doubt: str | None = None,
+) -> list[Alarm]:
   """The alarms of an evaluation.
 
   Args:
-    rows: "attacks" of `evaluation.json`.
-    broken: dict from attack name to bool [n].
+    rows: the rows of its attacks.
+    fell: dict from attack name to bool [n].
     right: bool [n], images classified correctly.
     probes: what `probes.probe` returns, or None.
     probabilities: whether logits are logarithms of probabilities.
@@ -66,7 +67,7 @@ def raise_alarms(rows, broken, right, probes=None, probabilities=False, range_do
   Returns:
     List of `Alarm`.
   """
-  evidence = _Evidence(rows, broken, np.asarray(right), probes, probabilities, range_doubt)
+  evidence = _Evidence(list(rows), fell, np.asarray(right), probes, probabilities, range_doubt)
   return [
     Alarm(check.__name__.strip("_").upper(), seen, *_WORDS[check.__name__])
     for check in _CHECKS
@@ -74,7 +75,7 @@ def raise_alarms(rows, broken, right, probes=None, probabilities=False, range_do
   ]
 
 
-def _zero_gradients(evidence):
+def _zero_gradients(evidence: _Evidence) -> str | None:
   worst = _worst(evidence, "zero_gradient_images")
   return worst and (
     f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images was 0 in every pixel at "
@@ -82,137 +83,133 @@ def _zero_gradients(evidence):
   )
 
 
-def _nonfinite_gradients(evidence):
+def _nonfinite_gradients(evidence: _Evidence) -> str | None:
   worst = _worst(evidence, "nonfinite_gradient_images", least=0.0)
   return worst and f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images held NaN or infinity."
 
 
-def _worst(evidence, name, least=0.01):
+def _worst(evidence: _Evidence, name: str, least: float = 0.01) -> tuple | None:
   """(attack, images, attacked images) of the attack with the largest share, or None if no share is above `least`."""
   shares = [
-    (row["name"], row["diagnostics"][name], row["images_attacked"]) for row in evidence.rows if row["images_attacked"]
+    (row.name, getattr(row.diagnostics, name), row.images_attacked) for row in evidence.rows if row.images_attacked
   ]
   worst = max(shares, key=lambda found: found[1] / found[2], default=None)
   return worst if worst and worst[1] / worst[2] > least else None
 
 
-def _one_step_is_enough(evidence):
+def _one_step_is_enough(evidence: _Evidence) -> str | None:
   for norm, epsilon in _threats(evidence):
     rows = evidence.untargeted("gradient", norm=norm, epsilon=epsilon)
-    one = [row for row in rows if row["steps"] == 1]
-    many = [row for row in rows if row["steps"] > 1 and row["settings"]["objective"] == "cross_entropy"]
+    one = [row for row in rows if row.steps == 1]
+    many = [row for row in rows if row.steps > 1 and row.config.objective is Objective.CROSS_ENTROPY]
     for single in one:
       for longer in many:
-        fell = [int((evidence.right & evidence.broken[row["name"]]).sum()) for row in (single, longer)]
-        if fell[1] < evidence.right.sum() and fell[0] >= max(fell[1], _FEW):
-          return f"{single['name']} broke {fell[0]} images, {longer['name']} only {fell[1]}."
+        few, more = evidence.fallen(single), evidence.fallen(longer)
+        if more < evidence.right.sum() and few >= max(more, _FEW):
+          return f"{single.name} broke {few} images, {longer.name} only {more}."
   if evidence.probes:
-    curve, count = evidence.probes["steps"], evidence.probes["num_examples"]
-    clean = evidence.probes["clean_accuracy"]
-    fell = [round((clean - point["accuracy"]) * count) for point in (curve[0], curve[-1])]
-    if curve[-1]["accuracy"] > 0 and fell[0] >= max(fell[1], _FEW):
-      return f"One step broke {fell[0]} of {count} probed images, {curve[-1]['steps']} steps only {fell[1]}."
+    first, last, count = evidence.probes.steps[0], evidence.probes.steps[-1], evidence.probes.num_examples
+    few, more = (round((evidence.probes.clean_accuracy - point.accuracy) * count) for point in (first, last))
+    if last.accuracy > 0 and few >= max(more, _FEW):
+      return f"One step broke {few} of {count} probed images, {last.steps} steps only {more}."
   return None
 
 
-def _more_steps_help(evidence):
+def _more_steps_help(evidence: _Evidence) -> str | None:
   if not evidence.probes:
     return None
-  *_, half, full = evidence.probes["steps"]
-  gain = half["accuracy"] - full["accuracy"]
-  if gain * evidence.probes["num_examples"] < _FEW or gain < 0.02:
+  *_, half, full = evidence.probes.steps
+  gain = half.accuracy - full.accuracy
+  if gain * evidence.probes.num_examples < _FEW or gain < 0.02:
     return None
   return (
-    f"PGD with {half['steps']} steps leaves {half['accuracy']:.1%} of {evidence.probes['num_examples']} probed "
-    f"images, with {full['steps']} steps {full['accuracy']:.1%}."
+    f"PGD with {half.steps} steps leaves {half.accuracy:.1%} of {evidence.probes.num_examples} probed "
+    f"images, with {full.steps} steps {full.accuracy:.1%}."
   )
 
 
-def _more_restarts_help(evidence):
+def _more_restarts_help(evidence: _Evidence) -> str | None:
   rows = evidence.untargeted("gradient")
   for row in rows:
     for other in rows:
-      same = {**other["settings"], "restarts": row["settings"]["restarts"]} == row["settings"]
-      gain = other["accuracy"] - row["accuracy"]
-      if same and row["restarts"] > other["restarts"] and gain > 0.02 and gain * len(evidence.right) >= _FEW:
+      same = other.config.replace(restarts=row.restarts) == row.config
+      gain = other.accuracy - row.accuracy
+      if same and row.restarts > other.restarts and gain > 0.02 and gain * len(evidence.right) >= _FEW:
         return (
-          f"{row['name']} ({row['restarts']} starts) leaves {row['accuracy']:.1%}, {other['name']} "
-          f"({other['restarts']}) {other['accuracy']:.1%}."
+          f"{row.name} ({row.restarts} starts) leaves {row.accuracy:.1%}, {other.name} "
+          f"({other.restarts}) {other.accuracy:.1%}."
         )
   return None
 
 
-def _noise_is_enough(evidence):
+def _noise_is_enough(evidence: _Evidence) -> str | None:
   if not evidence.probes:
     return None
-  noise, clean = evidence.probes["noise"], evidence.probes["clean_accuracy"]
-  at = next((p["accuracy"] for p in evidence.probes["epsilons"] if p["epsilon"] == evidence.probes["epsilon"]), 0.0)
-  fell, attacked = clean - noise["accuracy"], clean - at
-  if round(fell * evidence.probes["num_examples"]) < 1 or fell < attacked - 1e-9:
+  noise, clean = evidence.probes.noise, evidence.probes.clean_accuracy
+  at = next((p.accuracy for p in evidence.probes.epsilons if p.epsilon == evidence.probes.epsilon), 0.0)
+  guessed, attacked = clean - noise.accuracy, clean - at
+  if round(guessed * evidence.probes.num_examples) < 1 or guessed < attacked - 1e-9:
     return None
   return (
-    f"{noise['tries']} random points of the ball broke {fell:.1%} of the probed images, PGD from one start "
+    f"{noise.tries} random points of the ball broke {guessed:.1%} of the probed images, PGD from one start "
     f"{attacked:.1%}."
   )
 
 
-def _large_epsilon_survives(evidence):
+def _large_epsilon_survives(evidence: _Evidence) -> str | None:
   if not evidence.probes:
     return None
-  last = evidence.probes["epsilons"][-1]
-  if last["accuracy"] <= 0.01:
+  last = evidence.probes.epsilons[-1]
+  if last.accuracy <= 0.01:
     return None
   return (
-    f"With epsilon {last['epsilon']:.3g} ({evidence.probes['norm']}), which allows every image, PGD still leaves "
-    f"{last['accuracy']:.1%}."
+    f"With epsilon {last.epsilon:.3g} ({evidence.probes.norm}), which allows every image, PGD still leaves "
+    f"{last.accuracy:.1%}."
   )
 
 
-def _transfer_is_stronger(evidence):
+def _transfer_is_stronger(evidence: _Evidence) -> str | None:
   return _black_box(evidence, "transfer", "images made on another network broke")
 
 
-def _square_is_stronger(evidence):
+def _square_is_stronger(evidence: _Evidence) -> str | None:
   return _black_box(evidence, "square", "a search without gradients broke")
 
 
-def _black_box(evidence, kind, words):
+def _black_box(evidence: _Evidence, kind: str, words: str) -> str | None:
   """What a black-box attack broke that no white-box attack in the same ball did."""
   for row in evidence.untargeted(kind):
-    white = evidence.untargeted(*_WHITE_BOX, norm=row["norm"], epsilon=row["epsilon"])
+    white = evidence.untargeted(*_WHITE_BOX, norm=row.norm, epsilon=row.epsilon)
     if not white:
       continue
-    fell = np.any([evidence.broken[other["name"]] for other in white], axis=0)
-    alone = int((evidence.right & evidence.broken[row["name"]] & ~fell).sum())
-    if alone >= max(_FEW, 0.002 * len(fell)):
-      return f"{row['name']}: {words} {alone} images that no attack with gradients broke."
+    seen = np.any([evidence.fell[other.name] for other in white], axis=0)
+    alone = int((evidence.right & evidence.fell[row.name] & ~seen).sum())
+    if alone >= max(_FEW, 0.002 * len(seen)):
+      return f"{row.name}: {words} {alone} images that no attack with gradients broke."
   return None
 
 
-def _randomised_outputs(evidence):
-  differs = evidence.probes and not evidence.probes["same_outputs"]
+def _randomised_outputs(evidence: _Evidence) -> str | None:
+  differs = evidence.probes and not evidence.probes.same_outputs
   return "The network gave different logits for the same images." if differs else None
 
 
-def _probabilities_given(evidence):
+def _probabilities_given(evidence: _Evidence) -> str | None:
   return "The model returns probabilities, not logits." if evidence.probabilities else None
 
 
-def _pixel_range_doubtful(evidence):
+def _pixel_range_doubtful(evidence: _Evidence) -> str | None:
   return evidence.range_doubt
 
 
-def _rejected_by_verifier(evidence):
-  counts = {
-    row["name"]: row["diagnostics"]["rejected_by_verifier"]
-    for row in evidence.rows
-    if row["diagnostics"]["rejected_by_verifier"]
-  }
-  return ", ".join(f"{name}: {count} images" for name, count in counts.items()) + "." if counts else None
+def _rejected_by_verifier(evidence: _Evidence) -> str | None:
+  counts = {row.name: row.diagnostics.rejected_by_verifier for row in evidence.rows}
+  listed = ", ".join(f"{name}: {count} images" for name, count in counts.items() if count)
+  return f"{listed}." if listed else None
 
 
-def _threats(evidence):
-  return list(dict.fromkeys((row["norm"], row["epsilon"]) for row in evidence.rows))
+def _threats(evidence: _Evidence) -> list[tuple]:
+  return list(dict.fromkeys((row.norm, row.epsilon) for row in evidence.rows))
 
 
 _CHECKS = (
@@ -236,7 +233,7 @@ _WORDS = {
   "_zero_gradients": (
     "An attack that follows a gradient of 0 stands still: saturated outputs, a quantised input or another operation "
     "without a derivative hides the way, and accuracy says nothing.",
-    "Attack with margin and DLR losses and without gradients (--suite=auto_attack); differentiate through a smooth "
+    "Attack with margin and DLR losses and without gradients (suite auto_attack); differentiate through a smooth "
     "stand-in for the operation (BPDA).",
   ),
   "_nonfinite_gradients": (
@@ -245,7 +242,7 @@ _WORDS = {
   ),
   "_one_step_is_enough": (
     "More steps should find more. If they do not, gradients mislead: a sign of masking, or of a nearly linear network.",
-    "Try smaller and larger step sizes and --suite=auto_attack; look at the loss along the way.",
+    "Try smaller and larger step sizes and the suite auto_attack; look at the loss along the way.",
   ),
   "_more_steps_help": (
     "The attack has not converged: with still more steps accuracy would fall further.",
@@ -253,16 +250,16 @@ _WORDS = {
   ),
   "_more_restarts_help": (
     "The result depends on lucky starts: still more of them would break more.",
-    "Use more restarts, more steps, or --suite=auto_attack_plus.",
+    "Use more restarts, more steps, or the suite auto_attack_plus.",
   ),
   "_noise_is_enough": (
     "Following the gradient should beat guessing. If it does not, gradients are masked.",
-    "Attack without gradients (--suite=auto_attack has Square); average gradients over the noise if the network is "
+    "Attack without gradients (the suite auto_attack has Square); average gradients over the noise if the network is "
     "randomised.",
   ),
   "_large_epsilon_survives": (
     "In a ball that holds every image the network can always be fooled. An attack that fails there fails anywhere.",
-    "The attack is broken or its gradients are masked: try other losses, step sizes, and --suite=auto_attack.",
+    "The attack is broken or its gradients are masked: try other losses, step sizes, and the suite auto_attack.",
   ),
   "_transfer_is_stronger": (
     "An attacker who knows the network should do at least as well as one who does not: gradients are masked.",
@@ -271,11 +268,11 @@ _WORDS = {
   "_square_is_stronger": (
     "Random search should find next to nothing that gradients miss. If it does, gradients are masked, or the attacks "
     "with gradients were too short.",
-    "Do not report these figures alone: add --suite=auto_attack_plus, and attack a smooth stand-in.",
+    "Do not report these figures alone: add the suite auto_attack_plus, and attack a smooth stand-in.",
   ),
   "_randomised_outputs": (
     "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",
-    "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (--num_seeds).",
+    "Fix the randomness, or average gradients over draws (EOT), and judge with several seeds (num_seeds).",
   ),
   "_probabilities_given": (
     "Probabilities of 0 and 1 have lost the differences that attacks follow.",
@@ -283,7 +280,7 @@ _WORDS = {
   ),
   "_pixel_range_doubtful": (
     "A model that is fed pixels of another range than it was trained on saturates, and epsilon means something else.",
-    "Find out which pixels the model takes and state them (--pixel_range).",
+    "Find out which pixels the model takes and state them (pixel_range).",
   ),
   "_rejected_by_verifier": (
     "An attack claims images outside the ball or the pixel range. They were not counted.",

@@ -1,8 +1,12 @@
 """Embeddings of natural and attacked images of a trained network, computed once and kept."""
 
+from __future__ import annotations
+
+import collections.abc
 import contextlib
 import functools
 import hashlib
+import pathlib
 import typing
 
 import numpy as np
@@ -11,12 +15,14 @@ import tensorflow as tf
 from tla_tf import files
 from tla_tf.attacks import GradientAttack, survivor_batches
 from tla_tf.attacks.gradient_attack import GradientSearch
+from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
-from tla_tf.evaluation import judge
+from tla_tf.evaluation.judge import predicted_classes
+from tla_tf.evaluation.subject import Subject
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence.kept_arrays import kept_arrays
-from tla_tf.persistence.run_folder import read_json
 from tla_tf.persistence.versions import versions
+from tla_tf.records import read_object
 
 
 class Embedded(typing.NamedTuple):
@@ -36,7 +42,8 @@ class Embedded(typing.NamedTuple):
   pictures: typing.Callable
 
   @property
-  def errs(self):
+  def errs(self) -> np.ndarray:
+    """bool [n]: images that the network misclassifies."""
     return self.predictions != self.labels
 
 
@@ -44,14 +51,22 @@ class Embedder:
   """Computes embeddings of a subject's images and keeps them in its run folder.
 
   Args:
-    subject: `run_evaluation.Subject` of a trained run.
+    subject: Subject of a trained run.
     folder: `embeddings/` of the run.
     seed: of random starts.
     batch_size: images a batch.
     progress: called with (what, batches done, batches to do), or None.
   """
 
-  def __init__(self, subject, folder, *, seed=0, batch_size=100, progress=None):
+  def __init__(
+    self,
+    subject: Subject,
+    folder: pathlib.Path,
+    *,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: typing.Callable | None = None,
+  ):
     self._subject, self._folder = subject, folder
     self._seed, self._batch_size, self._progress = seed, batch_size, progress
     network = subject.network
@@ -71,7 +86,7 @@ class Embedder:
       input_signature=[tf.TensorSpec([None, *subject.test.image_shape], tf.float32)],
     )
 
-  def natural(self, split, positions):
+  def natural(self, split: str, positions: np.ndarray) -> Embedded:
     """Embeds images of a split.
 
     Args:
@@ -100,7 +115,7 @@ class Embedder:
       lambda rows: _to_bytes(data.images[positions[rows]]),
     )
 
-  def attacked(self, split, name, positions, config):
+  def attacked(self, split: str, name: str, positions: np.ndarray, config: AttackConfig) -> Embedded:
     """Embeds images of a split after an attack on each of them.
 
     An image that the network misclassifies already is attacked, too.
@@ -138,7 +153,7 @@ class Embedder:
       arrays["embeddings"], arrays["predictions"], data.labels[positions], lambda rows: arrays["images"][rows]
     )
 
-  def discard_stale(self, known):
+  def discard_stale(self, known: collections.abc.Collection[str]) -> None:
     """Removes what was computed with checkpoints that are no longer there.
 
     Args:
@@ -146,10 +161,18 @@ class Embedder:
     """
     for place in self._folder.glob("*-*/about.json"):
       with contextlib.suppress(InputError):
-        if read_json(place).get("checkpoint_digest") not in known:
+        if read_object(place).get("checkpoint_digest") not in known:
           files.remove_folder(place.parent)
 
-  def _kept(self, split, name, positions, about, batches, pictures):
+  def _kept(
+    self,
+    split: str,
+    name: str,
+    positions: np.ndarray,
+    about: dict,
+    batches: typing.Callable[[], collections.abc.Iterator],
+    pictures: bool,
+  ) -> dict:
     count, image_shape = len(positions), self._subject.test.image_shape
 
     def make(place):
@@ -166,7 +189,7 @@ class Embedder:
             for kind, (dtype, shape) in kinds.items()
           }
         made["embeddings"][rows] = embeddings[: len(rows)]
-        made["predictions"][rows] = judge.said(logits[: len(rows)])
+        made["predictions"][rows] = predicted_classes(logits[: len(rows)])
         if pictures:
           made["images"][rows] = _to_bytes(images)
       for array in made.values():
@@ -184,15 +207,15 @@ class Embedder:
     return kept_arrays(self._folder, facts, make, prefix=f"{name.replace(' ', '_')}-")
 
 
-def _filled(images, size):
+def _filled(images: np.ndarray, size: int) -> np.ndarray:
   """The last, smaller batch filled up, so that XLA compiles one program."""
   return np.resize(images, (size, *images.shape[1:])) if len(images) < size else images
 
 
-def _to_bytes(images):
+def _to_bytes(images: np.ndarray) -> np.ndarray:
   images = np.asarray(images)
   return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
 
 
-def _digest(positions):
+def _digest(positions: np.ndarray) -> str:
   return hashlib.sha256(np.asarray(positions, np.int64).tobytes()).hexdigest()

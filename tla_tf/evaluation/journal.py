@@ -1,10 +1,14 @@
 """The journal of an evaluation: what was judged stays judged when the process is killed."""
 
+from __future__ import annotations
+
+import collections.abc
 import contextlib
 import fcntl
 import hashlib
 import json
 import pathlib
+import typing
 
 from tla_tf import files
 from tla_tf.errors import InputError
@@ -21,7 +25,7 @@ class Journal:
     facts: JSON values that all results depend on: network, data, attacks, ...
   """
 
-  def __init__(self, folder, facts):
+  def __init__(self, folder: str | pathlib.Path, facts: typing.Any):
     text = json.dumps(facts, sort_keys=True)
     self._folder = pathlib.Path(folder)
     self.path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
@@ -29,7 +33,7 @@ class Journal:
     self._file = None
 
   @contextlib.contextmanager
-  def open(self):
+  def open(self) -> collections.abc.Iterator[Journal]:
     """Reads what an earlier process wrote and keeps others out while the body runs.
 
     The journal stays until `discard`: results are to be written first.
@@ -47,16 +51,16 @@ class Journal:
     finally:
       self._file = None
 
-  def discard(self):
+  def discard(self) -> None:
     """Removes the journal, and its folder if that is empty then."""
     self.path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
       self._folder.rmdir()
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._known)
 
-  def recall(self, name, compute):
+  def recall(self, name: list, compute: typing.Callable[[], typing.Any]) -> typing.Any:
     """The result of a batch: from the journal, or computed and written.
 
     Args:
@@ -73,13 +77,13 @@ class Journal:
       self._known[key] = result
     return self._known[key]
 
-  def _lock(self, file):
+  def _lock(self, file: typing.BinaryIO) -> None:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise InputError(f"{self.path}: another process runs the same evaluation; wait for it.") from None
 
-  def _read(self, file):
+  def _read(self, file: typing.BinaryIO) -> None:
     file.seek(0)
     whole = 0
     for line in file:

@@ -4,13 +4,17 @@ Carlini et al. 2019, "On Evaluating Adversarial Robustness", Section 3: random
 noise, accuracy against the radius and against the number of steps.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from tla_tf.attacks import presets
 from tla_tf.config import AttackConfig
+from tla_tf.evaluation.judge import Judge
 from tla_tf.evaluation.suites import NamedAttack
+from tla_tf.records.evaluation import EpsilonPoint, NoiseProbe, Probes, StepsPoint
 from tla_tf.types import Norm, Objective
 
 # Of the threat's radius; the largest ball, in which all images lie, follows.
@@ -20,58 +24,54 @@ _CURVE_STEPS = 40
 _NOISE_TRIES = 20
 
 
-def probe(judge, norm, epsilon, count=100, seed=0):
+def probe(judge: Judge, norm: Norm, epsilon: float, count: int = 100, seed: int = 0) -> Probes:
   """Runs the probes on the first images.
 
   Args:
     judge: `Judge`.
     norm: `Norm.LINF` or `Norm.L2`.
     epsilon: radius of the suite's attacks.
-    count: number of images, the first; those classified wrongly count as
-      broken.
+    count: number of images, the first; those classified wrongly count as fallen.
     seed: of random starts.
 
   Returns:
-    Dict with "num_examples", "norm", "epsilon", "clean_accuracy",
-    "noise" {"tries", "accuracy"}, "epsilons" [{"epsilon", "accuracy"}] in
-    increasing order, "steps" [{"steps", "accuracy"}], "same_outputs" (whether
-    the network says the same of the same images again). Accuracies are
-    fractions of the probed images.
+    Probes.
   """
   count = min(count, len(judge.data))
   among = judge.right & (np.arange(len(judge.data)) < count)
 
-  def broken(label, config, spare=None):
-    return judge.run(NamedAttack(label, config), seed, among, spare, f"probe: {label}").broken
+  def fell(label: str, config: AttackConfig, spare: np.ndarray | None = None) -> np.ndarray:
+    return judge.run(NamedAttack(label, config), seed, among, spare, f"probe: {label}").fell
 
-  def accuracy(fallen):
+  def accuracy(fallen: np.ndarray) -> float:
     return float((among & ~fallen).sum() / count)
 
-  noise = broken("random noise", presets.noise(epsilon, _NOISE_TRIES, norm))
-  steps = [{"steps": n, "accuracy": accuracy(broken(f"{n} steps", _pgd(epsilon, n, norm)))} for n in _STEPS]
-  fallen, curve = np.zeros(len(judge.data), bool), [{"epsilon": 0.0, "accuracy": accuracy(np.zeros_like(among))}]
+  noise = fell("random noise", presets.noise(epsilon, _NOISE_TRIES, norm))
+  steps = [StepsPoint(steps=n, accuracy=accuracy(fell(f"{n} steps", _pgd(epsilon, n, norm)))) for n in _STEPS]
+  fallen, clean = np.zeros(len(judge.data), bool), accuracy(np.zeros_like(among))
+  curve = [EpsilonPoint(epsilon=0.0, accuracy=clean)]
   largest = 1.0 if norm is Norm.LINF else math.sqrt(np.prod(judge.data.image_shape))
   radii = sorted({min(largest, epsilon * share) for share in _RADII} | {largest} if epsilon else {largest})
   for radius in radii:
     # A larger ball holds the smaller ones, and what was found there.
     config = _pgd(radius, _CURVE_STEPS, norm)
-    fallen = fallen | broken(f"epsilon {radius!r}", config, fallen)
+    fallen = fallen | fell(f"epsilon {radius!r}", config, fallen)
     if radius == largest:
-      fallen = fallen | broken(f"margin, epsilon {radius!r}", config.replace(objective=Objective.MARGIN), fallen)
-    curve.append({"epsilon": radius, "accuracy": accuracy(fallen)})
+      fallen = fallen | fell(f"margin, epsilon {radius!r}", config.replace(objective=Objective.MARGIN), fallen)
+    curve.append(EpsilonPoint(epsilon=radius, accuracy=accuracy(fallen)))
   again = judge.logits(judge.data.float_images, count)
-  return {
-    "num_examples": count,
-    "norm": norm.value,
-    "epsilon": epsilon,
-    "clean_accuracy": accuracy(np.zeros_like(among)),
-    "noise": {"tries": _NOISE_TRIES, "accuracy": accuracy(noise)},
-    "epsilons": curve,
-    "steps": steps,
-    "same_outputs": bool(np.allclose(again, judge.clean_logits[:count], rtol=1e-4, atol=1e-4, equal_nan=True)),
-  }
+  return Probes(
+    num_examples=count,
+    norm=norm,
+    epsilon=epsilon,
+    clean_accuracy=clean,
+    noise=NoiseProbe(tries=_NOISE_TRIES, accuracy=accuracy(noise)),
+    epsilons=curve,
+    steps=steps,
+    same_outputs=bool(np.allclose(again, judge.clean_logits[:count], rtol=1e-4, atol=1e-4, equal_nan=True)),
+  )
 
 
-def _pgd(epsilon, steps, norm):
+def _pgd(epsilon: float, steps: int, norm: Norm) -> AttackConfig:
   step_size = min(epsilon, 2.5 * epsilon / steps)
   return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, norm=norm)

@@ -7,16 +7,22 @@ standard version of Croce and Hein 2020 in L-infinity, `auto_attack_l2` in L2,
 `quick` is ours. `read_suite` reads a user's own list.
 """
 
+from __future__ import annotations
+
+import collections.abc
 import json
 import pathlib
 import typing
 
 import yaml
 
+from tla_tf import datasets
 from tla_tf.attack_configs import KINDS, CarliniWagnerConfig, DeepFoolConfig, JsmaConfig, TransferConfig
 from tla_tf.attacks import auto_attack, presets
 from tla_tf.config import Config
+from tla_tf.datasets import SuiteScale
 from tla_tf.errors import InputError
+from tla_tf.registry import expected
 from tla_tf.types import Norm, Target, values
 
 
@@ -39,79 +45,34 @@ class NamedAttack(typing.NamedTuple):
   suite: str = "own"
 
 
-class Scale(typing.NamedTuple):
-  """What differs between data sets; steps in the paper's order of columns."""
-
-  epsilon: float
-  step_size: float
-  bim: int
-  margin: int  # of C&W
-  few: int  # of PGD
-  many: int  # of the longer PGD and of 20 x PGD
-  momentum: int  # of MIM
-  long_step_size: float  # of C&W, the longer PGD and MIM
-  black_box: int  # of the transferred PGD
-  l2_epsilon: float  # Table 3
-  l2_step_size: float
-  l2_steps: int
-  l0_epsilon: float
-
-
-# The paper's Tables 1 and 3, with the step sizes that the authors train with and, for longer attacks,
-# watch training with. Digits and image folders: ours. Tiny ImageNet is not in Table 3: CIFAR-10's radii.
-_SCALES = {
-  "digits": Scale(0.2, 0.025, 20, 20, 20, 50, 100, 0.025, 20, 1.0, 0.1, 20, 0.1),
-  "mnist": Scale(0.3, 0.01, 40, 40, 40, 100, 200, 0.01, 100, 3.0, 0.1, 40, 0.1),
-  "cifar10": Scale(8 / 255, 2 / 255, 7, 30, 7, 20, 40, 1 / 255, 7, 128 / 255, 32 / 255, 10, 0.02),
-  "tiny_imagenet": Scale(8 / 255, 2 / 255, 10, 10, 10, 20, 40, 2 / 255, 10, 128 / 255, 32 / 255, 10, 0.02),
-  "images": Scale(8 / 255, 2 / 255, 10, 10, 10, 20, 40, 2 / 255, 10, 128 / 255, 32 / 255, 10, 0.02),
-}
-
-
-def scale(dataset):
-  """The `Scale` of a data set.
-
-  Raises:
-    InputError: for an unknown data set.
-  """
-  if dataset not in _SCALES:
-    raise InputError(f"No suite for data set {dataset!r}: expected one of {list(_SCALES)}.")
-  return _SCALES[dataset]
-
-
-def suite(name, dataset, epsilon=None, black_box=False):
+def suite(name: str, dataset: str, epsilon: float | None = None, black_box: bool = False) -> tuple[NamedAttack, ...]:
   """The attacks of a suite.
 
   Args:
     name: one of `SUITES`.
-    dataset: "mnist", "cifar10", "tiny_imagenet" (paper's settings), "images" or
-      "digits" (ours).
-    epsilon: replaces the radius of the L-infinity attacks; step sizes scale
-      with it.
+    dataset: a data set's name, whose `SuiteScale` says how far and how long.
+    epsilon: replaces the radius of the L-infinity attacks; step sizes scale with it.
     black_box: append the black-box column, which needs a second network.
 
   Returns:
     Tuple of NamedAttack.
 
   Raises:
-    InputError: for an unknown suite or data set, or an epsilon that no attack
-      of the suite has a use for.
+    InputError: for an unknown suite or data set.
   """
   if name not in _MAKERS:
-    raise InputError(f"Unknown suite {name!r}: expected one of {list(_MAKERS)}.")
-  given = scale(dataset)
+    raise InputError(f"Unknown suite {name!r}: {expected(name, _MAKERS)}.")
+  given = datasets.get(dataset).suite_scale
   attacks = list(_MAKERS[name](given))
   if black_box:
-    made_by = presets.pgd(given.epsilon, given.step_size, given.black_box)
-    attacks.append(NamedAttack(f"BB-{given.black_box}", TransferConfig(made_by)))
+    made_by = presets.pgd(given.epsilon, given.step_size, given.black_box_steps)
+    attacks.append(NamedAttack(f"BB-{given.black_box_steps}", TransferConfig(made_by)))
   if epsilon is not None:
-    if not any(attack.config.norm is Norm.LINF for attack in attacks):
-      raise InputError(f"--epsilon is a radius in L-infinity, in which suite {name!r} has no attack.")
     attacks = [attack._replace(config=_with_epsilon(attack.config, epsilon)) for attack in attacks]
   return tuple(attack._replace(suite=name) for attack in attacks)
 
 
-def _with_epsilon(config, epsilon):
+def _with_epsilon(config: Config, epsilon: float) -> Config:
   if config.norm is not Norm.LINF:
     return config
   if isinstance(config, TransferConfig):
@@ -121,29 +82,29 @@ def _with_epsilon(config, epsilon):
   return config.replace(epsilon=epsilon)
 
 
-def _quick(given):
-  fixed = (given.epsilon, given.step_size, given.few)
+def _quick(given: SuiteScale) -> tuple[NamedAttack, ...]:
+  fixed = (given.epsilon, given.step_size, given.pgd_steps)
   return (
     NamedAttack("FGSM", presets.fgsm(given.epsilon)),
-    NamedAttack(f"PGD-{given.few}", presets.pgd(*fixed)),
-    NamedAttack(f"20xPGD-{given.few}", presets.pgd(*fixed, restarts=20)),
+    NamedAttack(f"PGD-{given.pgd_steps}", presets.pgd(*fixed)),
+    NamedAttack(f"20xPGD-{given.pgd_steps}", presets.pgd(*fixed, restarts=20)),
   )
 
 
-def _table1(given):
+def _table1(given: SuiteScale) -> tuple[NamedAttack, ...]:
   short, long = (given.epsilon, given.step_size), (given.epsilon, given.long_step_size)
   return (
     NamedAttack("FGSM", presets.fgsm(given.epsilon)),
-    NamedAttack(f"BIM-{given.bim}", presets.bim(*short, given.bim)),
-    NamedAttack(f"C&W-{given.margin}", presets.cw_pgd(*long, given.margin)),
-    NamedAttack(f"PGD-{given.few}", presets.pgd(*short, given.few)),
-    NamedAttack(f"PGD-{given.many}", presets.pgd(*long, given.many)),
-    NamedAttack(f"20xPGD-{given.many}", presets.pgd(*long, given.many, restarts=20)),
-    NamedAttack(f"MIM-{given.momentum}", presets.mim(*long, given.momentum)),
+    NamedAttack(f"BIM-{given.bim_steps}", presets.bim(*short, given.bim_steps)),
+    NamedAttack(f"C&W-{given.margin_steps}", presets.cw_pgd(*long, given.margin_steps)),
+    NamedAttack(f"PGD-{given.pgd_steps}", presets.pgd(*short, given.pgd_steps)),
+    NamedAttack(f"PGD-{given.long_pgd_steps}", presets.pgd(*long, given.long_pgd_steps)),
+    NamedAttack(f"20xPGD-{given.long_pgd_steps}", presets.pgd(*long, given.long_pgd_steps, restarts=20)),
+    NamedAttack(f"MIM-{given.mim_steps}", presets.mim(*long, given.mim_steps)),
   )
 
 
-def _table3(given):
+def _table3(given: SuiteScale) -> tuple[NamedAttack, ...]:
   l2 = (given.l2_epsilon, given.l2_step_size, given.l2_steps)
   return (
     NamedAttack("JSMA (L0)", JsmaConfig(given.l0_epsilon)),
@@ -156,7 +117,9 @@ def _table3(given):
   )
 
 
-def _auto_attack(given, norm=Norm.LINF, version=auto_attack.standard):
+def _auto_attack(
+  given: SuiteScale, norm: Norm = Norm.LINF, version: collections.abc.Callable = auto_attack.standard
+) -> tuple[NamedAttack, ...]:
   epsilon, ending = (given.l2_epsilon, " (L2)") if norm is Norm.L2 else (given.epsilon, "")
   return tuple(NamedAttack(name + ending, config, on_survivors=True) for name, config in version(epsilon, norm))
 
@@ -171,10 +134,12 @@ _MAKERS = {
 }
 SUITES = tuple(_MAKERS)
 
+# Of whole numbers in a user's own list.
+_LARGEST = 2**31 - 1
 _PRESETS = {name: getattr(presets, name) for name in ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise")}
 
 
-def read_suite(path, dataset):
+def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = None) -> tuple[NamedAttack, ...]:
   """A user's own list of attacks from a YAML or JSON file.
 
   A list of mappings, or a mapping with the list under "attacks". Each has
@@ -186,7 +151,8 @@ def read_suite(path, dataset):
 
   Args:
     path: the file.
-    dataset: see `suite`.
+    dataset: a data set's name.
+    epsilon: in L-infinity, instead of the data set's.
 
   Returns:
     Tuple of NamedAttack.
@@ -200,19 +166,22 @@ def read_suite(path, dataset):
     content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
-  except (ValueError, yaml.YAMLError) as error:
+  except (ValueError, RecursionError, yaml.YAMLError) as error:
     raise InputError(f"{path}: neither YAML nor JSON ({str(error).splitlines()[0]}).") from None
   entries = content.get("attacks") if isinstance(content, dict) else content
   if not isinstance(entries, list) or not entries:
     raise InputError(f"{path}: expected a list of attacks, each with 'attack: pgd' or the like.")
   # A file called table1.yaml is not table1.
   title = path.stem if path.stem not in SUITES else path.name
+  given = datasets.get(dataset).suite_scale
+  radii = {Norm.LINF: epsilon or given.epsilon, Norm.L2: given.l2_epsilon, Norm.L0: given.l0_epsilon}
   attacks = []
   for number, entry in enumerate(entries, 1):
     try:
-      attacks.append(_own_attack(entry, scale(dataset))._replace(suite=title))
-    except (InputError, TypeError, KeyError, ValueError) as error:
-      raise InputError(f"{path}: attack {number}: {error}") from None
+      attacks.append(_own_attack(entry, radii)._replace(suite=title))
+    except InputError as error:
+      # Quotes: in backticks stand arguments of the caller's.
+      raise InputError(f"{path}: attack {number}: {error}".replace("`", "'")) from None
   names = [attack.name for attack in attacks]
   twice = next((name for name in names if names.count(name) > 1), None)
   if twice:
@@ -220,10 +189,13 @@ def read_suite(path, dataset):
   return tuple(attacks)
 
 
-def _own_attack(entry, given):
+def _own_attack(entry: typing.Any, radii: dict[Norm, float]) -> NamedAttack:
   if not isinstance(entry, dict) or "attack" not in entry:
     raise InputError("has no 'attack', the kind of attack.")
   settings = {name: value if name in ("name", "attack") else _number(value) for name, value in entry.items()}
+  large = next((name for name, value in settings.items() if isinstance(value, int) and abs(value) > _LARGEST), None)
+  if large is not None:
+    raise InputError(f"{large!r} is too large a number.")
   what = settings.pop("attack")
   name, target = settings.pop("name", None), settings.pop("target", Target.NONE.value)
   on_survivors = settings.pop("on_survivors", False)
@@ -232,22 +204,24 @@ def _own_attack(entry, given):
   if not isinstance(on_survivors, bool):
     raise InputError(f"on_survivors must be true or false, not {on_survivors!r}.")
   makers = {**_PRESETS, **{kind: cls for kind, cls in KINDS.items() if kind != "transfer"}}
-  if what not in makers:
-    raise InputError(f"unknown attack {what!r}: expected one of {list(makers)}.")
+  if not isinstance(what, str) or what not in makers:
+    raise InputError(f"unknown attack {what!r}: {expected(what, makers)}.")
   norm = settings.get("norm", getattr(makers[what], "norm", Norm.LINF))
   if "epsilon" not in settings:
     if norm not in values(Norm):
       raise InputError(f"norm {norm!r} is none of {values(Norm)}.")
-    settings["epsilon"] = {Norm.LINF: given.epsilon, Norm.L2: given.l2_epsilon, Norm.L0: given.l0_epsilon}[Norm(norm)]
+    settings["epsilon"] = radii[Norm(norm)]
   try:
     config = makers[what](**settings)
-  except TypeError as error:
+  except InputError:
+    raise
+  except (TypeError, ValueError, OverflowError) as error:
     # "fgsm() got an unexpected keyword argument 'steps'" names what is wrong in words of Python.
     raise InputError(f"{what}: {str(error).split(') ', 1)[-1]}.") from None
   return NamedAttack(str(name or what), config, Target(target), on_survivors)
 
 
-def _number(value):
+def _number(value: typing.Any) -> typing.Any:
   """ "8/255" and "1e-3", which YAML reads as texts, as numbers; anything else as it is."""
   if not isinstance(value, str):
     return value

@@ -160,13 +160,15 @@ def read_object(path: str | pathlib.Path, remedy: str = "") -> dict:
     raise InputError(f"{path}: damaged, not JSON{ending}") from None
   if not isinstance(content, dict):
     raise InputError(f"{path}: damaged, not a JSON object{ending}")
-  if _too_deep(content):
-    raise InputError(f"{path}: damaged, nested too deeply{ending}")
+  problem = _beyond_limits(content)
+  if problem:
+    raise InputError(f"{path}: damaged, {problem}{ending}")
   return content
 
 
-def _too_deep(content: typing.Any) -> bool:
-  level = [content]
+def _beyond_limits(content: dict) -> str | None:
+  """What of a JSON object no record holds and no reader is to meet."""
+  level: list = [content]
   for _ in range(_DEEPEST):
     level = [
       part
@@ -174,9 +176,11 @@ def _too_deep(content: typing.Any) -> bool:
       if isinstance(value, (dict, list))
       for part in (value.values() if isinstance(value, dict) else value)
     ]
+    if any(isinstance(value, int) and abs(value) > _LARGEST_WHOLE for value in level):
+      return "a number too large"
     if not level:
-      return False
-  return True
+      return None
+  return "nested too deeply"
 
 
 # --------------------------------------------------------------------------- writing

@@ -1,32 +1,53 @@
 """Tables, figures and reports from result files; no model runs here."""
 
 from tla_tf.reporting.analysis_figures import retrieval, roc_curves, tsne_of_class, tsne_of_pair
-from tla_tf.reporting.analysis_tables import tables_of_analysis
+from tla_tf.reporting.analysis_tables import markdown_analysis, tables_of_analysis
 from tla_tf.reporting.document import MARKDOWN_MARK, figures_of, to_html, to_markdown
-from tla_tf.reporting.figures import accuracy_curves, broken_images, robust_accuracy, training_curves
+from tla_tf.reporting.figures import accuracy_curves, adversarial_examples, robust_accuracy, training_curves
+from tla_tf.reporting.outputs import (
+  WrittenReport,
+  compare_analyses,
+  compare_evaluations,
+  write_analysis,
+  write_document,
+  write_evaluation,
+)
 from tla_tf.reporting.projector import remove_projector, write_projector
-from tla_tf.reporting.report import make_report, read_run
+from tla_tf.reporting.report import make_report
+from tla_tf.reporting.run_files import Run, read_run
 from tla_tf.reporting.tables import (
   Table,
+  alike,
   markdown_alarms,
+  markdown_evaluation,
   markdown_table,
   markdown_tables,
+  of_suite,
   print_alarms,
   print_table,
   suite_table,
+  suite_tables,
   suites_of,
 )
 
 __all__ = [
   "MARKDOWN_MARK",
+  "Run",
   "Table",
+  "WrittenReport",
   "accuracy_curves",
-  "broken_images",
+  "adversarial_examples",
+  "alike",
+  "compare_analyses",
+  "compare_evaluations",
   "figures_of",
   "make_report",
   "markdown_alarms",
+  "markdown_analysis",
+  "markdown_evaluation",
   "markdown_table",
   "markdown_tables",
+  "of_suite",
   "print_alarms",
   "print_table",
   "read_run",
@@ -35,6 +56,7 @@ __all__ = [
   "roc_curves",
   "robust_accuracy",
   "suite_table",
+  "suite_tables",
   "suites_of",
   "tables_of_analysis",
   "to_html",
@@ -42,5 +64,8 @@ __all__ = [
   "training_curves",
   "tsne_of_class",
   "tsne_of_pair",
+  "write_analysis",
+  "write_document",
+  "write_evaluation",
   "write_projector",
 ]

@@ -1,21 +1,29 @@
 """The paper's figures of one or several models: t-SNE (1, 2), retrieval (4), ROC (5).
 
-All take a dict from model name to the arrays of its `analysis.npz` and names of
-the classes. Source: Mao et al. 2019.
+All take a dict from model name to AnalysisArrays and names of the classes.
+Source: Mao et al. 2019.
 """
 
+from __future__ import annotations
+
 import textwrap
+import typing
 
 import numpy as np
 
-from tla_tf.reporting.figures import color, new_figure, save, themed
+from tla_tf.records.analysis import AnalysisArrays, AnalysisRecord
+from tla_tf.reporting.figures import Place, color, new_figure, save, themed
+
+if typing.TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
 
 # Predicted classes that get a colour of their own; the rest share one.
 _COLORED = 9
 _RIGHT, _WRONG = "#2f9e5f", "#d64545"
 
 
-def _panels(models, height=3.7):
+def _panels(models: dict[str, AnalysisArrays], height: float = 3.7) -> tuple[Figure, dict[str, Axes]]:
   """A figure of a square panel a model, without axes; (figure, dict from model name to panel)."""
   figure = new_figure(figsize=(3.5 * len(models), height))
   panels = dict(zip(models, figure.subplots(1, len(models), squeeze=False)[0]))
@@ -26,16 +34,16 @@ def _panels(models, height=3.7):
   return figure, panels
 
 
-def _scatter(axes, points, **style):
+def _scatter(axes: Axes, points: np.ndarray, **style: typing.Any) -> None:
   axes.scatter(points[:, 0], points[:, 1], linewidths=0, **style)
 
 
 @themed
-def tsne_of_class(models, class_names, path):
+def tsne_of_class(models: dict[str, AnalysisArrays], class_names: typing.Sequence[str], path: Place) -> Place:
   """Figure 1: t-SNE of a class's attacked images, coloured by predicted class, over its natural ones.
 
   Args:
-    models: dict from model name to arrays of `analysis.npz`.
+    models: dict from model name to AnalysisArrays.
     class_names: names of the classes.
     path: PNG to write, or an open binary file.
 
@@ -45,15 +53,15 @@ def tsne_of_class(models, class_names, path):
   import matplotlib
 
   figure, panels = _panels(models, 4.1)
-  said = np.concatenate([arrays["tsne_class_predictions"][arrays["tsne_class_attacked"]] for arrays in models.values()])
+  said = np.concatenate([arrays.tsne_class_predictions[arrays.tsne_class_attacked] for arrays in models.values()])
   classes, counts = np.unique(said, return_counts=True)
   common = sorted(classes[np.argsort(-counts, kind="stable")][:_COLORED])
   # Without the palette's grey, which is that of natural images.
   shades = dict(zip(common, [shade for i, shade in enumerate(matplotlib.colormaps["tab10"].colors) if i != 7]))
-  true = int(next(iter(models.values()))["classes"][0])
+  true = int(next(iter(models.values())).classes[0])
   for name, arrays in models.items():
-    axes, points, attacked = panels[name], arrays["tsne_class_points"], arrays["tsne_class_attacked"]
-    predictions = arrays["tsne_class_predictions"]
+    axes, points, attacked = panels[name], arrays.tsne_class_points, arrays.tsne_class_attacked
+    predictions = arrays.tsne_class_predictions
     _scatter(axes, points[~attacked], s=7, color="#9aa2ad", alpha=0.55)
     rare = attacked & ~np.isin(predictions, common)
     _scatter(axes, points[rare], s=9, color="#5b6470", marker="s")
@@ -69,17 +77,17 @@ def tsne_of_class(models, class_names, path):
   return save(figure, path)
 
 
-def _dot(shade, label, marker="o"):
+def _dot(shade: typing.Any, label: str, marker: str = "o") -> typing.Any:
   from matplotlib.lines import Line2D
 
   return Line2D([], [], color=shade, marker=marker, linestyle="", markersize=5, label=label)
 
 
-def _title(figure, text):
+def _title(figure: Figure, text: str) -> None:
   figure.suptitle(textwrap.fill(text, int(12 * figure.get_figwidth())), fontsize=10)
 
 
-def _legend(figure, handles):
+def _legend(figure: Figure, handles: list) -> None:
   # A column is as wide as its longest line, in inches of this font size.
   for handle in handles:
     handle.set_label(textwrap.fill(handle.get_label(), int((figure.get_figwidth() - 0.5) / 0.08)))
@@ -97,20 +105,26 @@ def _legend(figure, handles):
 
 
 @themed
-def tsne_of_pair(models, class_names, path):
+def tsne_of_pair(models: dict[str, AnalysisArrays], class_names: typing.Sequence[str], path: Place) -> Place:
   """Figure 2: t-SNE of two classes, and of the attacked images of one that are taken for the other.
 
-  Arguments and result as of `tsne_of_class`.
+  Args:
+    models: dict from model name to AnalysisArrays.
+    class_names: names of the classes.
+    path: PNG to write, or an open binary file.
+
+  Returns:
+    The path.
   """
   figure, panels = _panels(models, 4.0)
-  true, false = next(iter(models.values()))["classes"]
+  true, false = next(iter(models.values())).classes
   kinds = (
     (0, color(1), "o", f"natural {class_names[true]}"),
     (1, color(3), "o", f"natural {class_names[false]}"),
     (2, _WRONG, "^", f"{class_names[true]}, attacked, taken for {class_names[false]}"),
   )
   for name, arrays in models.items():
-    points, found = arrays["tsne_pair_points"], arrays["tsne_pair_kinds"]
+    points, found = arrays.tsne_pair_points, arrays.tsne_pair_kinds
     for kind, shade, marker, _ in kinds:
       _scatter(panels[name], points[found == kind], s=10 + 5 * (kind == 2), color=shade, marker=marker, alpha=0.75)
     panels[name].set_xlabel(f"{np.sum(found == 2)} such attacked images", fontsize=8)
@@ -121,14 +135,22 @@ def tsne_of_pair(models, class_names, path):
 
 
 @themed
-def retrieval(models, class_names, path):
+def retrieval(models: dict[str, AnalysisArrays], class_names: typing.Sequence[str], path: Place) -> Place:
   """Figure 4: the training images nearest to a clean query and to the same query attacked, a row a model.
 
   Frames say whether an image has the query's class (red and dashed: another); a
-  query's frame, whether the network says so. Arguments and result as of `tsne_of_class`.
+  query's frame, whether the network says so.
+
+  Args:
+    models: dict from model name to AnalysisArrays.
+    class_names: names of the classes.
+    path: PNG to write, or an open binary file.
+
+  Returns:
+    The path.
   """
   first = next(iter(models.values()))
-  queries, count = len(first["retrieval_labels"]), first["retrieval_neighbour_labels"].shape[-1]
+  queries, count = len(first.retrieval_labels), first.retrieval_neighbour_labels.shape[-1]
   rows = [(query, name) for query in range(queries) for name in models]
   # A gap between the clean and the attacked half.
   widths = [1] * (1 + count) + [0.35] + [1] * (1 + count)
@@ -139,22 +161,22 @@ def retrieval(models, class_names, path):
   grid = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
   for panels, (query, name) in zip(grid, rows):
     arrays = models[name]
-    label = arrays["retrieval_labels"][query]
+    label = arrays.retrieval_labels[query]
     panels[1 + count].set_axis_off()
     for side, begin in ((0, 0), (1, 2 + count)):
-      said = arrays["retrieval_predictions"][query, side]
+      said = arrays.retrieval_predictions[query, side]
       _picture(
         panels[begin],
-        arrays["retrieval_images"][query, side],
+        arrays.retrieval_images[query, side],
         class_names[said] if said >= 0 else "NaN",
         said == label,
         width=2.6,
       )
       for i in range(count):
-        found = arrays["retrieval_neighbour_labels"][query, side, i]
+        found = arrays.retrieval_neighbour_labels[query, side, i]
         _picture(
           panels[begin + 1 + i],
-          arrays["retrieval_neighbours"][query, side, i],
+          arrays.retrieval_neighbours[query, side, i],
           class_names[found],
           found == label,
           width=1.2,
@@ -173,7 +195,7 @@ def retrieval(models, class_names, path):
   return save(figure, path)
 
 
-def _picture(axes, image, caption, right, width):
+def _picture(axes: Axes, image: np.ndarray, caption: str, right: bool, width: float) -> None:
   axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
   axes.set(xticks=[], yticks=[])
   axes.set_xlabel(caption[:12], fontsize=6, labelpad=1.5)
@@ -183,12 +205,12 @@ def _picture(axes, image, caption, right, width):
 
 
 @themed
-def roc_curves(models, results, path):
+def roc_curves(models: dict[str, AnalysisArrays], results: dict[str, AnalysisRecord], path: Place) -> Place:
   """Figure 5: ROC of the detector, for misclassified and for attacked images.
 
   Args:
-    models: dict from model name to arrays of `analysis.npz`.
-    results: dict from model name to what `analysis.json` holds.
+    models: dict from model name to AnalysisArrays.
+    results: dict from model name to AnalysisRecord.
     path: PNG to write, or an open binary file.
 
   Returns:
@@ -199,7 +221,7 @@ def roc_curves(models, results, path):
   titles = {"misclassified": "misclassified against correctly classified", "adversarial": "attacked against clean"}
   for axes, (name, title) in zip(panels, titles.items()):
     for i, (model, arrays) in enumerate(models.items()):
-      curve, area = arrays[f"roc_{name}"], results[model]["detection"][f"auc_{name}"]
+      curve, area = getattr(arrays, f"roc_{name}"), getattr(results[model].detection, f"auc_{name}")
       shown = "no such images" if area is None else f"AUC {area:.4f}"
       axes.plot(*curve, color=color(i), label=f"{model}: {shown}")
     axes.plot([0, 1], [0, 1], ":", color=color(0), linewidth=1, label="chance")

@@ -1,22 +1,27 @@
 """Tables 5 and 6 and the detector's figures, of one or several models.
 
-All take a dict from model name to what `analysis.json` holds.
+All take a dict from model name to AnalysisRecord.
 """
 
-from tla_tf.reporting.tables import Table, percent, pixels, ranged
+from __future__ import annotations
+
+from tla_tf.records.analysis import AnalysisRecord, DetectionResult, SeparationEntry
+from tla_tf.records.evaluation import Share
+from tla_tf.records.shown import pixels
+from tla_tf.reporting.tables import Table, markdown_tables, percent, ranged
 
 
-def separation_table(results):
+def separation_table(results: dict[str, AnalysisRecord]) -> Table:
   """Table 5: the ratio r at both epsilons, and what was left out."""
   first = next(iter(results.values()))
-  epsilons = [entry["epsilon"] for entry in first["separation"]]
+  epsilons = [entry.epsilon for entry in first.separation]
   rows = []
   for model, result in results.items():
-    entries = {entry["epsilon"]: entry for entry in result["separation"]}
+    entries = {entry.epsilon: entry for entry in result.separation}
     cells = []
     for epsilon in epsilons:
       entry = entries.get(epsilon)
-      cells += ["-", "-"] if entry is None else [_ratio(entry["ratio"]), _left_out(entry)]
+      cells += ["-", "-"] if entry is None else [_ratio(entry.ratio), _left_out(entry)]
     rows.append((model, *cells))
   header = [title for epsilon in epsilons for title in (f"r at {pixels(epsilon)}", "classes left out")]
   return Table(
@@ -27,30 +32,30 @@ def separation_table(results):
   )
 
 
-def _ratio(value):
+def _ratio(value: float | None) -> str:
   return "-" if value is None else f"{value:.3f}"
 
 
-def _left_out(entry):
-  names = entry["left_out"]
+def _left_out(entry: SeparationEntry) -> str:
+  names = entry.left_out
   listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-  return f"{len(names)} of {len(entry['classes'])}" + (f": {listed}" if names else "")
+  return f"{len(names)} of {len(entry.classes)}" + (f": {listed}" if names else "")
 
 
-def neighbour_table(results):
+def neighbour_table(results: dict[str, AnalysisRecord]) -> Table:
   """Table 6: accuracy of the vote of the nearest neighbours, beside the network's own under the same attack."""
-  first = next(iter(results.values()))["knn"]
-  epsilons = list(first["by_epsilon"])
+  first = next(iter(results.values()))
+  epsilons = list(first.knn.by_epsilon)
   rows = []
   for model, result in results.items():
-    knn, own = result["knn"], result["accuracy"]
-    cells = [ranged(knn["natural"], knn["natural_interval"])]
-    cells += [ranged(**knn["by_epsilon"][e]) if e in knn["by_epsilon"] else "-" for e in epsilons]
-    cells.append(percent(own["natural"]["accuracy"]))
-    cells += [percent(own["by_epsilon"][e]["accuracy"]) if e in own["by_epsilon"] else "-" for e in epsilons]
+    knn, own = result.knn, result.accuracy
+    cells = [ranged(knn.natural, knn.natural_interval)]
+    cells += [_ranged(knn.by_epsilon.get(epsilon)) for epsilon in epsilons]
+    cells.append(percent(own.natural.accuracy))
+    found = [own.by_epsilon.get(epsilon) for epsilon in epsilons]
+    cells += [percent(share and share.accuracy) for share in found]
     rows.append((model, *cells))
-  attacks = next(iter(results.values()))["attacks"].values()
-  names = [f"PGD at {pixels(attack['epsilon'])}" for attack in attacks]
+  names = [f"PGD at {pixels(attack.epsilon)}" for attack in first.attacks.values()]
   header = (
     "Model",
     "kNN, natural",
@@ -59,31 +64,35 @@ def neighbour_table(results):
     *(f"network, {name}" for name in names),
   )
   return Table(
-    f"Table 6: {first['k']} nearest natural training images ({first['metric']}) vote; the network's own "
+    f"Table 6: {first.knn.k} nearest natural training images ({first.knn.metric}) vote; the network's own "
     "accuracy under the same attack beside it",
     header,
     tuple(rows),
   )
 
 
-def detection_table(results):
+def _ranged(share: Share | None) -> str:
+  return "-" if share is None else ranged(share.accuracy, share.interval)
+
+
+def detection_table(results: dict[str, AnalysisRecord]) -> Table:
   """Figure 5's areas, and what the chosen threshold does."""
   rows = []
   for model, result in results.items():
-    found = result["detection"]
-    at = found["at_threshold"]
+    found = result.detection
+    at = found.at_threshold
     rows.append(
       (
         model,
-        found["covariance"] + (", unit length" if found["unit_length"] else ""),
+        str(found.covariance) + (", unit length" if found.unit_length else ""),
         *(_area(found, name) for name in ("misclassified", "adversarial")),
-        *(percent(at[f"{name}_flagged"]) for name in ("clean", "adversarial", "misclassified")),
+        *(percent(getattr(at, f"{name}_flagged")) for name in ("clean", "adversarial", "misclassified")),
       )
     )
-  first = next(iter(results.values()))["detection"]
+  first = next(iter(results.values())).detection
   return Table(
-    f"Detection by density (fitted at epsilon {pixels(first['fit_epsilon'])}, tested at "
-    f"{pixels(first['test_epsilon'])}; threshold for {first['false_positive_rate']:.1%} false alarms on "
+    f"Detection by density (fitted at epsilon {pixels(first.fit_epsilon)}, tested at "
+    f"{pixels(first.test_epsilon)}; threshold for {first.false_positive_rate:.1%} false alarms on "
     "held-out clean images)",
     (
       "Model",
@@ -98,23 +107,31 @@ def detection_table(results):
   )
 
 
-def _area(found, name):
-  value, interval = found[f"auc_{name}"], found[f"auc_{name}_interval"]
+def _area(found: DetectionResult, name: str) -> str:
+  value, interval = getattr(found, f"auc_{name}"), getattr(found, f"auc_{name}_interval")
   return "-" if value is None else f"{value:.4f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
-def covariance_table(results):
+def covariance_table(results: dict[str, AnalysisRecord]) -> Table:
   """The areas of every kind of covariance."""
-  kinds = list(dict.fromkeys(kind for result in results.values() for kind in result["detection"]["by_covariance"]))
+  kinds = list(dict.fromkeys(kind for result in results.values() for kind in result.detection.by_covariance))
   header = ("Model", *(f"{kind}, {name}" for kind in kinds for name in ("misclassified", "adversarial")))
   rows = []
   for model, result in results.items():
-    areas = result["detection"]["by_covariance"]
-    values = [areas.get(kind, {}).get(f"auc_{name}") for kind in kinds for name in ("misclassified", "adversarial")]
+    areas = result.detection.by_covariance
+    values = [
+      getattr(areas.get(kind), f"auc_{name}", None) for kind in kinds for name in ("misclassified", "adversarial")
+    ]
     rows.append((model, *("-" if value is None else f"{value:.4f}" for value in values)))
   return Table("AUC by covariance", header, tuple(rows))
 
 
-def tables_of_analysis(results):
+def tables_of_analysis(results: dict[str, AnalysisRecord]) -> list[Table]:
   """All of the above, in order."""
   return [make(results) for make in (separation_table, neighbour_table, detection_table, covariance_table)]
+
+
+def markdown_analysis(results: dict[str, AnalysisRecord]) -> str:
+  """Tables and notes of all models, as `analysis.md` holds them."""
+  notes = "".join(f"\n{model}: {note}\n" for model, result in results.items() for note in result.notes)
+  return markdown_tables(tables_of_analysis(results)) + notes

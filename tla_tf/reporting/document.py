@@ -1,6 +1,9 @@
 """A document of sections and blocks, rendered as one self-contained HTML page or as Markdown."""
 
+from __future__ import annotations
+
 import base64
+import collections.abc
 import html
 import re
 import typing
@@ -115,7 +118,7 @@ li { margin: .3rem 0; }
 """
 
 
-def to_html(document):
+def to_html(document: Document) -> str:
   """The document as one HTML page; everything is inside it, nothing is fetched."""
   links = "".join(
     f'<li><a href="#{_anchor(section.title)}">{html.escape(section.title)}</a></li>' for section in document.sections
@@ -137,15 +140,15 @@ def to_html(document):
   return "".join(parts) + "</main>\n</body>\n</html>\n"
 
 
-def _anchor(title):
+def _anchor(title: str) -> str:
   return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def _inline(text):
+def _inline(text: str) -> str:
   return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
-def _html_block(block):
+def _html_block(block: typing.Any) -> str:
   if isinstance(block, Text):
     return f"<p>{_inline(block.text)}</p>\n"
   if isinstance(block, Missing):
@@ -160,7 +163,7 @@ def _html_block(block):
   return _html_figure(block)
 
 
-def _html_table(table):
+def _html_table(table: Table) -> str:
   head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
   rows = "".join(
     f'<tr><th scope="row">{html.escape(row[0])}</th>'
@@ -179,7 +182,7 @@ def _html_table(table):
   )
 
 
-def _html_figure(figure):
+def _html_figure(figure: Figure) -> str:
   # Short: the caption says what is shown.
   label = html.escape(figure.name.replace("_", " "))
   image = f'<img src="{_data(figure.light)}" alt="{label}">'
@@ -195,14 +198,14 @@ def _html_figure(figure):
   )
 
 
-def _data(png):
+def _data(png: bytes) -> str:
   return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def figures_of(document):
+def figures_of(document: Document) -> list[Figure]:
   """All figures of a document, in order."""
 
-  def among(blocks):
+  def among(blocks: tuple) -> collections.abc.Iterator[Figure]:
     for block in blocks:
       if isinstance(block, Figure):
         yield block
@@ -212,7 +215,7 @@ def figures_of(document):
   return [figure for section in document.sections for figure in among(section.blocks)]
 
 
-def to_markdown(document, figures_folder):
+def to_markdown(document: Document, figures_folder: str) -> str:
   """The document as Markdown; its figures are files `NAME.png` in a folder beside it."""
   parts = [f"{MARKDOWN_MARK}\n\n# {escaped(document.title)}\n\n{escaped(document.subtitle)}\n"]
   for section in document.sections:
@@ -221,7 +224,7 @@ def to_markdown(document, figures_folder):
   return "\n".join(parts)
 
 
-def _markdown_block(block, folder):
+def _markdown_block(block: typing.Any, folder: str) -> str:
   if isinstance(block, Text):
     return f"{escaped(block.text)}\n"
   if isinstance(block, Missing):

@@ -1,14 +1,24 @@
 """Figures of a run: training curves, robust accuracy, adversarial images."""
 
+from __future__ import annotations
+
 import functools
 import io
 import pathlib
 import textwrap
+import typing
 
 import numpy as np
 
-from tla_tf.errors import InputError
+from tla_tf import files
+from tla_tf.records.evaluation import EvaluationRecord
 from tla_tf.reporting.tables import suite_title
+from tla_tf.types import Norm
+
+if typing.TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
+Place = str | pathlib.Path | typing.BinaryIO
 
 # Colours of models, in order, and of what is drawn around them.
 _PALETTES = {
@@ -19,11 +29,11 @@ _PALETTES = {
 _PAPER = {"light": ("#ffffff", "#1f2937"), "dark": ("#161b22", "#e2e8f0")}
 
 
-def themed(draw):
+def themed(draw: typing.Callable) -> typing.Callable:
   """Gives a function that draws a figure the argument `theme`, "light" or "dark"."""
 
   @functools.wraps(draw)
-  def drawn(*args, theme="light", **kwargs):
+  def drawn(*args: typing.Any, theme: str = "light", **kwargs: typing.Any) -> typing.Any:
     import matplotlib
 
     paper, ink = _PAPER[theme]
@@ -46,7 +56,7 @@ def themed(draw):
   return drawn
 
 
-def color(i):
+def color(i: int) -> str:
   """The colour of the i-th model under the theme at hand."""
   import matplotlib
 
@@ -54,20 +64,20 @@ def color(i):
   return colors[i % len(colors)]
 
 
-def _ink():
+def _ink() -> str:
   import matplotlib
 
   return matplotlib.rcParams["text.color"]
 
 
-def new_figure(*args, **kwargs):
+def new_figure(*args: typing.Any, **kwargs: typing.Any) -> Figure:
   """A figure that needs no window system."""
   from matplotlib.figure import Figure
 
   return Figure(*args, layout="constrained", **kwargs)
 
 
-def save(figure, path):
+def save(figure: Figure, path: Place) -> Place:
   """Writes a PNG to a path, whole or not at all, or into an open binary file; returns either."""
   content = io.BytesIO()
   figure.savefig(content, format="png", dpi=150)
@@ -75,18 +85,13 @@ def save(figure, path):
     path.write(content.getvalue())
     return path
   path = pathlib.Path(path)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content.getvalue())
-    temporary.replace(path)
-  except OSError as error:
-    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+  files.make_folder(path.parent)
+  files.write_bytes(path, content.getvalue())
   return path
 
 
 @themed
-def training_curves(runs, path, title=""):
+def training_curves(runs: dict[str, list[dict]], path: Place, title: str = "") -> Place:
   """Loss, and clean and robust accuracy, against the step.
 
   Args:
@@ -109,7 +114,8 @@ def training_curves(runs, path, title=""):
     for axes, name, _, style in panels:
       # One model's curves differ in colour, several models' by model.
       shade = color(i) if len(runs) > 1 else color(1 if style == "-" else 2)
-      axes.plot([row["step"] for row in rows], [row[name] for row in rows], "o" + style, color=shade, markersize=3)
+      points = np.array([(row["step"], row[name]) for row in rows if name in row], float).reshape(-1, 2)
+      axes.plot(*points.T, "o" + style, color=shade, markersize=3)
   left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
   right.set(xlabel="step", ylabel="held-out accuracy", ylim=(0, 1.02))
   for axes in (left, right):
@@ -126,11 +132,11 @@ def training_curves(runs, path, title=""):
 
 
 @themed
-def robust_accuracy(results, suite, path):
+def robust_accuracy(results: dict[str, EvaluationRecord], suite: str, path: Place) -> Place:
   """Accuracy under every attack of a suite as bars with 95% intervals, one group an attack, one bar a model.
 
   Args:
-    results: dict from model name to what `evaluation.json` holds.
+    results: dict from model name to EvaluationRecord.
     suite: which of its suites.
     path: PNG to write, or an open binary file.
 
@@ -139,8 +145,8 @@ def robust_accuracy(results, suite, path):
   """
   columns = {}
   for model, result in results.items():
-    rows = {row["name"]: row for row in result["attacks"] if row["suite"] == suite}
-    columns[model] = {"Clean": result["clean"], **rows, "Worst case": result["worst_case"]["by_suite"].get(suite)}
+    rows = {row.name: row for row in result.of_suite(suite)}
+    columns[model] = {"Clean": result.clean, **rows, "Worst case": result.worst_case.by_suite.get(suite)}
   names = list(dict.fromkeys(name for rows in columns.values() for name in rows if name != "Worst case"))
   names.append("Worst case")
   group = max(1.3, 0.42 * len(results), 0.105 * max(len(name) for name in names))
@@ -150,8 +156,8 @@ def robust_accuracy(results, suite, path):
   for i, (model, rows) in enumerate(columns.items()):
     positions = np.arange(len(names)) + (i - (len(results) - 1) / 2) * width
     shown = [(x, rows[name]) for x, name in zip(positions, names) if rows.get(name)]
-    heights = np.array([row["accuracy"] for _, row in shown])
-    ends = np.array([row["interval"] for _, row in shown]).T
+    heights = np.array([row.accuracy for _, row in shown])
+    ends = np.array([row.interval for _, row in shown]).T
     axes.bar(
       [x for x, _ in shown],
       heights,
@@ -172,11 +178,11 @@ def robust_accuracy(results, suite, path):
 
 
 @themed
-def accuracy_curves(results, path):
+def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
   """Accuracy of the probed images against epsilon and against the number of PGD's steps.
 
   Args:
-    results: dict from model name to what `evaluation.json` holds, with probes.
+    results: dict from model name to EvaluationRecord, with probes.
     path: PNG to write, or an open binary file.
 
   Returns:
@@ -185,19 +191,16 @@ def accuracy_curves(results, path):
   figure = new_figure(figsize=(9, 3.6))
   left, right = figure.subplots(1, 2, sharey=True)
   for i, (model, result) in enumerate(results.items()):
-    probes, shade = result["probes"], color(i)
-    for axes, name, unit in ((left, "epsilons", "epsilon"), (right, "steps", "steps")):
-      points = probes[name]
-      axes.plot(
-        [p[unit] for p in points], [p["accuracy"] for p in points], "o-", color=shade, markersize=3.5, label=model
-      )
-    if probes["noise"]["accuracy"] is not None:
-      right.axhline(probes["noise"]["accuracy"], color=shade, linestyle=":", linewidth=1)
-  norm = {"linf": "L-inf", "l2": "L2"}[probes["norm"]]
-  left.axvline(probes["epsilon"], color=color(0), linestyle="--", linewidth=1)
+    probes, shade = result.probes, color(i)
+    style = {"color": shade, "markersize": 3.5, "label": model}
+    left.plot([p.epsilon for p in probes.epsilons], [p.accuracy for p in probes.epsilons], "o-", **style)
+    right.plot([p.steps for p in probes.steps], [p.accuracy for p in probes.steps], "o-", **style)
+    right.axhline(probes.noise.accuracy, color=shade, linestyle=":", linewidth=1)
+  norm = {Norm.LINF: "L-inf", Norm.L2: "L2"}[probes.norm]
+  left.axvline(probes.epsilon, color=color(0), linestyle="--", linewidth=1)
   left.set(xlabel=f"epsilon ({norm}; dashed: that of the suite)", ylabel="accuracy", ylim=(0, 1.02))
   right.set(xlabel="steps of PGD (dotted: random noise)", xscale="log")
-  steps = [point["steps"] for point in probes["steps"]]
+  steps = [point.steps for point in probes.steps]
   right.set_xticks(steps, [str(n) for n in steps])
   right.minorticks_off()
   for axes in (left, right):
@@ -205,7 +208,7 @@ def accuracy_curves(results, path):
     axes.spines[["top", "right"]].set_visible(False)
   left.legend(frameon=False)
   figure.suptitle(
-    f"{probes['num_examples']} test images; a curve that does not fall to 0 (left), or has not levelled "
+    f"{probes.num_examples} test images; a curve that does not fall to 0 (left), or has not levelled "
     "off (right), is a warning",
     fontsize=9,
   )
@@ -213,22 +216,24 @@ def accuracy_curves(results, path):
 
 
 @themed
-def broken_images(broken, class_names, path, title=""):
-  """What was broken and how: a row an attack, in each clean image, adversarial image and their difference.
+def adversarial_examples(
+  examples: dict[str, tuple], class_names: typing.Sequence[str], path: str | pathlib.Path, title: str = ""
+) -> pathlib.Path | None:
+  """Images that fell and how: a row an attack, in each clean image, adversarial image and their difference.
 
   Differences are scaled by the largest of the row, which its label gives.
 
   Args:
-    broken: dict from attack name to (images float32 [n, h, w, c], adversarial,
-      labels [n], predictions [n]); attacks that broke nothing are left out.
+    examples: dict from attack name to (images float32 [n, h, w, c], adversarial, labels
+      [n], predictions [n]); attacks to which nothing fell are left out.
     class_names: names of the classes.
-    path: PNG to write; one that stands there is removed if nothing was broken.
+    path: PNG to write; one that stands there is removed if nothing fell.
     title: of the figure.
 
   Returns:
-    The path, or None if nothing was broken.
+    The path, or None if nothing fell.
   """
-  rows = [(name, found) for name, found in broken.items() if len(found[0])]
+  rows = [(name, found) for name, found in examples.items() if len(found[0])]
   if not rows:
     pathlib.Path(path).unlink(missing_ok=True)
     return None
@@ -244,7 +249,11 @@ def broken_images(broken, class_names, path, title=""):
       panel.spines[:].set_visible(False)
     for i in range(min(count, len(images))):
       pictures = (images[i], adversarial[i], 0.5 + change[i] / (2 * largest))
-      captions = (class_names[labels[i]], f"{class_names[predictions[i]]}!", f"±{largest:.3g}")
+      captions = (
+        class_names[labels[i]],
+        f"{class_names[predictions[i]] if predictions[i] >= 0 else 'NaN'}!",
+        f"±{largest:.3g}",
+      )
       for panel, picture, caption in zip(panels[3 * i : 3 * i + 3], pictures, captions):
         panel.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         panel.set_xlabel(caption, fontsize=7, labelpad=2)

@@ -1,6 +1,10 @@
 """Embeddings for TensorBoard's projector: vectors and metadata as TSV, pictures as one sprite."""
 
+from __future__ import annotations
+
 import io
+import pathlib
+import typing
 
 import numpy as np
 from PIL import Image
@@ -14,7 +18,7 @@ _LARGEST_SPRITE = 8192
 _LARGEST_PICTURE = 64
 
 
-def write_projector(folder, embeddings, images, columns):
+def write_projector(folder: pathlib.Path, embeddings: np.ndarray, images: np.ndarray, columns: dict[str, list]) -> None:
   """Writes what TensorBoard's projector loads: `tensorboard --logdir FOLDER`, tab Projector.
 
   `projector/` below the folder gets `vectors.tsv`, `metadata.tsv` and
@@ -51,17 +55,17 @@ def write_projector(folder, embeddings, images, columns):
   )
 
 
-def remove_projector(folder):
+def remove_projector(folder: pathlib.Path) -> None:
   """Takes away what `write_projector` wrote."""
   for path in (folder / "projector_config.pbtxt", *(folder / _PLACE).glob("*")):
     path.unlink(missing_ok=True)
 
 
-def _plain(cell):
+def _plain(cell: typing.Any) -> str:
   return str(cell).replace("\t", " ").replace("\n", " ")
 
 
-def _sprite(images):
+def _sprite(images: np.ndarray) -> tuple[bytes, tuple[int, int]]:
   """(PNG, (width, height) of a picture): the pictures row by row in a square."""
   side = int(np.ceil(np.sqrt(len(images))))
   height, width = images.shape[1:3]

@@ -1,5 +1,8 @@
 """Results of one or several models as tables, for the terminal and Markdown."""
 
+from __future__ import annotations
+
+import collections.abc
 import re
 import typing
 
@@ -7,6 +10,13 @@ import rich.table
 from rich import box
 from rich.console import Console
 from rich.text import Text
+
+from tla_tf.records.evaluation import AttackRow, EvaluationRecord
+from tla_tf.records.shown import pixels
+from tla_tf.types import Norm
+
+_Record = typing.TypeVar("_Record")
+_UNITS = {Norm.LINF: "L-inf epsilon ", Norm.L2: "L2 epsilon ", Norm.L0: "L0 share "}
 
 
 class Table(typing.NamedTuple):
@@ -23,90 +33,108 @@ class Table(typing.NamedTuple):
   rows: tuple
 
 
-def pixels(value):
-  """A length in pixels of [0, 1] as people know it: 8/255 or 0.3."""
-  grey_levels = round(value * 255)
-  few = 0 < grey_levels <= 32 and value == grey_levels / 255
-  return f"{grey_levels}/255" if few else f"{value:.4g}"
+def alike(
+  records: dict[str, _Record], describe: collections.abc.Callable[[dict[str, _Record]], collections.abc.Hashable]
+) -> list[dict[str, _Record]]:
+  """Groups of records that one table or figure may hold.
+
+  Args:
+    records: dict from model name to record.
+    describe: function from such a dict of one record to what must agree.
+
+  Returns:
+    List of dicts, in order of their first members.
+  """
+  groups: dict = {}
+  for name, record in records.items():
+    groups.setdefault(describe({name: record}), {})[name] = record
+  return list(groups.values())
 
 
-def suites_of(results):
+def suites_of(results: dict[str, EvaluationRecord]) -> list[str]:
   """Names of the suites in the results, in order."""
-  return list(dict.fromkeys(row["suite"] for result in results.values() for row in result["attacks"]))
+  return list(dict.fromkeys(suite for result in results.values() for suite in result.suites))
 
 
-def suite_title(results, suite):
+def of_suite(results: dict[str, EvaluationRecord], suite: str) -> list[dict[str, EvaluationRecord]]:
+  """The results of models that were judged with a suite, in groups of one table each."""
+  judged = {name: result for name, result in results.items() if suite in result.suites}
+  return alike(judged, lambda one: suite_title(one, suite))
+
+
+def suite_title(results: dict[str, EvaluationRecord], suite: str) -> str:
   """What a suite's table shows: images, data set, threats."""
   first = next(iter(results.values()))
-  rows = [row for row in first["attacks"] if row["suite"] == suite]
-  units = {"linf": "L-inf epsilon ", "l2": "L2 epsilon ", "l0": "L0 share "}
-  threats = dict.fromkeys(units[row["norm"]] + pixels(row["epsilon"]) for row in rows)
-  chain = ", every attack on what the last one left" if any(row["on_survivors"] for row in rows) else ""
+  rows = first.of_suite(suite)
+  threats = dict.fromkeys(_UNITS[row.norm] + pixels(row.epsilon) for row in rows)
+  chain = ", every attack on what the last one left" if any(row.on_survivors for row in rows) else ""
   return (
-    f"Accuracy on {first['clean']['num_examples']} test images of {first['config']['dataset']}, "
-    f"suite {suite}, {', '.join(threats)}{chain}"
+    f"Accuracy on {first.clean.num_examples} test images of {first.dataset}, suite {suite}, {', '.join(threats)}{chain}"
   )
 
 
-def suite_table(results, suite):
+def suite_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
   """A suite's results: a row a model; a column each for clean, every attack, and the worst case with its interval.
 
   Args:
-    results: dict from model name to what `evaluation.json` holds.
+    results: dict from model name to EvaluationRecord.
     suite: which of its suites.
 
   Returns:
     Table.
   """
-  chosen = {model: [row for row in result["attacks"] if row["suite"] == suite] for model, result in results.items()}
-  names = list(dict.fromkeys(row["name"] for rows in chosen.values() for row in rows))
+  chosen = {model: {row.name: row for row in result.of_suite(suite)} for model, result in results.items()}
+  names = list(dict.fromkeys(name for rows in chosen.values() for name in rows))
   lines = []
   for model, result in results.items():
-    by_name = {row["name"]: row for row in chosen[model]}
-    worst = result["worst_case"]["by_suite"].get(suite)
-    interval = "-" if worst is None else "{:.1f}-{:.1f}%".format(*(100 * end for end in worst["interval"]))
+    worst = result.worst_case.by_suite.get(suite)
+    interval = "-" if worst is None else "{:.1f}-{:.1f}%".format(*(100 * end for end in worst.interval))
     lines.append(
       (
         model,
-        percent(result["clean"]["accuracy"]),
-        *(_cell(by_name.get(name)) for name in names),
-        percent(worst and worst["accuracy"]),
+        percent(result.clean.accuracy),
+        *(_cell(chosen[model].get(name)) for name in names),
+        percent(worst and worst.accuracy),
         interval,
       )
     )
   return Table(suite_title(results, suite), ("Model", "Clean", *names, "Worst case", "95% interval"), tuple(lines))
 
 
-def percent(value):
+def suite_tables(results: dict[str, EvaluationRecord]) -> list[Table]:
+  """A table for every suite, and for every group of models that were judged alike."""
+  return [suite_table(group, suite) for suite in suites_of(results) for group in of_suite(results, suite)]
+
+
+def percent(value: float | None) -> str:
   """A share as text; "-" for None."""
   return "-" if value is None else f"{value:.2%}"
 
 
-def ranged(accuracy, interval):
+def ranged(accuracy: float, interval: collections.abc.Sequence[float]) -> str:
   """A share with its interval as text."""
   return f"{accuracy:.2%} ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})"
 
 
-def _cell(row):
+def _cell(row: AttackRow | None) -> str:
   """An accuracy, with its standard deviation where several seeds were used."""
   if row is None:
     return "-"
-  deviation = row.get("accuracy_std")
-  return percent(row["accuracy"]) + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
+  return percent(row.accuracy) + (f" ± {100 * row.accuracy_std:.2f}" if row.accuracy_std is not None else "")
 
 
-def markdown_table(table):
+def markdown_table(table: Table) -> str:
   """A `Table` in Markdown, without its title."""
   lines = [table.header, ("---", *["---:"] * (len(table.header) - 1)), *table.rows]
   return "".join("| " + " | ".join(map(escaped, line)) + " |\n" for line in lines)
 
 
-def markdown_tables(tables):
+def markdown_tables(tables: collections.abc.Iterable[Table]) -> str:
   """Several tables in Markdown, each below its title."""
   return "\n".join(f"{escaped(table.title)}\n\n{markdown_table(table)}" for table in tables)
 
 
-def escaped(text):
+def escaped(text: str) -> str:
   """Text that Markdown shows as it is; `code` between backticks stays code."""
   parts = text.split("`")
   # With an odd number of backticks the last one is no code.
@@ -115,7 +143,7 @@ def escaped(text):
   )
 
 
-def print_table(table):
+def print_table(table: Table) -> None:
   """Prints a `Table` to the terminal."""
   # As Text: names may look like rich's markup.
   shown = rich.table.Table(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left")
@@ -130,24 +158,30 @@ def print_table(table):
   console.print(shown)
 
 
-def markdown_alarms(results):
+def markdown_alarms(results: dict[str, EvaluationRecord]) -> str:
   """The alarms of all models as a Markdown list."""
   lines = [
-    f"- **{alarm['code']}** ({model}): {alarm['seen']} {alarm['why']} *{alarm['remedy']}*\n"
+    f"- **{alarm.code}** ({model}): {alarm.seen} {alarm.why} *{alarm.remedy}*\n"
     for model, result in results.items()
-    for alarm in result["alarms"]
+    for alarm in result.alarms
   ]
   return "".join(lines) or "No alarm.\n"
 
 
-def print_alarms(results):
+def markdown_evaluation(results: dict[str, EvaluationRecord]) -> str:
+  """Tables, notes and alarms of all models, as `evaluation.md` holds them."""
+  notes = "".join(f"{model}: {note}\n\n" for model, result in results.items() for note in result.notes)
+  return f"{markdown_tables(suite_tables(results))}\n{notes}Alarms:\n\n{markdown_alarms(results)}"
+
+
+def print_alarms(results: dict[str, EvaluationRecord]) -> None:
   """Prints the alarms of all models to the terminal."""
   console = Console()
   for model, result in results.items():
-    for alarm in result["alarms"]:
-      console.print(Text.assemble((f"ALARM {alarm['code']}", "bold red"), f" ({model}): {alarm['seen']}"))
-      console.print(Text(f"  {alarm['why']} {alarm['remedy']}", style="dim"))
-    if not result["alarms"]:
+    for alarm in result.alarms:
+      console.print(Text.assemble((f"ALARM {alarm.code}", "bold red"), f" ({model}): {alarm.seen}"))
+      console.print(Text(f"  {alarm.why} {alarm.remedy}", style="dim"))
+    if not result.alarms:
       console.print(f"{model}: no alarm (docs/alarms.md lists what is checked).")
-    if not result["probes"]:
-      console.print(f"{model}: no probes were run, so half of the alarms could not be raised (--probe_examples).")
+    if not result.probes:
+      console.print(f"{model}: no probes were run, so half of the alarms could not be raised (probe_examples).")

@@ -1,0 +1,479 @@
+"""Runs from Python: what the console scripts do, as functions on run folders that return records.
+
+Example:
+  records = api.evaluate_runs(["runs/at", "runs/tla"], suites=("table1",), num_examples=1000)
+  pandas.DataFrame([{"run": name, **row} for name, record in records.items() for row in record.rows()])
+
+All are quiet: `note` is called with what a reader should know, `progress` with how
+far the work is. TensorFlow is loaded by the functions, not by this module.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import functools
+import os
+import pathlib
+import typing
+
+from tla_tf.errors import InputError
+from tla_tf.persistence.run_folder import RunFolder
+from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord, training_epsilon
+from tla_tf.types import DataSource
+
+if typing.TYPE_CHECKING:
+  from tla_tf.detection import GraphDetector
+  from tla_tf.evaluation.planning import EvaluationOptions
+  from tla_tf.evaluation.subject import Subject
+  from tla_tf.evaluation.transfer_images import Source
+  from tla_tf.reporting import WrittenReport
+
+PathLike = str | os.PathLike
+# Paths of run folders, or what `open_runs` returns.
+Runs = collections.abc.Iterable[PathLike] | dict[str, RunFolder]
+# Called with (what, batches done, batches to do, seconds left).
+Progress = collections.abc.Callable[[str, int, int, float], None]
+# Called with the number of image files decoded and to decode.
+ReadingProgress = collections.abc.Callable[[int, int], None]
+Note = collections.abc.Callable[[str], None]
+
+
+def open_runs(run_dirs: collections.abc.Sequence[PathLike], writable: bool = True) -> dict[str, RunFolder]:
+  """Opens run folders that are to be compared; loads no TensorFlow.
+
+  Args:
+    run_dirs: their paths.
+    writable: whether results will be written into them.
+
+  Returns:
+    Dict from name to RunFolder; the name is the folder's, or the path where two
+    folders are called alike.
+
+  Raises:
+    InputError: if one is no run folder, or their data sets or classes differ.
+  """
+  folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
+  if not folders:
+    raise InputError("Give at least one run folder.")
+  settings = [folder.read_config() for folder in folders]
+  datasets = {config.dataset for config, _ in settings}
+  if len(datasets) > 1:
+    raise InputError(
+      f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: give them one by one."
+    )
+  # An imported network does not know its data; all others must have been trained on the same.
+  classes, digests = {tuple(facts.class_names) for _, facts in settings}, {facts.digest for _, facts in settings}
+  if len(classes) > 1 or len(digests - {None}) > 1:
+    raise InputError(
+      f"{', '.join(map(str, run_dirs))}: were trained on different {'classes' if len(classes) > 1 else 'data'}, so "
+      "they make no common table: give them one by one."
+    )
+  if writable:
+    for folder in folders:
+      folder.require_writable()
+  names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
+  if len(set(names)) < len(names):
+    names = [str(run_dir) for run_dir in run_dirs]
+  return dict(zip(names, folders))
+
+
+def _opened(runs: Runs, writable: bool = True) -> dict[str, RunFolder]:
+  if isinstance(runs, (str, os.PathLike)):
+    runs = [runs]
+  return runs if isinstance(runs, dict) else open_runs(list(runs), writable)
+
+
+def _ignored(*_: typing.Any) -> None:
+  pass
+
+
+# --------------------------------------------------------------------------- evaluation
+
+
+def evaluate_run(run_dir: PathLike, **settings: typing.Any) -> EvaluationRecord:
+  """Judges one run: `evaluate_runs` of a single folder, with the same arguments."""
+  (record,) = evaluate_runs([run_dir], **settings).values()
+  return record
+
+
+def evaluate_runs(
+  runs: Runs,
+  *,
+  source: PathLike | None = None,
+  compare_dir: PathLike | None = None,
+  checkpoint: str | int = "best",
+  data_dir: PathLike | None = None,
+  cache_dir: PathLike | None = None,
+  progress: Progress | None = None,
+  reading_progress: ReadingProgress | None = None,
+  note: Note = _ignored,
+  **options: typing.Any,
+) -> dict[str, EvaluationRecord]:
+  """Judges trained runs under suites of attacks, and writes what was found into their folders.
+
+  A run that was trained at another epsilon than its data set's is judged at its own.
+  Killed at any moment and called again, it goes on behind the last finished batch.
+
+  Args:
+    runs: paths of run folders.
+    source: run folder whose network makes the images of table1's black-box column.
+    compare_dir: folder for tables and figures of all runs together, or None.
+    checkpoint: "best", "last" or a step.
+    data_dir: folder of the data set's files; None for that of the training.
+    cache_dir: folder of decoded images; None for the user's own.
+    progress: called with (attack, batches done, batches to do, seconds left), or None.
+    reading_progress: called with the number of image files decoded and to decode.
+    note: called with sentences that a reader should know.
+    **options: fields of `EvaluationOptions`: suites, suite_file, epsilon, num_examples,
+      seed, num_seeds, batch_size, eight_bit, probe_examples.
+
+  Returns:
+    Dict from name to EvaluationRecord.
+
+  Raises:
+    InputError: for anything wrong in folders, data or options.
+  """
+  from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
+  from tla_tf.evaluation.subject import run_subject
+
+  folders, options = _opened(runs), EvaluationOptions(**options)
+  radii = set()
+  for name, folder in folders.items():
+    config, _ = folder.read_config()
+    plan = planned_attacks(options, config.dataset, source is not None, training_epsilon(config.to_dict()))
+    radii.add(plan.epsilon)
+    for sentence in plan.notes:
+      note(f"{name}: {sentence} `epsilon` chooses another.")
+  if len(radii) > 1:
+    note("The runs are judged at different epsilons, and stand in different tables; `epsilon` judges them alike.")
+
+  def subject(folder: RunFolder) -> Subject:
+    return run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
+
+  return _evaluate(
+    {name: (folder, lambda folder=folder: subject(folder)) for name, folder in folders.items()},
+    options,
+    lambda: _source(source, subject),
+    compare_dir,
+    progress,
+    note,
+  )
+
+
+def evaluate_model(
+  path: PathLike,
+  dataset: str,
+  output_dir: PathLike,
+  *,
+  kind: str = "keras",
+  pixel_range: tuple[float, float] = (0.0, 1.0),
+  source: PathLike | None = None,
+  compare_dir: PathLike | None = None,
+  data_dir: PathLike | None = None,
+  data_source: DataSource | str = DataSource.AUTO,
+  cache_dir: PathLike | None = None,
+  progress: Progress | None = None,
+  reading_progress: ReadingProgress | None = None,
+  note: Note = _ignored,
+  **options: typing.Any,
+) -> EvaluationRecord:
+  """Judges a model that was not trained here, under suites of attacks.
+
+  Args:
+    path: a `.keras` file, or the folder of a SavedModel.
+    dataset: the data set's name.
+    output_dir: where results go.
+    kind: "keras" or "saved_model".
+    pixel_range: lowest and highest pixel value that the model takes; it is checked.
+    source: run folder whose network makes the images of table1's black-box column.
+    compare_dir: folder for tables and figures besides, or None.
+    data_dir: folder of the data set's files, or None.
+    data_source: a `types.DataSource`.
+    cache_dir: folder of decoded images; None for the user's own.
+    progress: called with (attack, batches done, batches to do, seconds left), or None.
+    reading_progress: called with the number of image files decoded and to decode.
+    note: called with sentences that a reader should know.
+    **options: fields of `EvaluationOptions`.
+
+  Returns:
+    EvaluationRecord.
+
+  Raises:
+    InputError: for anything wrong in model, data or options.
+  """
+  from tla_tf import datasets
+  from tla_tf.config import ReadingConfig
+  from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
+  from tla_tf.evaluation.subject import foreign_subject, run_subject
+  from tla_tf.persistence import foreign
+
+  options = EvaluationOptions(**options)
+  planned_attacks(options, dataset, source is not None)
+  low, high = pixel_range
+  if not low < high:
+    raise InputError(f"`pixel_range={low:g},{high:g}`: expected a lower and a higher number.")
+  loaders = {"keras": foreign.load_keras_model, "saved_model": foreign.load_saved_model}
+  if kind not in loaders:
+    raise InputError(f"`kind={kind}`: expected one of {list(loaders)}.")
+  model = loaders[kind](path, (low, high))
+  folder = RunFolder(output_dir)
+  folder.require_writable()
+
+  def subject() -> Subject:
+    reading = ReadingConfig()
+    if dataset == "images" and model.image_shape and None not in model.image_shape:
+      reading = reading.replace(image_size=tuple(model.image_shape[:2]), channels=model.image_shape[2])
+    splits = datasets.load(dataset, data_dir, DataSource(data_source), reading, cache_dir, reading_progress)
+    return foreign_subject(model, dataset, splits)
+
+  records = _evaluate(
+    {pathlib.Path(path).stem: (folder, subject)},
+    options,
+    lambda: _source(source, lambda other: run_subject(other, "best", data_dir, cache_dir, reading_progress)),
+    compare_dir,
+    progress,
+    note,
+  )
+  return next(iter(records.values()))
+
+
+def _source(run_dir: PathLike | None, subject: collections.abc.Callable[[RunFolder], Subject]) -> Source | None:
+  from tla_tf.evaluation.transfer_images import Source
+
+  if run_dir is None:
+    return None
+  folder = RunFolder.open(run_dir)
+  folder.require_writable()
+  return Source(folder, subject(folder))
+
+
+def _evaluate(
+  subjects: dict[str, tuple[RunFolder, collections.abc.Callable[[], Subject]]],
+  options: EvaluationOptions,
+  load_source: collections.abc.Callable[[], Source | None],
+  compare_dir: PathLike | None,
+  progress: Progress | None,
+  note: Note,
+) -> dict[str, EvaluationRecord]:
+  """Judges subjects one after the other; their journals go when all is written."""
+  from tla_tf import files, reporting
+  from tla_tf.evaluation.run_evaluation import evaluate_subject
+
+  if compare_dir is not None:
+    files.make_folder(compare_dir)
+  source = load_source()
+  outcomes = {}
+  for name, (folder, subject) in subjects.items():
+    outcome = evaluate_subject(
+      subject(),
+      options,
+      state=folder.evaluation_state,
+      source=source,
+      progress=progress,
+      on_resume=lambda batches: note(f"going on behind {batches} batches that were judged before"),
+    )
+    reporting.write_evaluation(name, folder, outcome.record, outcome.images, outcome.examples, outcome.class_names)
+    outcomes[name] = outcome
+  records = {name: outcome.record for name, outcome in outcomes.items()}
+  if compare_dir is not None:
+    reporting.compare_evaluations(records, pathlib.Path(compare_dir))
+  for outcome in outcomes.values():
+    outcome.discard()
+  return records
+
+
+# --------------------------------------------------------------------------- analysis
+
+
+def analyze_runs(
+  runs: Runs,
+  *,
+  classes: collections.abc.Sequence[str] = (),
+  projector_examples: int = 500,
+  compare_dir: PathLike | None = None,
+  checkpoint: str | int = "best",
+  data_dir: PathLike | None = None,
+  cache_dir: PathLike | None = None,
+  progress: Progress | None = None,
+  reading_progress: ReadingProgress | None = None,
+  note: Note = _ignored,
+  **options: typing.Any,
+) -> dict[str, AnalysisRecord]:
+  """Analyses trained runs: Tables 5 and 6, Figures 1, 2, 4 and 5, a detector, points for TensorBoard.
+
+  Embeddings are kept in the run folders: called again, it goes on behind the last
+  part that was embedded. A run that was trained at another epsilon than its data
+  set's is analysed at its own.
+
+  Args:
+    runs: paths of run folders.
+    classes: of Figures 1 and 2, by name: a true class, and the class that it is taken
+      for; without, those that are confused most often.
+    projector_examples: test images whose points go to TensorBoard's projector; 0 for
+      none.
+    compare_dir: folder for tables and figures of all runs together, or None.
+    checkpoint: "best", "last" or a step.
+    data_dir: folder of the data set's files; None for that of the training.
+    cache_dir: folder of decoded images; None for the user's own.
+    progress: called with (what, batches done, batches to do, seconds left), or None.
+    reading_progress: called with the number of image files decoded and to decode.
+    note: called with sentences that a reader should know.
+    **options: fields of `AnalysisOptions`: weak_epsilon, strong_epsilon, num_examples,
+      num_train_examples, fit_examples, k, metric, covariance, shrinkage, unit_length,
+      false_positive_rate, seed, batch_size.
+
+  Returns:
+    Dict from name to AnalysisRecord.
+
+  Raises:
+    InputError: for anything wrong in folders, data or options, or if another process
+      analyses a run.
+  """
+  from tla_tf import files, reporting
+  from tla_tf.evaluation import figure_data
+  from tla_tf.evaluation.analysis_planning import AnalysisOptions, planned_attacks
+  from tla_tf.evaluation.run_analysis import analyse
+  from tla_tf.evaluation.subject import run_subject
+
+  folders, options = _opened(runs), AnalysisOptions(**options)
+  for name, folder in folders.items():
+    config, facts = folder.read_config()
+    for sentence in planned_attacks(options, config.dataset, training_epsilon(config.to_dict())).notes:
+      note(f"{name}: {sentence} `weak_epsilon` and `strong_epsilon` choose others.")
+  figure_data.check_classes(classes, facts.class_names)
+  if compare_dir is not None:
+    files.make_folder(compare_dir)
+  records: dict[str, AnalysisRecord] = {}
+  arrays: dict[str, AnalysisArrays] = {}
+  with contextlib.ExitStack() as locks:
+    for folder in folders.values():
+      files.make_folder(folder.embeddings)
+      locks.enter_context(
+        files.locked(folder.embeddings / ".lock", f"{folder.path}: another process analyses this run; wait for it.")
+      )
+    analyses = {}
+    for name, folder in folders.items():
+      subject = run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
+      analyses[name] = analyse(subject, folder, options, progress and functools.partial(_of_run, progress, name))
+    shown = figure_data.figure_classes(list(analyses.values()), tuple(classes))
+    queries = figure_data.figure_queries(list(analyses.values()))
+    for name, analysis in analyses.items():
+      folder = folders[name]
+      arrays[name] = figure_data.figure_arrays(analysis, shown, queries, options)
+      analysis.detector.save(folder.detector)
+      records[name] = reporting.write_analysis(name, folder, analysis.record, arrays[name])
+      # Beside the training's curves, where `tensorboard --logdir` finds them; none replaces old ones.
+      reporting.remove_projector(folder.tensorboard)
+      if projector_examples:
+        points = figure_data.projector_points(analysis, projector_examples, options)
+        reporting.write_projector(folder.tensorboard, *points)
+  if compare_dir is not None:
+    reporting.compare_analyses(records, arrays, pathlib.Path(compare_dir))
+  return records
+
+
+def _of_run(progress: Progress, name: str, what: str, *numbers: typing.Any) -> None:
+  progress(f"{name}: {what}", *numbers)
+
+
+# --------------------------------------------------------------------------- reports and exports
+
+
+def write_report(runs: Runs, output: PathLike | None = None) -> WrittenReport:
+  """Writes one self-contained HTML page on one or several runs, and the same as Markdown; runs no model.
+
+  Args:
+    runs: paths of run folders.
+    output: the HTML file; None for `report.html` in the first run folder.
+
+  Returns:
+    WrittenReport.
+
+  Raises:
+    InputError: if a folder or one of its files is damaged, or the report cannot be
+      written.
+  """
+  from tla_tf import reporting
+
+  if output is not None and pathlib.Path(output).suffix.lower() not in (".html", ".htm"):
+    raise InputError(f"`output={output}`: expected the name of an .html file.")
+  found = [reporting.read_run(name, folder) for name, folder in _opened(runs, writable=output is None).items()]
+  return reporting.write_document(
+    reporting.make_report(found), pathlib.Path(found[0].path / "report.html" if output is None else output)
+  )
+
+
+class ExportedModel(typing.NamedTuple):
+  """A SavedModel that was written.
+
+  Attributes:
+    path: its folder.
+    step: of the checkpoint.
+    endpoints: names of its endpoints.
+    image_shape: (height, width, channels) of the images that it takes.
+  """
+
+  path: pathlib.Path
+  step: int
+  endpoints: tuple[str, ...]
+  image_shape: tuple[int, ...]
+
+
+def export_run(
+  run_dir: PathLike,
+  output: PathLike | None = None,
+  *,
+  checkpoint: str | int = "best",
+  detect: bool | None = None,
+  note: Note = _ignored,
+) -> ExportedModel:
+  """Writes a trained network as a SavedModel, with its detector where there is one.
+
+  Args:
+    run_dir: run folder.
+    output: folder to make; None for `saved_model` in the run folder.
+    checkpoint: "best", "last" or a step.
+    detect: whether to add the endpoint `detect`: True fails without a detector of this
+      checkpoint, None adds it where there is one.
+    note: called with sentences that a reader should know.
+
+  Returns:
+    ExportedModel.
+
+  Raises:
+    InputError: for a bad run folder, or if the SavedModel cannot be written.
+  """
+  from tla_tf.persistence import CheckpointStore, export_saved_model
+  from tla_tf.persistence.loading import load_network
+
+  folder = RunFolder.open(run_dir)
+  _, facts = folder.read_config()
+  store = CheckpointStore(folder.checkpoints)
+  step = store.resolve(checkpoint)
+  detector = None if detect is False else _detector(folder, step, store.digest(step), detect is True, note)
+  output = pathlib.Path(folder.saved_model if output is None else output)
+  export_saved_model(load_network(folder, step), facts.image_shape, output, detector)
+  endpoints = ("serve", "embed") + (("detect",) if detector else ())
+  return ExportedModel(output, step, endpoints, tuple(facts.image_shape))
+
+
+def _detector(folder: RunFolder, step: int, digest: str, required: bool, note: Note) -> GraphDetector | None:
+  """The run's detector if there is one for this checkpoint, else None; raises where it is required."""
+  from tla_tf.detection import Detector, GraphDetector
+
+  if not folder.detector.exists():
+    if required:
+      raise InputError(f"{folder.path}: holds no detector; fit one with tla-analyze --run_dir={folder.path}.")
+    return None
+  detector = Detector.load(folder.detector)
+  if detector.facts.checkpoint_digest == digest:
+    return GraphDetector(detector)
+  reason = (
+    f"{folder.detector}: was fitted to the checkpoint of step {detector.facts.checkpoint}, not to that of step {step}; "
+    f"fit it again with tla-analyze --run_dir={folder.path} --checkpoint={step}"
+  )
+  if required:
+    raise InputError(f"{reason}.")
+  note(f"no endpoint detect. {reason}, or leave it out (`detect=False`).")
+  return None

@@ -1,0 +1,70 @@
+"""Library errors name arguments, between backticks; a tool's user knows flags."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import re
+import typing
+
+from absl import flags
+
+from tla_tf.errors import InputError
+
+_ARGUMENT = re.compile(r"`([a-z]\w*)(=[^`]*)?`")
+
+
+def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str, str] | None = None) -> str:
+  """A message with flags in the place of arguments.
+
+  Args:
+    text: with arguments between backticks, perhaps with their values: `epsilon=8`.
+    names: of the flags that there are; other arguments stay as they are.
+    renamed: dict from argument to flag, where they are not called alike.
+
+  Returns:
+    The text: --epsilon=8.
+  """
+
+  def flag(found: re.Match) -> str:
+    name = (renamed or {}).get(found[1], found[1])
+    return f"--{name}{found[2] or ''}" if name in names else found[0]
+
+  return _ARGUMENT.sub(flag, text)
+
+
+class _OwnFlags:
+  """The names of the flags that are not absl's own."""
+
+  def __contains__(self, name: str) -> bool:
+    return name in flags.FLAGS and not str(flags.FLAGS.find_module_defining_flag(name)).startswith("absl")
+
+
+def said(text: str, **renamed: str) -> str:
+  """A message of the library with this tool's flags in the place of arguments.
+
+  Args:
+    text: the message.
+    **renamed: flags that are not called as their arguments, as in k="neighbors".
+  """
+  return in_flags(text, _OwnFlags(), renamed)
+
+
+def translated(**renamed: str) -> collections.abc.Callable:
+  """Decorates a tool's `main`: an InputError of the library names flags.
+
+  Args:
+    **renamed: flags that are not called as their arguments, as in k="neighbors".
+  """
+
+  def decorate(main: collections.abc.Callable) -> collections.abc.Callable:
+    @functools.wraps(main)
+    def speaking(*arguments: typing.Any) -> typing.Any:
+      try:
+        return main(*arguments)
+      except InputError as error:
+        raise InputError(said(str(error), **renamed)) from error
+
+    return speaking
+
+  return decorate

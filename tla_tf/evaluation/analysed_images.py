@@ -1,0 +1,125 @@
+"""Which images an analysis looks at, and their embeddings."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy as np
+
+from tla_tf.data import ImageData
+from tla_tf.errors import InputError
+from tla_tf.evaluation.analysis_planning import AnalysisAttacks, AnalysisOptions
+from tla_tf.evaluation.embeddings import Embedded, Embedder
+from tla_tf.evaluation.progress import with_seconds_left
+from tla_tf.evaluation.subject import Subject
+from tla_tf.persistence import CheckpointStore, RunFolder
+
+
+class DrawnPositions(typing.NamedTuple):
+  """Where the images are in their splits, int [n] in increasing order; `fit` are rows of `train`."""
+
+  train: np.ndarray
+  heldout: np.ndarray
+  test: np.ndarray
+  fit: np.ndarray
+
+
+class AnalysedImages(typing.NamedTuple):
+  """The embeddings that an analysis rests on.
+
+  Attributes:
+    train: natural training images.
+    heldout: natural held-out images.
+    test: natural test images.
+    weak: the same after the weak attack.
+    strong: the same after the strong attack.
+    fit: rows of `train` that were attacked for the detectors.
+    fit_attacked: these after the weak attack.
+    usual: `weak` or `strong`, whichever is at the usual epsilon.
+    class_names: names of the classes.
+  """
+
+  train: Embedded
+  heldout: Embedded
+  test: Embedded
+  weak: Embedded
+  strong: Embedded
+  fit: np.ndarray
+  fit_attacked: Embedded
+  usual: Embedded
+  class_names: tuple[str, ...]
+
+
+def drawn_positions(subject: Subject, options: AnalysisOptions) -> DrawnPositions:
+  """Draws the images, and checks that there are enough of them, before anything takes time.
+
+  Raises:
+    InputError: if there are not.
+  """
+  splits = subject.splits
+
+  def draw(purpose: int, data: ImageData, name: str) -> np.ndarray:
+    count = getattr(options, name)
+    if count is None:
+      return np.arange(len(data))
+    if count > len(data):
+      raise InputError(f"`{name}={count}`: there are only {len(data)} such images; leave it out to take all.")
+    return np.sort(_shuffled(options, purpose, len(data))[:count])
+
+  train, test = draw(0, splits.train, "num_train_examples"), draw(1, splits.test, "num_examples")
+  fit = np.sort(_shuffled(options, 2, len(train))[: options.fit_examples])
+  if options.k > len(train):
+    raise InputError(f"`k={options.k}` neighbours of {len(train)} training images: expected no more than there are.")
+  counts = np.bincount(splits.train.labels[train[fit]], minlength=splits.train.num_classes)
+  if counts.min() < 2:
+    raise InputError(
+      f"Class {splits.train.class_names[counts.argmin()]} has {counts.min()} of the {len(fit)} training images that "
+      "the detector is fitted to, and needs 2: raise `fit_examples` or `num_train_examples`, or add images."
+    )
+  return DrawnPositions(train, np.arange(len(splits.heldout)), test, fit)
+
+
+def _shuffled(options: AnalysisOptions, purpose: int, count: int) -> np.ndarray:
+  # A generator a purpose: drawing fewer of one kind leaves the others as they are.
+  return np.random.default_rng([options.seed, purpose]).permutation(count)
+
+
+def embed(
+  subject: Subject,
+  folder: RunFolder,
+  options: AnalysisOptions,
+  attacks: AnalysisAttacks,
+  drawn: DrawnPositions,
+  progress: typing.Callable | None = None,
+) -> AnalysedImages:
+  """Embeds the images, or takes what the run folder keeps.
+
+  Args:
+    subject: Subject of a trained run.
+    folder: RunFolder, where embeddings are kept.
+    options: AnalysisOptions.
+    attacks: AnalysisAttacks.
+    drawn: DrawnPositions.
+    progress: called with (what, batches done, batches to do, seconds left), or None.
+
+  Returns:
+    AnalysedImages.
+  """
+  embedder = Embedder(
+    subject,
+    folder.embeddings,
+    seed=options.seed,
+    batch_size=options.batch_size,
+    progress=progress and with_seconds_left(progress),
+  )
+  store = CheckpointStore(folder.checkpoints)
+  embedder.discard_stale({store.digest(step) for step in store.steps()})
+  attacked = {name: embedder.attacked("test", name, drawn.test, config) for name, config in attacks.by_name.items()}
+  return AnalysedImages(
+    **{split: embedder.natural(split, getattr(drawn, split)) for split in ("train", "heldout", "test")},
+    **attacked,
+    fit=drawn.fit,
+    fit_attacked=embedder.attacked("train", "weak", drawn.train[drawn.fit], attacks.weak),
+    usual=attacked[attacks.usual],
+    class_names=subject.test.class_names,
+  )

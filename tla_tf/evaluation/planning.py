@@ -1,0 +1,111 @@
+"""What an evaluation is asked for, and the attacks that follow, before anything is loaded."""
+
+from __future__ import annotations
+
+import pathlib
+import typing
+
+from tla_tf import datasets
+from tla_tf.config import require_number, require_whole
+from tla_tf.errors import InputError
+from tla_tf.evaluation import suites
+from tla_tf.evaluation.protocol import require_names
+from tla_tf.evaluation.suites import NamedAttack
+from tla_tf.records.shown import pixels
+from tla_tf.types import Norm
+
+
+class EvaluationOptions(typing.NamedTuple):
+  """How a subject is judged.
+
+  Attributes:
+    suites: names out of `suites.SUITES`.
+    suite_file: a user's own list of attacks besides, see `suites.read_suite`; or None.
+    epsilon: radius of the suites' attacks in L-infinity; None for that of the run's
+      training, or the data set's where it has none.
+    num_examples: first test images to use; None for all.
+    seed: of random starts.
+    num_seeds: how many seeds, from `seed` on, attacks that draw are run with.
+    batch_size: images a batch.
+    eight_bit: adversarial images are rounded to whole grey levels.
+    probe_examples: images of the probes; 0 for no probes and no curves.
+  """
+
+  suites: tuple[str, ...] = ("quick",)
+  suite_file: str | pathlib.Path | None = None
+  epsilon: float | None = None
+  num_examples: int | None = None
+  seed: int = 0
+  num_seeds: int = 1
+  batch_size: int = 100
+  eight_bit: bool = False
+  probe_examples: int = 100
+
+
+class PlannedAttacks(typing.NamedTuple):
+  """What a subject is judged with.
+
+  Attributes:
+    attacks: NamedAttack of all suites, in order.
+    epsilon: radius of probes where no attack has one, in L-infinity.
+    notes: sentences for the record.
+  """
+
+  attacks: list[NamedAttack]
+  epsilon: float
+  notes: tuple[str, ...]
+
+
+def planned_attacks(
+  options: EvaluationOptions, dataset: str, black_box: bool = False, training_epsilon: float | None = None
+) -> PlannedAttacks:
+  """The attacks of all suites of the options.
+
+  Args:
+    options: EvaluationOptions.
+    dataset: the data set's name.
+    black_box: whether table1 has its black-box column.
+    training_epsilon: radius in L-infinity that the network was trained at, or None.
+      Where it is not the data set's, suites are made for it: step sizes scale with it.
+
+  Returns:
+    PlannedAttacks.
+
+  Raises:
+    InputError: for a bad suite, two attacks of one name, or an epsilon without a suite
+      that it is for.
+  """
+  _require_sound(options)
+  own = datasets.get(dataset).suite_scale.epsilon
+  trained = training_epsilon not in (None, own)
+  epsilon = training_epsilon if options.epsilon is None and trained else options.epsilon
+  attacks = []
+  for name in options.suites:
+    made = suites.suite(name, dataset, epsilon, black_box and name == "table1")
+    if options.epsilon is not None and not _in_linf(made):
+      raise InputError(f"`epsilon` is a radius in L-infinity, in which suite {name!r} has no attack.")
+    attacks += made
+  if options.suite_file:
+    attacks += suites.read_suite(options.suite_file, dataset, training_epsilon)
+  require_names(attacks)
+  notes = ()
+  if options.epsilon is None and trained and _in_linf(attacks):
+    notes = (f"Trained at epsilon {pixels(training_epsilon)}, not at {dataset}'s {pixels(own)}: judged at its own.",)
+  return PlannedAttacks(attacks, own if epsilon is None else epsilon, notes)
+
+
+def _in_linf(attacks: typing.Iterable[NamedAttack]) -> bool:
+  return any(attack.config.norm is Norm.LINF for attack in attacks)
+
+
+def _require_sound(options: EvaluationOptions) -> None:
+  if not options.suites and not options.suite_file:
+    raise InputError("Nothing to judge with: name some `suites`, or give a `suite_file`.")
+  if options.epsilon is not None:
+    require_number(options, "epsilon", high=1.0)
+    if not options.suites:
+      raise InputError("`epsilon` is for the built-in suites: write it into the `suite_file`.")
+  if options.num_examples is not None:
+    require_whole(options, "num_examples", low=1)
+  require_whole(options, "seed", "probe_examples")
+  require_whole(options, "num_seeds", "batch_size", low=1)

@@ -1,0 +1,39 @@
+"""What all sections of a report are made with: what is missing, figures in both themes."""
+
+from __future__ import annotations
+
+import collections.abc
+import io
+import shlex
+import typing
+
+from tla_tf.reporting.document import Figure, Missing
+from tla_tf.reporting.run_files import Run
+
+Block = typing.Any  # of `document`, or a Table
+Runs = collections.abc.Sequence[Run]
+
+
+def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Missing]:
+  """A note on the runs that lack something, and the command that makes it; none if none does."""
+  lacking = [run for run in runs if not getattr(run, attribute)]
+  if not lacking:
+    return []
+  names = ", ".join(run.name for run in lacking)
+  paths = " ".join(shlex.quote(str(run.path)) for run in lacking)
+  return [Missing(f"Missing for {names}: {what}. To get it: `{tool} --run_dir={paths}`")]
+
+
+def drawn(name: str, caption: str, draw: collections.abc.Callable, *args: typing.Any) -> Figure:
+  """A Figure in both themes, by a drawing function that takes an open file last."""
+  pictures = []
+  for theme in ("light", "dark"):
+    content = io.BytesIO()
+    draw(*args, content, theme=theme)
+    pictures.append(content.getvalue())
+  return Figure(name, caption, *pictures)
+
+
+def results_of(runs: Runs, attribute: str) -> dict[str, typing.Any]:
+  """Records by the name of their run, of the runs that have one."""
+  return {run.name: getattr(run, attribute) for run in runs if getattr(run, attribute)}

@@ -1,0 +1,109 @@
+"""What a run folder holds for a report."""
+
+from __future__ import annotations
+
+import collections.abc
+import pathlib
+import typing
+
+from tla_tf.config import TrainingConfig
+from tla_tf.errors import InputError
+from tla_tf.persistence import RunFolder
+from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord
+from tla_tf.registry import METHODS
+from tla_tf.types import Role
+
+# What is drawn of `metrics.jsonl`.
+_DRAWN = ("step", "loss", "cross_entropy", "val_accuracy", "val_robust_accuracy")
+
+
+class Run(typing.NamedTuple):
+  """What a run folder holds for a report; None or empty where it does not.
+
+  Attributes:
+    name: what the run is called.
+    path: its folder.
+    settings: dict from "attack.epsilon" and the like to JSON values.
+    unused: names of settings that have no effect under the run's method.
+    metrics: the dicts of `metrics.jsonl`.
+    evaluation: EvaluationRecord.
+    analysis: AnalysisRecord.
+    arrays: AnalysisArrays.
+    adversarial_examples: PNG of images that fell to attacks.
+  """
+
+  name: str
+  path: pathlib.Path
+  settings: dict[str, typing.Any]
+  unused: frozenset[str]
+  metrics: list[dict]
+  evaluation: EvaluationRecord | None
+  analysis: AnalysisRecord | None
+  arrays: AnalysisArrays | None
+  adversarial_examples: bytes | None
+
+
+def read_run(name: str, folder: RunFolder) -> Run:
+  """Reads what a report needs of a run folder.
+
+  Args:
+    name: what the run is called.
+    folder: RunFolder.
+
+  Returns:
+    Run.
+
+  Raises:
+    InputError: if a file is there but damaged.
+  """
+  config, _ = folder.read_config()
+  settings = dict(_flat(config.to_dict()))
+  evaluation = EvaluationRecord.read(folder.evaluation) if folder.evaluation.exists() else None
+  analysis = arrays = None
+  if folder.analysis.exists():
+    analysis = AnalysisRecord.read(folder.analysis)
+    arrays = AnalysisArrays.read(folder.analysis_arrays, analysis.arrays_digest)
+    arrays.require_classes(len(analysis.class_names))
+  picture = folder.figures / "adversarial_examples.png"
+  return Run(
+    name,
+    folder.path,
+    settings,
+    _unused(config, settings),
+    _metrics(folder),
+    evaluation,
+    analysis,
+    arrays,
+    picture.read_bytes() if picture.exists() else None,
+  )
+
+
+def _unused(config: TrainingConfig, settings: dict[str, typing.Any]) -> frozenset[str]:
+  method = METHODS.get(config.method)
+  flags = method.flags()
+  unused = {f"recipe.{flags[flag].path}" for flag in method.unused_fields(config.recipe)}
+  if Role.ADVERSARIAL not in method.roles(config.recipe):
+    unused |= {name for name in settings if name.startswith("attack.")}
+  return frozenset(unused)
+
+
+def _metrics(folder: RunFolder) -> list[dict]:
+  rows = folder.read_metrics()
+  for number, row in enumerate(rows, 1):
+    wrong = next((name for name in _DRAWN if name in row and not _is_number(row[name])), None)
+    if wrong:
+      raise InputError(f"{folder.path / 'metrics.jsonl'}: line {number}: {wrong!r} is no number; remove the line.")
+  return rows
+
+
+def _is_number(value: typing.Any) -> bool:
+  whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+  return whole or isinstance(value, float)
+
+
+def _flat(settings: dict, prefix: str = "") -> collections.abc.Iterator[tuple[str, typing.Any]]:
+  for name, value in settings.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", value

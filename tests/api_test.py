@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
   root = tmp_path_factory.mktemp("runs")
   for method in ("um", "at"):
     config = published.setting("digits", method).replace(
-      network="mlp_16", train_steps=40, checkpoint_every=20, validation_examples=20, batch_size=20
+      network="mlp_16", train_steps=40, checkpoint_every=20, validation_examples=20, batch_size=20, jit="off"
     )
     if method == "at":
       config = config.replace(attack=config.attack.replace(epsilon=0.1, steps=2))

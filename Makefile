@@ -43,15 +43,16 @@ $(NPM_STAMP): package.json package-lock.json
 	npm install --no-audit --no-fund --silent
 	@touch $@
 
-test: $(DEV_STAMP) $(NPM_STAMP)  ## lint and all tests that are not slow
-	$(BIN)/ruff check .
+test: lint $(NPM_STAMP)  ## lint and all tests that are not slow
 	$(QUIET) $(BIN)/python -m pytest -n 2
 
 test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 	$(QUIET) $(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: there are none
 
-lint: $(DEV_STAMP)
+lint: $(DEV_STAMP)  ## style and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare passes; survivors; reading; analysis
 	$(BIN)/python benchmarks/attacks.py

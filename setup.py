@@ -62,6 +62,7 @@ setuptools.setup(
       "cleverhans>=4.0",
       "foolbox>=3.3.4",
       "hypothesis>=6.100",
+      "mypy>=1.15",
       "protobuf",
       "pytest>=8",
       "pytest-xdist>=3.5",

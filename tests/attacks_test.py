@@ -4,6 +4,7 @@ import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from bowl_support import Bowl
 from hypothesis import strategies as st
 
 from tla_tf import networks
@@ -18,7 +19,7 @@ from tla_tf.attacks import (
 )
 from tla_tf.attacks.gradient_loop import input_gradient
 from tla_tf.attacks.survivors import batch_slots
-from tla_tf.balls import LinfBall
+from tla_tf.balls import L2Ball, LinfBall, gaussian_start
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.ops import objectives, seeds
@@ -204,18 +205,60 @@ COMPILED_CASES = {
 }
 
 
+def _by_hand(bowl, images, start, config):
+  """The loop for label 0 on a bowl, in float64: the points [steps + 1, n, ...].
+
+  Raises AssertionError where a step's sign is within rounding.
+  """
+
+  def clip(x):
+    return np.clip(np.clip(x, images - config.epsilon, images + config.epsilon), 0, 1)
+
+  points, velocity = [clip(start)], 0.0
+  for k in range(config.steps):
+    x = points[-1]
+    gradient = bowl.gradient(x)
+    if config.objective is Objective.CROSS_ENTROPY:
+      gradient = gradient / (1 + np.exp(-bowl.score(x)))[:, None, None, None]
+    if config.momentum_rule is MomentumRule.AVERAGED:
+      kept = config.momentum if k else 0.0
+      velocity = kept * velocity + (1 - kept) * gradient
+    else:
+      velocity = config.momentum * velocity + gradient / np.abs(gradient).mean((1, 2, 3), keepdims=True)
+    assert np.all(np.abs(velocity) > 1e-4 * np.abs(velocity).max((1, 2, 3), keepdims=True))
+    points.append(clip(x + config.step_size * np.sign(velocity)))
+  return np.array(points)
+
+
+@pytest.mark.parametrize("case", COMPILED_CASES)
+def test_every_compiler_goes_the_way_by_hand(compiler, case):
+  config, bowl = COMPILED_CASES[case].replace(random_start=False), Bowl(2, SHAPE)
+  images = _images(2, seed=7)
+  start = images + np.random.default_rng(3).uniform(-0.1, 0.1, images.shape)
+  points = _by_hand(bowl, images.astype(float), start, config)
+  found = GradientAttack(bowl, config, jit=compiler)(images, [0, 0], start=tf.constant(start, tf.float32))
+  scores = np.array([bowl.score(x) for x in points])
+  # The last point is the best, and no other comes near.
+  assert np.all(scores[-1] > scores[:-1] + 1e-3)
+  np.testing.assert_allclose(found.adversarial, points[-1], atol=1e-6)
+  losses = scores[-1] - 50 if config.objective is Objective.MARGIN else np.log1p(np.exp(scores[-1]))
+  np.testing.assert_allclose(found.loss, losses, rtol=1e-4)
+  assert not np.any(found.success)
+
+
 @pytest.mark.parametrize("case", COMPILED_CASES)
 @pytest.mark.parametrize("jit", ["off", "on"])
-def test_compiled_search_equals_the_eager_loop(network, labelled, case, jit):
-  config, (images, labels) = COMPILED_CASES[case], labelled
+def test_a_compiled_step_equals_the_eager_one(network, labelled, case, jit):
+  config, (images, labels) = COMPILED_CASES[case].replace(steps=1), labelled
   start = np.clip(images + np.random.default_rng(3).uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32)
   compiled = GradientAttack(network, config, jit=jit)(images, labels, start=start)
+  forward, labels = networks.logits_function(network), tf.constant(labels, tf.int32)
   eager = gradient_loop(
-    networks.logits_function(network),
+    forward,
     objectives.get(config.objective),
     LinfBall(),
     tf.constant(images),
-    tf.constant(labels, tf.int32),
+    labels,
     tf.constant(start),
     epsilon=config.epsilon,
     step_size=config.step_size,
@@ -223,9 +266,89 @@ def test_compiled_search_equals_the_eager_loop(network, labelled, case, jit):
     momentum=config.momentum,
     momentum_rule=config.momentum_rule,
   )
-  assert np.mean(np.abs(compiled.adversarial - eager.adversarial) < 1e-5) >= 0.999
+  gradient, _, _ = input_gradient(forward, objectives.get(config.objective), tf.constant(start), labels)
+  size = np.abs(gradient)
+  # Where it is smaller, its sign is a matter of rounding.
+  sure = size > 1e-5 * size.max((1, 2, 3), keepdims=True)
+  assert sure.mean() > 0.99
+  np.testing.assert_allclose(compiled.adversarial.numpy()[sure], eager.adversarial.numpy()[sure], atol=1e-5)
   np.testing.assert_allclose(compiled.loss, eager.loss, rtol=1e-4)
-  np.testing.assert_array_equal(compiled.success, eager.success)
+  clear = np.abs(objectives.logit_lead(forward(eager.adversarial), labels)) > 1e-4
+  assert clear.mean() > 0.8
+  np.testing.assert_array_equal(compiled.success.numpy()[clear], eager.success.numpy()[clear])
+
+
+@pytest.mark.parametrize("ball", [LinfBall(), L2Ball()])
+@pytest.mark.parametrize("record", [True, False])
+def test_numbers_of_the_loop_may_be_tensors_that_change_without_a_trace(ball, record):
+  """As a schedule of epsilon in a training step needs it; start included."""
+  bowl, images, labels, traces = Bowl(2, SHAPE), tf.constant(_images(2)), tf.constant([0, 0]), []
+
+  def search(epsilon, step_size, steps):
+    start = ball.random_start(images, epsilon, seeds.key(1))
+    return gradient_loop(
+      bowl,
+      objectives.cross_entropy,
+      ball,
+      images,
+      labels,
+      start,
+      epsilon=epsilon,
+      step_size=step_size,
+      steps=steps,
+      record=record,
+    ).adversarial
+
+  @tf.function(autograph=False)
+  def scheduled(epsilon, step_size, steps):
+    traces.append(1)
+    return search(epsilon, step_size, steps)
+
+  for epsilon, step_size, steps in ((0.0, 0.1, 2), (0.1, 0.04, 3), (0.25, 0.5, 1)):
+    found = scheduled(tf.constant(epsilon), tf.constant(step_size), tf.constant(steps))
+    np.testing.assert_allclose(found, search(epsilon, step_size, steps), atol=1e-6)
+    assert np.all(ball.distance(found, images) <= epsilon + 1e-6)
+  assert len(traces) == 1
+
+
+def test_the_objective_may_be_any_closure(network, labelled):
+  """TRADES's, the divergence from the clean prediction: 0 at the image itself, and no label is looked at."""
+  images, forward = tf.constant(labelled[0]), networks.logits_function(network)
+  clean = tf.nn.log_softmax(forward(images))
+
+  def divergence(logits, labels):
+    del labels
+    return tf.reduce_sum(tf.exp(clean) * (clean - tf.nn.log_softmax(logits)), -1)
+
+  @tf.function(autograph=False)
+  def search(labels):
+    start = gaussian_start(images, 0.001, seeds.key(0))
+    return gradient_loop(
+      forward, divergence, LinfBall(), images, labels, start, epsilon=0.05, step_size=0.01, steps=5, record=False
+    ).adversarial
+
+  found = search(tf.constant(labelled[1], tf.int64))
+  np.testing.assert_array_equal(found, search(tf.zeros([10], tf.int64)))
+  # At the image itself the gradient is 0, too: the start leads away from it.
+  assert np.all(divergence(forward(found), None) > 100 * divergence(forward(images + 0.001), None))
+  assert np.all(LinfBall().distance(found, images) <= 0.05 + 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
+def test_labels_of_the_loop_are_whole_numbers_of_any_size(network, labelled, dtype):
+  images, labels = labelled
+  found = gradient_loop(
+    networks.logits_function(network),
+    objectives.cross_entropy,
+    LinfBall(),
+    tf.constant(images),
+    tf.constant(labels, dtype),
+    tf.constant(images),
+    epsilon=0.1,
+    step_size=0.1,
+    steps=1,
+  )
+  assert found.success.numpy().any()
 
 
 def test_one_trace_whatever_the_numbers(network, labelled):
@@ -648,13 +771,26 @@ def test_survivors_refuse_another_number_of_labels(labels):
     attack_survivors(_Scripted({}), _numbered(3), labels, batch_size=3)
 
 
-def test_batch_size_does_not_change_results(labelled, shared_search):
-  attack = GradientAttack(shared_search, presets.pgd(0.08, 0.02, 5))
-  small = attack_survivors(attack, *labelled, seed=1, restarts=2, batch_size=3)
-  large = attack_survivors(attack, *labelled, seed=1, restarts=2, batch_size=7)
+def test_batch_size_does_not_change_results():
+  """On a linear network, whose gradient has the same signs everywhere."""
+  rng = np.random.default_rng(0)
+  weights = (rng.uniform(0.5, 1.5, 64) * rng.choice([-1, 1], 64)).astype(np.float32)
+
+  def score(images):
+    return tf.linalg.matvec(tf.reshape(images, [-1, 64]), weights) - 0.5 * weights.sum()
+
+  def network(images):
+    return tf.stack([tf.zeros_like(score(images)), score(images)], 1)
+
+  images = np.clip(0.5 + 0.2 * (_images(10, seed=7) - 0.5), 0, 1)
+  labels = (score(images).numpy() > 0).astype(np.int32)
+  attack = GradientAttack(network, presets.pgd(0.02, 0.002, 5), jit="off")
+  small = attack_survivors(attack, images, labels, seed=1, restarts=2, batch_size=3)
+  large = attack_survivors(attack, images, labels, seed=1, restarts=2, batch_size=7)
+  assert np.abs(score(large.adversarial)).min() > 1e-4
   np.testing.assert_array_equal(small.success, large.success)
   np.testing.assert_allclose(small.loss, large.loss, rtol=1e-4)
-  assert np.mean(np.abs(small.adversarial - large.adversarial) < 1e-5) >= 0.999
+  np.testing.assert_allclose(small.adversarial, large.adversarial, atol=1e-5)
   assert 0 < small.success.sum() < 10
 
 

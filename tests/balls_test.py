@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from tla_tf.balls import LinfBall
-from tla_tf.balls.linf import per_example
+from tla_tf.balls import LinfBall, gaussian_start
 from tla_tf.ops import seeds
 
 BALL = LinfBall()
@@ -129,6 +128,21 @@ def test_the_distance_is_one_number_an_example(shape):
   np.testing.assert_array_equal(BALL.distance(images, tf.zeros_like(images)), [0, 0.25, 0.5])
 
 
-@pytest.mark.parametrize("shape, expected", [((3, 5), (3, 1)), ((3, 2, 2, 1), (3, 1, 1, 1))])
-def test_numbers_by_example_broadcast_against_images(shape, expected):
-  assert per_example(tf.constant([1.0, 2.0, 3.0]), tf.zeros(shape)).shape == expected
+@pytest.mark.parametrize("key", ["batch", "example"])
+def test_a_gaussian_start_is_normal_noise_of_its_deviation(key):
+  center = tf.random.stateless_uniform([40, 10, 10, 1], [0, 1])
+  keys = seeds.key(3) if key == "batch" else seeds.example_keys(seeds.key(3), tf.range(40))
+  noise = gaussian_start(center, 0.001, keys) - center
+  # Of 4,000 draws; kurtosis 3 tells a normal from a uniform one, whose is 1.8.
+  assert abs(np.mean(noise)) < 1e-4
+  assert np.std(noise) == pytest.approx(0.001, rel=0.05)
+  assert np.mean(noise**4) / np.std(noise) ** 4 == pytest.approx(3, abs=0.5)
+  np.testing.assert_array_equal(gaussian_start(center, tf.constant(0.001), keys), center + noise)
+  np.testing.assert_array_equal(gaussian_start(center, 0.0, keys), center)
+
+
+def test_a_gaussian_start_by_example_does_not_depend_on_the_batch():
+  center, keys = centers(0), seeds.example_keys(seeds.key(0), tf.constant([4, 9, 2]))
+  together = gaussian_start(center, 0.3, keys)
+  # Logarithms and cosines may be rounded differently in a larger batch.
+  np.testing.assert_allclose(together[1:2], gaussian_start(center[1:2], 0.3, keys[1:2]), atol=1e-6)

@@ -72,7 +72,7 @@ def test_help_needs_no_tensorflow(tmp_path):
     "tla-evaluate",
     "tla-export",
   ):
-    done = cli.run(tool, "--help", cwd=tmp_path)
+    done = cli.run_anew(tool, "--help", cwd=tmp_path)
     assert f"{tool}: " in done.stdout
     assert "--output" in done.stdout or "--suite" in done.stdout
     assert "imported" not in done.stderr

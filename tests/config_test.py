@@ -9,9 +9,13 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tla_tf import published, types
-from tla_tf.config import AttackConfig, InitConfig, ReadingConfig, TrainingConfig, TripletConfig
+from tla_tf import datasets, published, recipes, registry, types
+from tla_tf.config import AttackConfig, InitConfig, ReadingConfig, RecipeConfig, TrainingConfig
 from tla_tf.errors import InputError, ToolError
+from tla_tf.recipes.adversarial import AdversarialConfig
+from tla_tf.recipes.logit_pairing import PairingConfig
+from tla_tf.recipes.trades import TradesConfig
+from tla_tf.recipes.triplet import TripletConfig, TripletTrainingConfig
 
 UNIT = st.floats(0, 1)
 POSITIVE = st.floats(0, 1e6)
@@ -50,20 +54,40 @@ READINGS = st.builds(
 )
 INITS = st.builds(InitConfig, run_dir=st.text(), checkpoint=st.integers(0, 10**9), digest=st.text("0123456789abcdef"))
 DROPS = st.dictionaries(COUNT, POSITIVE, max_size=3).map(lambda drops: tuple(sorted(drops.items())))
+RECIPES = {
+  "um": st.just(RecipeConfig()),
+  "at": st.builds(AdversarialConfig, clean_weight=POSITIVE, attack_mode=st.sampled_from(types.PassMode)),
+  "alp": st.builds(PairingConfig, pairing=st.sampled_from(types.PairingTarget), pairing_weight=POSITIVE),
+  **dict.fromkeys(
+    ("tla", "tla_rn", "tla_sa"),
+    st.builds(
+      TripletTrainingConfig,
+      triplet=TRIPLETS,
+      negative_pool=st.sampled_from(types.NegativePool),
+      negative_pool_size=COUNT,
+      memory_bank_size=COUNT,
+      memory_bank_start=st.integers(0, 10**9),
+      pairing_weight=POSITIVE,
+    ),
+  ),
+  "trades": st.builds(TradesConfig, beta=POSITIVE, start_deviation=st.floats(1e-6, 1)),
+}
+METHODS = st.sampled_from(sorted(RECIPES)).flatmap(lambda name: st.tuples(st.just(name), RECIPES[name]))
+FACTORS = st.dictionaries(st.integers(0, 10**9), POSITIVE, min_size=1, max_size=3)
+SCHEDULES = st.dictionaries(st.sampled_from(["epsilon", "step_size", "triplet"]), FACTORS).map(
+  lambda given: tuple((name, tuple(sorted(points.items()))) for name, points in given.items())
+)
 TRAININGS = st.builds(
-  TrainingConfig,
+  lambda method, **settings: TrainingConfig(method=method[0], recipe=method[1], **settings),
+  method=METHODS,
+  schedules=SCHEDULES,
+  weight_average=st.floats(0, 0.999),
+  weight_average_start=st.integers(0, 10**9),
   dataset=st.sampled_from(["digits", "mnist"]),
-  method=st.sampled_from(types.Method),
   network=st.sampled_from(["mlp", "lenet_8"]),
   attack=ATTACKS,
   validation_attack=ATTACKS,
   validation_examples=COUNT,
-  attack_mode=st.sampled_from(types.PassMode),
-  triplet=TRIPLETS,
-  negative_pool_size=COUNT,
-  pairing=st.sampled_from(types.PairingTarget),
-  pairing_weight=POSITIVE,
-  clean_weight=POSITIVE,
   batch_size=COUNT,
   train_steps=COUNT,
   optimizer=st.sampled_from(["adam", "momentum"]),
@@ -90,9 +114,9 @@ CHOICES = [
   (TripletConfig, "feature_norm", types.FeatureNorm),
   (TripletConfig, "positives", types.Positives),
   (TripletConfig, "negatives", types.Negatives),
-  (TrainingConfig, "method", types.Method),
-  (TrainingConfig, "attack_mode", types.PassMode),
-  (TrainingConfig, "pairing", types.PairingTarget),
+  (AdversarialConfig, "attack_mode", types.PassMode),
+  (PairingConfig, "pairing", types.PairingTarget),
+  (TripletTrainingConfig, "negative_pool", types.NegativePool),
   (TrainingConfig, "jit", types.Jit),
   (TrainingConfig, "data_source", types.DataSource),
   (TrainingConfig, "learning_rate_schedule", types.Schedule),
@@ -108,29 +132,40 @@ NUMBER_FIELDS = (
   UNIT_FIELDS
   + [(AttackConfig, "momentum")]
   + [(TripletConfig, name) for name in ("weight", "margin", "feature_norm_weight", "twin_margin")]
-  + [(TrainingConfig, name) for name in ("learning_rate", "weight_decay", "pairing_weight", "clean_weight")]
+  + [(TrainingConfig, name) for name in ("learning_rate", "weight_decay", "weight_average")]
+  + [(AdversarialConfig, "clean_weight"), (PairingConfig, "pairing_weight"), (TradesConfig, "beta")]
 )
-COUNT_FIELDS = [(AttackConfig, "restarts")] + [
-  (TrainingConfig, name)
-  for name in (
-    "batch_size",
-    "train_steps",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "validation_examples",
-    "negative_pool_size",
-  )
-]
+COUNT_FIELDS = (
+  [(AttackConfig, "restarts")]
+  + [
+    (TrainingConfig, name)
+    for name in ("batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples")
+  ]
+  + [(TripletTrainingConfig, name) for name in ("negative_pool_size", "memory_bank_size")]
+)
 WHOLE_FIELDS = (
   COUNT_FIELDS
   + [(AttackConfig, "steps"), (ReadingConfig, "heldout"), (ReadingConfig, "channels"), (InitConfig, "checkpoint")]
-  + [(TrainingConfig, name) for name in ("seed", "augment_pad", "warmup_steps", "cosine_steps")]
+  + [(TrainingConfig, name) for name in ("seed", "augment_pad", "warmup_steps", "cosine_steps", "weight_average_start")]
 )
 BOOL_FIELDS = [
   (AttackConfig, "random_start"),
   (TripletConfig, "switch_anchor"),
   (TrainingConfig, "deterministic"),
   (TrainingConfig, "augment_flip"),
+]
+SCHEDULE_VALUES = [
+  None,
+  3,
+  "epsilon",
+  ("epsilon",),
+  (("epsilon", ()),),
+  (("epsilon", ((0, -1.0),)),),
+  (("epsilon", ((0, math.inf),)),),
+  (("epsilon", ((5, 1.0), (0, 1.0))),),
+  (("epsilon", ((0.5, 1.0),)),),
+  (("epsilon", ((0, 1.0),)), ("epsilon", ((0, 1.0),))),
+  ((3, ((0, 1.0),)),),
 ]
 DROP_VALUES = [
   ((0, 0.1),),
@@ -161,10 +196,14 @@ INVALID = (
   + [(cls, name, value) for cls, name in BOOL_FIELDS for value in (1, "true", None)]
   + [
     (TrainingConfig, name, value)
-    for name in ("attack", "validation_attack", "triplet", "reading", "init")
+    for name in ("attack", "validation_attack", "reading", "init")
     for value in (None, 3, "pgd")
   ]
-  + [(TrainingConfig, name, value) for name in ("dataset", "network") for value in (None, 3)]
+  + [(TripletTrainingConfig, "triplet", value) for value in (None, 3, "pgd")]
+  + [(TrainingConfig, "recipe", value) for value in (3, "pgd", AdversarialConfig(), TripletConfig())]
+  + [(TrainingConfig, name, value) for name in ("dataset", "network", "method") for value in (None, 3)]
+  + [(TrainingConfig, "schedules", value) for value in SCHEDULE_VALUES]
+  + [(TrainingConfig, "weight_average", 1.0)]
   + [(InitConfig, name, value) for name in ("run_dir", "digest") for value in (None, 3)]
   + [(ReadingConfig, name, value) for name, values in READING_VALUES.items() for value in values]
   + [(TrainingConfig, "attack", TripletConfig()), (TrainingConfig, "optimizer", "sgd")]
@@ -286,12 +325,12 @@ def test_an_unknown_setting_is_refused(cls):
 
 def test_an_unknown_nested_setting_is_refused():
   with pytest.raises(InputError, match="Unknown setting `alpha` for TripletConfig"):
-    TrainingConfig.from_dict({"triplet": {"alpha": 0.1}})
+    TrainingConfig.from_dict({"recipe": {"triplet": {"alpha": 0.1}}})
 
 
 def test_an_invalid_nested_setting_is_named():
   with pytest.raises(InputError, match="`margin`"):
-    TrainingConfig.from_dict({"triplet": {"margin": -1}})
+    TrainingConfig.from_dict({"recipe": {"triplet": {"margin": -1}}})
 
 
 def test_equal_settings_have_no_difference():
@@ -303,8 +342,8 @@ def test_the_first_difference_is_named_with_both_values():
 
 
 def test_a_nested_difference_has_a_dotted_name():
-  other = TrainingConfig(triplet=TripletConfig(margin=0.25))
-  assert TrainingConfig().first_difference(other) == ("triplet.margin", 0.05, 0.25)
+  other = TrainingConfig(recipe=TripletTrainingConfig(triplet=TripletConfig(margin=0.25)))
+  assert TrainingConfig().first_difference(other) == ("recipe.triplet.margin", 0.05, 0.25)
 
 
 def test_a_difference_of_a_choice_is_its_value():
@@ -353,12 +392,10 @@ def test_every_other_setting_may_not_change():
     "attack": AttackConfig(steps=1),
     "validation_attack": AttackConfig(steps=1),
     "validation_examples": 9,
-    "attack_mode": "training",
-    "triplet": TripletConfig(weight=9),
-    "negative_pool_size": 9,
-    "pairing": "embedding",
-    "pairing_weight": 9.0,
-    "clean_weight": 9.0,
+    "recipe": TripletTrainingConfig(pairing_weight=9),
+    "schedules": (("epsilon", ((0, 0.5),)),),
+    "weight_average": 0.9,
+    "weight_average_start": 9,
     "batch_size": 9,
     "optimizer": "momentum",
     "learning_rate": 9.0,
@@ -393,17 +430,18 @@ def test_the_docstring_says_which_settings_may_change():
 
 def test_mnist_is_the_authors_configuration():
   config = published.setting("mnist")
-  assert (config.dataset, config.network, config.method) == ("mnist", "lenet", types.Method.TLA)
+  assert (config.dataset, config.network, config.method) == ("mnist", "lenet", "tla")
   assert config.attack == AttackConfig(epsilon=0.3, step_size=0.01, steps=40, random_start=True)
   assert config.validation_attack == AttackConfig(epsilon=0.3, step_size=0.01, steps=100, random_start=True)
-  assert (config.batch_size, config.negative_pool_size, config.train_steps) == (50, 50, 600_000)
+  assert (config.batch_size, config.recipe.negative_pool_size, config.train_steps) == (50, 50, 600_000)
   assert (config.optimizer, config.learning_rate, config.learning_rate_drops) == ("adam", 1e-4, ())
   assert (config.weight_decay, config.seed) == (2e-4, 221760322)
-  assert config.clean_weight == config.pairing_weight == 0
+  assert config.recipe.clean_weight == config.recipe.pairing_weight == 0
+  assert config.recipe.negative_pool is types.NegativePool.FRESH
 
 
 def test_mnists_triplet_is_the_authors():
-  triplet = published.setting("mnist").triplet
+  triplet = published.setting("mnist").recipe.triplet
   assert (triplet.weight, triplet.margin, triplet.feature_norm_weight) == (0.5, 0.05, 1e-4)
   assert (triplet.distance, triplet.feature_norm) == (types.Distance.ANGULAR, types.FeatureNorm.MEAN_SQUARE)
   assert (triplet.positives, triplet.negatives) == (types.Positives.CLASSMATE, types.Negatives.NEAREST)
@@ -411,33 +449,41 @@ def test_mnists_triplet_is_the_authors():
 
 
 @pytest.mark.parametrize("network", ["lenet", "lenet_8", "mlp", "mlp_256"])
-@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("method", recipes.names())
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
 def test_only_lenet_under_the_tla_script_smooths_labels(dataset, method, network):
-  smooths = network.startswith("lenet") and method.value in ("alp", "tla", "tla_rn", "tla_sa")
+  smooths = network.startswith("lenet") and method in ("alp", "tla", "tla_rn", "tla_sa")
   assert published.setting(dataset, method, network).label_smoothing == (0.1 if smooths else 0.0)
 
 
-@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("method", ["at", "alp", "tla", "tla_rn", "tla_sa"])
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
 def test_only_at_on_mnist_attacks_in_training_mode(dataset, method):
-  training = dataset == "mnist" and method is types.Method.AT
-  assert published.setting(dataset, method).attack_mode.value == ("training" if training else "inference")
+  training = dataset == "mnist" and method == "at"
+  assert published.setting(dataset, method).recipe.attack_mode.value == ("training" if training else "inference")
 
 
-@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("method", ["alp", "tla", "tla_rn", "tla_sa"])
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
 def test_alp_pairs_logits_and_tla_would_pair_embeddings(dataset, method):
-  config = published.setting(dataset, method)
-  of_embeddings = method.value.startswith("tla")
-  assert config.pairing is (types.PairingTarget.EMBEDDING if of_embeddings else types.PairingTarget.LOGITS)
-  assert config.pairing_weight == (0.5 if method is types.Method.ALP else 0.0)
+  recipe = published.setting(dataset, method).recipe
+  assert recipe.pairing.value == ("logits" if method == "alp" else "embedding")
+  assert recipe.pairing_weight == (0.5 if method == "alp" else 0.0)
 
 
-@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("method", recipes.names())
 def test_a_setting_says_its_method_and_network(method):
-  config = published.setting("mnist", method.value, "mlp")
+  config = published.setting("mnist", method, "mlp")
   assert (config.method, config.network) == (method, "mlp")
+
+
+def test_trades_has_its_papers_numbers():
+  mnist, cifar10 = (published.setting(dataset, "trades") for dataset in ("mnist", "cifar10"))
+  assert (mnist.recipe.beta, cifar10.recipe.beta) == (1.0, 6.0)
+  assert mnist.recipe.start_deviation == cifar10.recipe.start_deviation == 0.001
+  assert (mnist.attack.epsilon, mnist.attack.step_size, mnist.attack.steps) == (0.3, 0.01, 40)
+  assert (cifar10.attack.step_size, cifar10.attack.steps) == (0.007, 10)
+  assert (mnist.optimizer, mnist.learning_rate, cifar10.learning_rate) == ("momentum", 0.01, 0.1)
 
 
 def test_digits_defaults_to_a_small_mlp():
@@ -448,3 +494,39 @@ def test_digits_defaults_to_a_small_mlp():
 def test_an_unknown_data_set_has_no_setting():
   with pytest.raises(InputError, match="'cifar100'"):
     published.setting("cifar100")
+
+
+def test_a_method_without_a_setting_for_a_data_set_names_those_it_has(monkeypatch):
+  spec = dataclasses.replace(datasets.get("digits"), name="flowers", training=TrainingConfig(dataset="flowers"))
+  monkeypatch.setitem(registry.DATASETS._entries, "flowers", spec)  # noqa: SLF001
+  assert published.setting("flowers", "at").dataset == "flowers"
+  with pytest.raises(InputError, match="'tla' has no published setting for data set 'flowers'.*'digits', 'images'"):
+    published.setting("flowers", "tla")
+  own = TripletTrainingConfig(negative_pool_size=7)
+  monkeypatch.setitem(registry.DATASETS._entries, "flowers", dataclasses.replace(spec, methods={"tla": own}))  # noqa: SLF001
+  assert published.setting("flowers", "tla").recipe == own
+
+
+@pytest.mark.parametrize(
+  "look_up, near", [(recipes.get, ("tlaa", "tla")), (datasets.get, ("cifar_10", "cifar10"))], ids=["method", "data set"]
+)
+def test_an_unknown_name_is_told_the_nearest(look_up, near):
+  with pytest.raises(InputError, match=f"{near[0]!r}: did you mean {near[1]!r}. expected one of"):
+    look_up(near[0])
+
+
+def test_replace_reaches_the_recipe():
+  config = TrainingConfig(method="tla").replace(pairing_weight=0.5, batch_size=7)
+  assert (config.recipe.pairing_weight, config.batch_size) == (0.5, 7)
+  assert config.replace(train_steps=9).recipe == config.recipe
+  other = config.replace(method="alp")
+  assert (other.method, other.recipe) == ("alp", PairingConfig())
+  with pytest.raises(TypeError, match="beta"):
+    config.replace(beta=1.0)
+
+
+def test_tla_rn_and_tla_sa_fix_their_part_of_the_triplet():
+  assert TrainingConfig(method="tla_rn").recipe.triplet.negatives is types.Negatives.RANDOM
+  authors = TripletTrainingConfig(triplet=TripletConfig(negatives="authors_random"))
+  assert TrainingConfig(method="tla_rn", recipe=authors).recipe == authors
+  assert TrainingConfig(method="tla_sa").recipe.triplet.switch_anchor

@@ -8,10 +8,19 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import golden_support
 import hypothesis
 import pytest
+import tensorflow as tf
 
 # One set of examples for everybody: a failure here is a failure everywhere.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=["eager", "graph", "xla"])
+def compiler(request):
+  """Runs a test eagerly, as a graph and compiled by XLA; the value is the `jit` of attacks."""
+  tf.config.run_functions_eagerly(request.param == "eager")
+  yield "on" if request.param == "xla" else "off"
+  tf.config.run_functions_eagerly(False)
 
 
 def pytest_collection_modifyitems(config, items):

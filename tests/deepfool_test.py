@@ -11,6 +11,7 @@ from tla_tf.attacks.carlini_wagner import CarliniWagner
 from tla_tf.attacks.deepfool import DeepFool
 from tla_tf.attacks.jsma import Jsma
 from tla_tf.errors import InputError
+from tla_tf.ops import objectives
 
 SHAPE = (3, 4, 2)
 FEW = hypothesis.settings(max_examples=5, deadline=None)
@@ -136,10 +137,31 @@ def test_results_say_what_is_so(name, seed, epsilon, targeted):
   assert np.all(found.loss.numpy()[~reached] == tf.float32.min)
 
 
+def leads_met(make, network, images, labels, targets=None):
+  """By how much of its largest logit the goal leads at every point that an attack looks at: float32 [points, n]."""
+  goal, met = labels if targets is None else targets, []
+
+  def watched(x):
+    logits = network(x)
+    met.append(objectives.logit_lead(logits, goal) / tf.reduce_max(tf.abs(logits), -1))
+    return logits
+
+  tf.config.run_functions_eagerly(True)
+  try:
+    make(watched)(images, labels, targets=targets)
+  finally:
+    tf.config.run_functions_eagerly(False)
+  return np.array(met)
+
+
 @pytest.mark.parametrize("targeted", [False, True])
-def test_eager_graph_and_xla_agree(make, targeted):
-  network, images, labels = curved(1)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_eager_graph_and_xla_agree(name, targeted):
+  make, (network, images, labels) = ATTACKS[name], curved(1)
   targets = (labels + 1) % 4 if targeted else None
+  # DeepFool aims at a lead of a hair. Rounding may decide whether it asks for another step, which is then as short.
+  if name != "deepfool":
+    assert np.abs(leads_met(make, network, images, labels, targets)).min() > 5e-5
   graph = make(network)(images, labels, targets=targets)
   compiled = make(network, jit="on")(images, labels, targets=targets)
   tf.config.run_functions_eagerly(True)
@@ -155,14 +177,19 @@ def test_eager_graph_and_xla_agree(make, targeted):
 
 
 @pytest.mark.parametrize("jit", ["off", "on"])
-def test_neighbours_do_not_matter(make, jit):
-  network, images, labels = curved(2)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_neighbours_do_not_matter(name, jit):
+  make, (network, images, labels) = ATTACKS[name], curved(2)
   attack = make(network, jit=jit)
   together = attack(images, labels)
-  order = [0, 5, 5, 5, 1, 3]
+  # Each second image has another neighbour; the others stay where they are.
+  order = [0, 5, 2, 5, 4, 3]
   among_others = attack(images[order], labels[order])
   for one, other in zip(together, among_others):
-    np.testing.assert_array_equal(other, one.numpy()[order])
+    np.testing.assert_array_equal(other.numpy()[::2], one.numpy()[::2])
+  if name != "deepfool":
+    assert np.abs(leads_met(make, network, images, labels)).min() > 5e-5
+  np.testing.assert_allclose(among_others.distance, together.distance.numpy()[order], rtol=1e-3)
   alone = attack(images[:1], labels[:1])
   np.testing.assert_allclose(alone.distance, together.distance[:1], rtol=1e-3)
   # The same again, whatever the seed: nothing is drawn.

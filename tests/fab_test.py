@@ -13,6 +13,7 @@ from tla_tf.attacks import attack_survivors
 from tla_tf.attacks.auto_attack import Fab
 from tla_tf.attacks.auto_attack.fab import hyperplane_step
 from tla_tf.errors import InputError
+from tla_tf.ops import objectives
 from tla_tf.types import Norm
 
 FAST = hypothesis.settings(max_examples=20, deadline=None)
@@ -212,23 +213,68 @@ def test_whatever_is_found_is_an_image_and_is_wrong(seed, epsilon, steps, norm, 
 SHARED = {}
 
 
+def around_a_sphere():
+  """Class 1 is the inside of a sphere: (network, images outside, their leads at every point looked at, the distances).
+
+  The boundary curves away from every linearisation, so that no step ends on it, as steps on a piecewise linear network
+  do: on which side a point lies is never a matter of rounding.
+  """
+  rng = np.random.default_rng(0)
+  shifts = rng.uniform(0.25, 0.45, size=(8, 5, 5, 1)) * rng.choice([-1, 1], size=(8, 5, 5, 1))
+  lengths = length(shifts, "l2")
+  radius, leads = lengths.mean() / 1.5, []
+
+  def network(images):
+    lead = (tf.reduce_sum((images - 0.5) ** 2, [1, 2, 3]) - radius**2) / (2 * radius)
+    if tf.executing_eagerly():
+      leads.append(lead.numpy())
+    return tf.stack([lead, tf.zeros_like(lead)], 1)
+
+  def beyond(reach, shift):
+    return (np.maximum(np.abs(shift) - reach, 0) ** 2).sum() - radius**2
+
+  by_pixel = [scipy.optimize.brentq(beyond, 0, 0.5, args=(shift,)) for shift in shifts]
+  return network, (0.5 + shifts).astype(np.float32), leads, {"linf": np.array(by_pixel), "l2": lengths - radius}
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_compilers_agree(norm):
-  network = networks.build("mlp_64", (5, 5, 1), 4, seed=0)
-  images = pixels(3, 8)
-  labels = np.argmax(network(images)["logits"], -1)
-  # Each step ends within rounding of a boundary, and the side decides the next: after few steps, all still agree.
-  config = FabConfig(epsilon=0.1, steps=5, norm=norm)
+  network, images, leads, exact = around_a_sphere()
+  labels, config = np.zeros(8, np.int32), FabConfig(epsilon=1.0, steps=5, norm=norm)
   plain = Fab(network, config, jit="off")(images, labels)
   compiled = Fab(network, config, jit="on")(images, labels)
   tf.config.run_functions_eagerly(True)
   try:
+    leads.clear()
     eager = Fab(network, config, jit="off")(images, labels)
   finally:
     tf.config.run_functions_eagerly(False)
-  assert np.all(np.isfinite(plain.loss))
-  for other in (compiled, eager):
-    np.testing.assert_allclose(other.distance, plain.distance, rtol=1e-4)
+  # A hundred times what rounding changes.
+  assert np.abs(leads).min() > 1e-5
+  for found in (plain, compiled, eager):
+    np.testing.assert_allclose(found.distance, exact[norm], rtol=1e-3)
+    np.testing.assert_allclose(found.distance, plain.distance, rtol=1e-4)
+    np.testing.assert_allclose(found.adversarial, plain.adversarial, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_compiler_stops_just_beyond_the_networks_own_boundary(norm, compiler):
+  """Steps on this network end within rounding of its boundary: the side decides the next, but not how near it ends."""
+  network = networks.build("mlp_64", (5, 5, 1), 4, seed=0)
+  images = pixels(3, 8)
+  labels = np.argmax(network(images)["logits"], -1)
+  found = Fab(network, FabConfig(epsilon=0.1, steps=5, norm=norm), jit=compiler)(images, labels)
+  assert np.all(np.isfinite(found.loss))
+  change = found.adversarial.numpy() - images
+  np.testing.assert_allclose(found.distance, length(change, norm), rtol=1e-5)
+
+  def lead(share):
+    """By how much the label leads, as a share of the largest logit."""
+    logits = network(images + np.float32(share) * change)["logits"]
+    return objectives.logit_lead(logits, labels).numpy() / np.abs(logits).max(-1)
+
+  # A step overshoots the linearised boundary by 5%.
+  assert np.all(lead(1.0) < 1e-5) and np.all(lead(0.94) > 1e-3)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -239,9 +285,17 @@ def test_neighbours_do_not_matter(norm):
   together, again = attack(images, labels, 1), attack(images, labels, 2)
   # Nothing is drawn.
   np.testing.assert_array_equal(together.adversarial, again.adversarial)
-  np.testing.assert_allclose(together.adversarial[:2], attack(images[:2], labels[:2]).adversarial, atol=1e-5)
   changed = np.concatenate([images[:2], pixels(5, 4)])
   np.testing.assert_array_equal(together.adversarial[:2], attack(changed, labels).adversarial[:2])
+  assert attack.trace_count == 1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_batch_size_does_not_matter(norm):
+  network, images, _, _ = around_a_sphere()
+  attack = Fab(network, FabConfig(epsilon=1.0, steps=5, norm=norm), jit="off")
+  together, few = attack(images, np.zeros(8, int)), attack(images[:2], np.zeros(2, int))
+  np.testing.assert_allclose(together.adversarial[:2], few.adversarial, atol=1e-5)
   assert attack.trace_count == 1
 
 

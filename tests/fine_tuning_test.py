@@ -14,6 +14,7 @@ from tla_tf.config import InitConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
+from tla_tf.records.run import DataFacts
 from tla_tf.training import WarmUp
 
 # ------------------------------------------------------------------- schedules
@@ -106,20 +107,20 @@ def test_a_cosine_ends_where_the_run_was_to_end_when_it_was_begun():
 
 def test_cifar10_is_the_authors_configuration():
   config = published.setting("cifar10")
-  triplet = config.triplet
+  triplet = config.recipe.triplet
   assert (config.network, config.batch_size, config.seed) == ("wrn_32_10", 50, 441760342)
   assert (triplet.weight, triplet.margin, triplet.twin_margin, triplet.feature_norm_weight) == (2.0, 0.03, 0.03, 1e-3)
   assert (config.attack.steps, config.validation_attack.steps, config.train_steps) == (7, 20, 80_000)
-  assert config.negative_pool_size == 500
-  assert (config.augment_pad, config.augment_flip, config.pairing_weight) == (2, True, 0.0)
+  assert config.recipe.negative_pool_size == 500
+  assert (config.augment_pad, config.augment_flip, config.recipe.pairing_weight) == (2, True, 0.0)
 
 
 def test_tiny_imagenet_is_the_authors_configuration():
   config = published.setting("tiny_imagenet")
-  triplet = config.triplet
+  triplet = config.recipe.triplet
   assert (config.network, config.batch_size, config.seed) == ("resnet_50", 20, 221760322)
   assert (triplet.weight, triplet.margin, triplet.twin_margin, triplet.feature_norm_weight) == (0.5, 0.02, 0.6, 1e-3)
-  assert (config.attack.steps, config.validation_attack.steps, config.negative_pool_size) == (7, 10, 20)
+  assert (config.attack.steps, config.validation_attack.steps, config.recipe.negative_pool_size) == (7, 10, 20)
   assert (config.augment_pad, config.augment_flip) == (4, True)
 
 
@@ -127,22 +128,25 @@ def test_tiny_imagenet_is_the_authors_configuration():
 def test_colour_images_share_ball_optimizer_and_positives(dataset):
   config = published.setting(dataset)
   assert (config.attack.epsilon, config.attack.step_size) == (8 / 255, 2 / 255)
-  assert config.validation_attack.epsilon == config.triplet.twin_noise == 8 / 255
+  assert config.validation_attack.epsilon == config.recipe.triplet.twin_noise == 8 / 255
   assert (config.optimizer, config.weight_decay) == ("momentum", 2e-4)
-  assert config.triplet.positives is types.Positives.BOTH
+  assert config.recipe.triplet.positives is types.Positives.BOTH
 
 
-@pytest.mark.parametrize("method", types.Method)
+@pytest.mark.parametrize("method", ["um", "at", "alp", "tla", "tla_rn", "tla_sa"])
 @pytest.mark.parametrize("dataset", ["cifar10", "tiny_imagenet", "images"])
 def test_what_the_method_changes_on_colour_images(dataset, method):
   config = published.setting(dataset, method)
-  of_tla = method.value.startswith("tla")
-  pairs = method is types.Method.ALP or (of_tla and dataset == "tiny_imagenet")
-  assert config.pairing_weight == (0.5 if pairs else 0.0)
-  assert config.pairing.value == ("embedding" if of_tla else "logits")
-  in_training_mode = method is types.Method.AT and dataset != "images"
-  assert config.attack_mode.value == ("training" if in_training_mode else "inference")
   assert config.label_smoothing == 0.0
+  of_tla, recipe = method.startswith("tla"), config.recipe
+  if method == "um":
+    return
+  in_training_mode = method == "at" and dataset != "images"
+  assert recipe.attack_mode.value == ("training" if in_training_mode else "inference")
+  if method != "at":
+    pairs = method == "alp" or (of_tla and dataset == "tiny_imagenet")
+    assert recipe.pairing_weight == (0.5 if pairs else 0.0)
+    assert recipe.pairing.value == ("embedding" if of_tla else "logits")
 
 
 @pytest.mark.parametrize(
@@ -189,19 +193,13 @@ def write_run(folder, network="mlp_16", shape=(8, 8, 1), scores=((10, 0.7), (20,
   run = RunFolder(folder)
   run.write_config(
     published.setting("digits", network=network),
-    {
-      "digest": None,
-      "image_shape": list(shape),
-      "num_classes": 10,
-      "class_names": list("0123456789"),
-      "data_dir": None,
-    },
+    DataFacts(digest=None, image_shape=shape, num_classes=10, class_names=tuple("0123456789"), data_dir=None),
     {},
   )
   for step, score in scores:
     made = networks.build(network, shape, 10, seed=step)
     made(np.random.default_rng(step).uniform(size=(9, *shape)).astype(np.float32), training=True)
-    CheckpointStore(run.checkpoints, keep=9).save(step, made, None, {"val_robust_accuracy": score})
+    CheckpointStore(run.checkpoints, keep=9).save(step, {"network": made}, {"val_robust_accuracy": score})
   return folder
 
 
@@ -287,7 +285,7 @@ class TestARunThatHasBegun:
     init = training.find_init(other)
     RunFolder(output).write_config(
       published.setting("digits").replace(init=init),
-      {"digest": None, "image_shape": [8, 8, 1], "num_classes": 10, "class_names": [], "data_dir": None},
+      DataFacts(digest=None, image_shape=(8, 8, 1), num_classes=10, class_names=(), data_dir=None),
       {},
     )
     return other, output, init

@@ -65,11 +65,12 @@ def test_the_values_are_the_published_ones(path):
   flags = given(path)
   tuned = "--init_from" in path.read_text()
   config = published.setting(dataset_of(path), flags.get("method", "tla"), flags["network"], fine_tuning=tuned)
+  options = {**training_flags.recipe_options(), **training_flags.shared_options()}
   for flag, text in flags.items():
     if flag in CHANGES | {"method", "network"}:
       continue
     value = config
-    for part in training_flags._FIELDS.get(flag, flag).split("."):  # noqa: SLF001
+    for part in options[flag].path.split("."):
       value = getattr(value, part)
     assert as_text_of(value, text) == value, flag
 

@@ -1,5 +1,6 @@
 """Recreates the weights and inputs of the reference outputs; compares with them."""
 
+import functools
 import json
 import pathlib
 import zlib
@@ -57,6 +58,7 @@ def reference_weight(salt, name, shape, gain=1.0):
   return value.astype(np.float32)
 
 
+@functools.lru_cache(maxsize=2)
 def reference_weights(name):
   """The authors' variable name -> its value, checked against the rule's samples."""
   info = numbers(f"{FORWARD_MODELS[name]}_names")
@@ -74,13 +76,28 @@ def named_variables(network):
   return {f"main_encoder/{name}": variable for name, variable in tf1_names(network).items()}
 
 
-def golden_network(name):
-  """A network of ours with the reference weights, and its variables by the authors' names."""
+@functools.lru_cache(maxsize=2)
+def _built(name):
   network = build(name)
-  variables = named_variables(network)
+  return network, named_variables(network)
+
+
+def golden_network(name):
+  """A network of ours with the reference weights, and its variables by the authors' names.
+
+  There is one network of a name, which every call sets to the reference
+  weights again.
+  """
+  network, variables = _built(name)
   for key, value in reference_weights(name).items():
     variables[key].assign(value)
   return network, variables
+
+
+def forget():
+  """Lets go of the networks and weights that are kept."""
+  _built.cache_clear()
+  reference_weights.cache_clear()
 
 
 def deviation(actual, expected):

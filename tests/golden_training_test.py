@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tla_tf import models
-from tla_tf.config import TrainingConfig, TripletConfig
+from tla_tf.config import TrainingConfig
 from tla_tf.ops import distances
+from tla_tf.recipes.triplet import TripletConfig
 from tla_tf.training import Momentum, make_optimizer
 from tla_tf.types import Role
 
@@ -32,15 +33,16 @@ def _fixed_images(data, roles):
 class _FixedImages:
   """A training step on the reference images, instead of attacked and mined ones."""
 
-  def step_images(self, batch, seed):
+  def step_images(self, batch, seed, step=0):
     return _fixed_images(golden.inputs(), self.fixed_roles)
 
 
 class _Triplet(_FixedImages, models.TripletTraining):
   @property
   def fixed_roles(self):
-    clean_twin = Role.TWIN in self.positives or self.pairing_weight or self.clean_weight
-    positive = [Role.POSITIVE] if Role.POSITIVE in self.positives else []
+    positives, settings = self.settings.triplet.positives.value, self.settings
+    clean_twin = positives in ("twin", "both") or settings.pairing_weight or settings.clean_weight
+    positive = [Role.POSITIVE] if positives in ("classmate", "both") else []
     return [*[Role.TWIN] * bool(clean_twin), Role.ADVERSARIAL, Role.NEGATIVE, *positive]
 
 
@@ -55,7 +57,7 @@ class _Pairing(_FixedImages, models.LogitPairing):
 def _values_and_gradients(model):
   images = model.step_images(None, None)
   split = {role: x for role, (x, _) in images.items()}, {role: y for role, (_, y) in images.items()}
-  return tf.function(lambda: model.values_and_gradients(*split))()
+  return tf.function(lambda: model.compute(*split)[:2])()
 
 
 def _norm(gradient):

@@ -14,11 +14,12 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "config", "attack_configs", "registry", "published", "files", "records"),
+  ("errors", "types", "lazy", "registry", "config", "attack_configs", "published", "files", "records"),
   ("balls", "ops"),
   ("networks", "data"),
   ("datasets",),
   ("attacks", "losses"),
+  ("recipes",),
   ("models",),
   ("persistence", "analysis", "detection"),
   ("training", "evaluation", "reporting"),
@@ -28,7 +29,10 @@ FLOORS = (
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 # Arrows along a floor: the foundation's modules, in their order, and what balls draw from.
 SIDEWAYS = {
+  ("config", "registry"),
   ("config", "types"),
+  ("published", "registry"),
+  ("records", "registry"),
   ("config", "errors"),
   ("published", "config"),
   ("published", "types"),

@@ -49,7 +49,8 @@ def test_random_starts_fill_the_disk():
 def test_a_random_start_by_example_does_not_depend_on_the_batch():
   center, keys = pixels(0), seeds.example_keys(seeds.key(0), tf.constant([4, 9, 2]))
   together = BALL.random_start(center, 0.3, keys)
-  np.testing.assert_array_equal(together[1:2], BALL.random_start(center[1:2], 0.3, keys[1:2]))
+  # Logarithms and cosines may be rounded differently in a larger batch.
+  np.testing.assert_allclose(together[1:2], BALL.random_start(center[1:2], 0.3, keys[1:2]), atol=1e-6)
 
 
 @hypothesis.given(SEED, EPSILON)

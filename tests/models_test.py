@@ -11,33 +11,39 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tla_tf import data, models, networks
+from tla_tf import data, models, networks, recipes
 from tla_tf.balls import LinfBall
-from tla_tf.config import AttackConfig, TrainingConfig, TripletConfig
+from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.models.factory import make_model
 from tla_tf.ops import objectives, seeds
-from tla_tf.types import Method, Negatives, PassMode, Role
+from tla_tf.recipes.triplet import TripletConfig
+from tla_tf.types import Negatives, PassMode, Role
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHAPE = (8, 8, 1)
 BATCH, POOL = 12, 20
 ATTACK = AttackConfig(epsilon=0.1, step_size=0.05, steps=3)
 SETTINGS = TrainingConfig(
-  attack=ATTACK, validation_attack=ATTACK, batch_size=BATCH, negative_pool_size=POOL, weight_decay=1e-3, seed=5
+  method="um", attack=ATTACK, validation_attack=ATTACK, batch_size=BATCH, weight_decay=1e-3, seed=5
 )
 METHODS = {
-  "um": SETTINGS.replace(method="um"),
+  "um": SETTINGS,
   "at": SETTINGS.replace(method="at"),
   "alp": SETTINGS.replace(method="alp", pairing_weight=0.5),
   "tla": SETTINGS.replace(method="tla"),
   "tla_rn": SETTINGS.replace(method="tla_rn"),
   "tla_sa": SETTINGS.replace(method="tla_sa"),
+  "trades": SETTINGS.replace(method="trades", beta=2.0),
+  "memory_bank": SETTINGS.replace(method="tla", negative_pool="memory_bank", memory_bank_size=30, memory_bank_start=1),
+  "batch": SETTINGS.replace(method="tla", negative_pool="batch"),
 }
+TRIPLETS = ("tla", "tla_rn", "tla_sa", "memory_bank", "batch")
 TRIPLET_NAMES = {"triplet", "feature_norm", "positive_distance", "negative_distance"}
 NAMES = {method: {"loss", "cross_entropy", "weight_decay", "accuracy"} for method in METHODS}
 NAMES["alp"] |= {"pairing"}
-for _method in ("tla", "tla_rn", "tla_sa"):
+NAMES["trades"] |= {"kl"}
+for _method in TRIPLETS:
   NAMES[_method] |= TRIPLET_NAMES
 
 
@@ -71,7 +77,7 @@ def _fit(model, dataset):
 
 
 def _branches(digits_like, roles):
-  """Fixed images and labels of some roles: dicts as `values_and_gradients` takes them."""
+  """Fixed images and labels of some roles: dicts as `compute` takes them."""
   # Labels run 0, 1, 2, 3, 0, ...: the odd shift gives every anchor a negative of another class.
   parts = {
     role: slice(20 * i + (role == Role.NEGATIVE), 20 * i + (role == Role.NEGATIVE) + BATCH)
@@ -136,7 +142,8 @@ def test_epoch_means_are_the_means_of_the_steps(logs):
 # Weight of every term in the loss, by hand from SETTINGS.
 WEIGHTS = {method: {"cross_entropy": 1.0, "weight_decay": 1e-3} for method in METHODS}
 WEIGHTS["alp"] |= {"pairing": 0.5}
-for _method in ("tla", "tla_rn", "tla_sa"):
+WEIGHTS["trades"] |= {"kl": 2.0}
+for _method in TRIPLETS:
   WEIGHTS[_method] |= {"triplet": 0.5, "feature_norm": 0.5 * 1e-4}
 
 
@@ -146,7 +153,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(logs):
   assert found.epoch["loss"] == pytest.approx(by_hand, rel=1e-5)
 
 
-@pytest.mark.parametrize("method", ["um", "at", "alp", "tla"])
+@pytest.mark.parametrize("method", ["um", "at", "alp", "tla", "trades", "memory_bank"])
 def test_compiled_steps_equal_those_without_xla(digits_like, method):
   batches = _stream(digits_like).dataset(0, 2)
   plain, compiled = _model(METHODS[method]), _model(METHODS[method], jit=True)
@@ -157,7 +164,7 @@ def test_compiled_steps_equal_those_without_xla(digits_like, method):
     assert found[name] == pytest.approx(value, rel=1e-3), name
 
 
-@pytest.mark.parametrize("method", ["um", "at", "alp", "tla"])
+@pytest.mark.parametrize("method", ["um", "at", "alp", "tla", "trades", "memory_bank", "batch"])
 def test_loss_falls_on_plain_arrays(digits_like, method):
   model = _model(METHODS[method], rate=0.2)
   losses = model.fit(digits_like.images, digits_like.labels, batch_size=24, epochs=8, verbose=0).history["loss"]
@@ -276,26 +283,26 @@ def test_at_step_with_epsilon_zero_equals_um_step(digits_like):
 
 def test_alp_of_weight_zero_has_the_gradients_of_at(digits_like):
   images, labels = _branches(digits_like, [Role.TWIN, Role.ADVERSARIAL])
-  _, alp = _model(METHODS["alp"].replace(pairing_weight=0.0)).values_and_gradients(images, labels)
+  _, alp, *_ = _model(METHODS["alp"].replace(pairing_weight=0.0)).compute(images, labels)
   role = Role.ADVERSARIAL
-  _, at = _model(METHODS["at"]).values_and_gradients({role: images[role]}, {role: labels[role]})
+  _, at, *_ = _model(METHODS["at"]).compute({role: images[role]}, {role: labels[role]})
   _assert_gradients_equal(alp, at)
 
 
 def test_tla_of_weight_zero_has_the_gradients_of_at(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
   off = TripletConfig(weight=0.0, feature_norm_weight=0.0)
-  _, tla = _model(METHODS["tla"].replace(triplet=off)).values_and_gradients(images, labels)
+  _, tla, *_ = _model(METHODS["tla"].replace(triplet=off)).compute(images, labels)
   role = Role.ADVERSARIAL
-  _, at = _model(METHODS["at"]).values_and_gradients({role: images[role]}, {role: labels[role]})
+  _, at, *_ = _model(METHODS["at"]).compute({role: images[role]}, {role: labels[role]})
   _assert_gradients_equal(tla, at)
 
 
 def test_tla_has_other_gradients_than_at(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
-  _, tla = _model(METHODS["tla"]).values_and_gradients(images, labels)
+  _, tla, *_ = _model(METHODS["tla"]).compute(images, labels)
   role = Role.ADVERSARIAL
-  _, at = _model(METHODS["at"]).values_and_gradients({role: images[role]}, {role: labels[role]})
+  _, at, *_ = _model(METHODS["at"]).compute({role: images[role]}, {role: labels[role]})
   assert np.linalg.norm(tla[0] - at[0]) > 1e-3 * np.linalg.norm(at[0])
 
 
@@ -314,15 +321,15 @@ def test_train_on_batch_takes_a_dict(digits_like):
 def test_a_pool_without_another_class_gives_no_triplet_loss(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
   labels[Role.NEGATIVE] = labels[Role.ADVERSARIAL]
-  values, _ = _model(METHODS["tla"]).values_and_gradients(images, labels)
+  values, *_ = _model(METHODS["tla"]).compute(images, labels)
   assert float(values["triplet"]) == 0.0
   assert float(values["feature_norm"]) > 0.0
 
 
 def test_switching_the_anchor_changes_the_negative_distance_alone(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE])
-  tla, _ = _model(METHODS["tla"]).values_and_gradients(images, labels)
-  switched, _ = _model(METHODS["tla_sa"]).values_and_gradients(images, labels)
+  tla, *_ = _model(METHODS["tla"]).compute(images, labels)
+  switched, *_ = _model(METHODS["tla_sa"]).compute(images, labels)
   for name in ("cross_entropy", "feature_norm", "positive_distance"):
     np.testing.assert_allclose(tla[name], switched[name], rtol=1e-5)
   assert abs(tla["negative_distance"] - switched["negative_distance"]) > 1e-3
@@ -332,7 +339,7 @@ def test_switching_the_anchor_changes_the_negative_distance_alone(digits_like):
 def test_clean_weight_adds_the_clean_cross_entropy(digits_like):
   images, labels = _branches(digits_like, [Role.TWIN, Role.ADVERSARIAL])
   config = METHODS["at"].replace(clean_weight=0.3, weight_decay=0.0)
-  values, _ = _model(config).values_and_gradients(images, labels)
+  values, *_ = _model(config).compute(images, labels)
   network = _network()
   clean, adversarial = (
     np.mean(objectives.cross_entropy(network(images[role], training=True)["logits"], labels[role]))
@@ -344,7 +351,7 @@ def test_clean_weight_adds_the_clean_cross_entropy(digits_like):
 def test_label_smoothing_enters_the_loss(digits_like):
   images, labels = _branches(digits_like, [Role.ADVERSARIAL])
   config = METHODS["at"].replace(label_smoothing=0.2, weight_decay=0.0)
-  values, _ = _model(config).values_and_gradients(images, labels)
+  values, *_ = _model(config).compute(images, labels)
   logs = tf.nn.log_softmax(_network()(images[Role.ADVERSARIAL], training=True)["logits"]).numpy()
   of_true = logs[np.arange(BATCH), labels[Role.ADVERSARIAL].numpy()]
   np.testing.assert_allclose(values["loss"], -np.mean(0.8 * of_true + 0.2 * logs.mean(1)), rtol=1e-5)
@@ -359,23 +366,39 @@ def test_label_smoothing_enters_the_training_attack(digits_like):
   assert np.mean(np.abs(plain - smoothed) > 1e-3) > 0.05
 
 
-METHOD_CLASSES = {
-  "um": models.Undefended,
-  "at": models.AdversarialTraining,
-  "alp": models.LogitPairing,
-  "tla": models.TripletTraining,
-  "tla_rn": models.TripletTraining,
-  "tla_sa": models.TripletTraining,
-}
+@pytest.mark.parametrize("method", recipes.names())
+def test_a_models_recipe_is_that_of_its_method(method):
+  config = SETTINGS.replace(method=method)
+  model = make_model(config, _network())
+  assert (model.method, model.recipe, model.settings) == (method, recipes.get(method), config.recipe)
 
 
-@pytest.mark.parametrize("method", Method)
-def test_factory_makes_the_class_of_a_method(method):
-  assert type(make_model(METHODS[method.value], _network())) is METHOD_CLASSES[method.value]
+@pytest.mark.parametrize(
+  "face, method",
+  [
+    (models.Undefended, "um"),
+    (models.AdversarialTraining, "at"),
+    (models.LogitPairing, "alp"),
+    (models.TripletTraining, "tla"),
+  ],
+)
+def test_a_face_takes_the_steps_of_its_method(digits_like, face, method):
+  settings = {"attack": ATTACK, "weight_decay": 1e-3, "seed": 5}
+  plain, faced = models.RobustModel(_network(), method, **settings), face(_network(), **settings)
+  for model in (plain, faced):
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    _fit(model, _stream(digits_like).dataset(0, 2))
+  for a, b in zip(plain.network.get_weights(), faced.network.get_weights()):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_an_unknown_setting_of_a_method_is_refused():
+  with pytest.raises(InputError, match="`betta` of method 'trades': did you mean 'beta'"):
+    models.RobustModel(_network(), "trades", betta=3.0)
 
 
 def test_tla_variants_differ_from_tla_in_one_setting():
-  tla, random, switched = (make_model(METHODS[m], _network()).triplet for m in ("tla", "tla_rn", "tla_sa"))
+  tla, random, switched = (make_model(METHODS[m], _network()).settings.triplet for m in ("tla", "tla_rn", "tla_sa"))
   assert random == tla.replace(negatives=Negatives.RANDOM)
   assert switched == tla.replace(switch_anchor=True)
 
@@ -393,6 +416,8 @@ ROLES = {
   "at": [Role.ADVERSARIAL],
   "alp": [Role.TWIN, Role.ADVERSARIAL],
   **{method: [Role.ADVERSARIAL, Role.NEGATIVE, Role.POSITIVE] for method in ("tla", "tla_rn", "tla_sa")},
+  **{method: [Role.ADVERSARIAL, Role.POSITIVE] for method in ("memory_bank", "batch")},
+  "trades": [Role.TWIN, Role.ADVERSARIAL],
 }
 
 
@@ -520,7 +545,7 @@ def test_step_takes_the_seed_of_its_number(digits_like):
   before = [np.array(v) for v in model.network.trainable_variables]
   twin = _model(METHODS["tla"])
   twin.network.set_weights(model.network.get_weights())
-  _, gradients = twin.values_and_gradients(
+  _, gradients, *_ = twin.compute(
     {role: tf.constant(x.numpy()) for role, (x, _) in chosen.items()}, {role: y for role, (_, y) in chosen.items()}
   )
   _fit(model, stream.dataset(1, 2))
@@ -674,12 +699,19 @@ SHARED = {
   "validation_attack": AttackConfig(0.2, 0.1, 4, momentum=0.5),
   "weight_decay": 1e-3,
   "label_smoothing": 0.1,
-  "clean_weight": 0.2,
+  "schedules": (("epsilon", ((0, 0.0), (2, 1.0))),),
+  "weight_average": 0.9,
+  "weight_average_start": 1,
   "seed": 9,
 }
 ROUND_TRIPS = {
   "um": (models.Undefended, SHARED),
-  "at": (models.AdversarialTraining, SHARED),
+  "at": (models.AdversarialTraining, {**SHARED, "clean_weight": 0.2, "attack_mode": "training"}),
+  "trades": (models.RobustModel, {**SHARED, "method": "trades", "beta": 2.0}),
+  "memory_bank": (
+    models.TripletTraining,
+    {**SHARED, "negative_pool": "memory_bank", "memory_bank_size": 30, "memory_bank_start": 1},
+  ),
   "alp": (models.LogitPairing, {**SHARED, "pairing": "embedding", "pairing_weight": 0.7}),
   "tla": (
     models.TripletTraining,
@@ -706,7 +738,7 @@ def test_config_round_trip(case):
   again = kind.from_config(json.loads(_as_json(model)))
   assert _as_json(again) == _as_json(model)
   for name, value in settings.items():
-    assert getattr(again, name) == value
+    assert getattr(again if hasattr(again, name) else again.settings, name) == value
 
 
 @pytest.mark.parametrize("case", ["at", "tla"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from tla_tf import types
-from tla_tf.ops import distances, mining, objectives, seeds
+from tla_tf.ops import distances, examples, mining, objectives, seeds
 
 GRAPH = functools.partial(tf.function, autograph=False)
 XLA = functools.partial(tf.function, autograph=False, jit_compile=True)
@@ -330,6 +330,19 @@ def test_margin_has_no_use_for_smoothing():
 )
 def test_objectives_are_found_by_their_values(value, function):
   assert objectives.get(value) is function
+
+
+# ------------------------------------------------------------------- examples
+
+
+@pytest.mark.parametrize("shape, expected", [((3, 5), (3, 1)), ((3, 2, 2, 1), (3, 1, 1, 1))])
+def test_numbers_by_example_broadcast_against_images(shape, expected):
+  assert examples.per_example(tf.constant([1.0, 2.0, 3.0]), tf.zeros(shape)).shape == expected
+
+
+def test_whole_examples_are_chosen():
+  chosen = examples.choose(tf.constant([True, False]), tf.ones([2, 2, 1]), tf.zeros([2, 2, 1]))
+  np.testing.assert_array_equal(chosen, [[[1], [1]], [[0], [0]]])
 
 
 # ------------------------------------------------------------------- mining

@@ -17,15 +17,17 @@ import tla_tf
 from tla_tf.persistence import versions as versions_module
 
 ROOT = pathlib.Path(__file__).parent.parent
-# A tool that trains on MNIST, but for the training.
+# The tool that trains on MNIST, but for the training.
 TOOL = """
 import sys
 sys.argv[0] = "tla-train-mnist"
 from absl import flags
-from tla_tf.binaries import entry, train_mnist
+from tla_tf.binaries import train
 def main(argv):
   print(flags.FLAGS.preset, flags.FLAGS.network, flags.FLAGS.epsilon, flags.FLAGS.train_steps, flags.FLAGS.margin)
-entry.run(main)
+train.main = main
+main.__module__ = train.__name__
+train.run()
 """
 
 

@@ -12,7 +12,7 @@ from tla_tf.attacks.auto_attack import Apgd, Square
 from tla_tf.attacks.auto_attack.square import bump, covered_share, offsets, window
 from tla_tf.errors import InputError
 from tla_tf.evaluation.verifier import verify
-from tla_tf.ops import seeds
+from tla_tf.ops import objectives, seeds
 
 FAST = hypothesis.settings(max_examples=20, deadline=None)
 SEED = st.integers(0, 10**6)
@@ -96,7 +96,7 @@ def test_a_bump_by_hand():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def queries_of(norm, steps, images, network, **settings):
+def queries_of(norm, steps, images, network, seed=0, **settings):
   """All images that the network is asked about, in order: [queries, n, ...]; the first is the clean one."""
   seen = []
 
@@ -104,12 +104,26 @@ def queries_of(norm, steps, images, network, **settings):
     seen.append(images.numpy())
     return network(images)
 
+  attack = Square(watched, SquareConfig(steps=steps, norm=norm, **settings), jit="off")
   tf.config.run_functions_eagerly(True)
   try:
-    Square(watched, SquareConfig(steps=steps, norm=norm, **settings), jit="off")(images, said(network, images), seed=0)
+    attack(images, said(network, images), seed=seed)
   finally:
     tf.config.run_functions_eagerly(False)
   return np.array(seen)
+
+
+def assert_rounding_decides_nothing(seen, network, labels):
+  """Asserts that the queries of a search are accepted or refused, and succeed or not, by more than rounding."""
+  losses = np.array([-objectives.logit_lead(network(tf.constant(asked)), labels) for asked in seen])
+  current, loss = seen[1].copy(), losses[1].copy()
+  standing = losses[0] < 0
+  for asked, gained in zip(seen[2:], losses[2:]):
+    standing &= loss < 0
+    other = standing & np.any(asked != current, axis=(1, 2, 3))
+    assert np.all(np.abs(gained - loss)[other] > 1e-5) and np.all(np.abs(gained)[other] > 1e-5)
+    accepted = other & (gained > loss)
+    current[accepted], loss[accepted] = asked[accepted], gained[accepted]
 
 
 def test_stripes_and_squares_as_published():
@@ -243,15 +257,17 @@ def test_a_broken_image_stands_still():
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_compilers_agree(norm):
-  network = networks.build("mlp_64", (5, 5, 1), 4, seed=0)
-  images = pixels(3, 8)
-  labels = np.argmax(network(images)["logits"], -1)
-  config = SquareConfig(epsilon=0.02, steps=20, norm=norm)
-  plain = Square(network, config, jit="off")(images, labels)
-  compiled = Square(network, config, jit="on")(images, labels)
+  built = networks.build("mlp_64", (5, 5, 1), 4, seed=0)
+  images = pixels(6, 8)
+  labels = np.argmax(built(images)["logits"], -1)
+  config = SquareConfig(epsilon=0.05, steps=20, norm=norm)
+  seen = queries_of(norm, 20, images, networks.logits_function(built), epsilon=0.05)
+  assert_rounding_decides_nothing(seen, networks.logits_function(built), labels)
+  plain = Square(built, config, jit="off")(images, labels)
+  compiled = Square(built, config, jit="on")(images, labels)
   tf.config.run_functions_eagerly(True)
   try:
-    eager = Square(network, config, jit="off")(images, labels)
+    eager = Square(built, config, jit="off")(images, labels)
   finally:
     tf.config.run_functions_eagerly(False)
   for other in (compiled, eager):
@@ -266,6 +282,7 @@ def test_neighbours_do_not_matter_and_seeds_do(norm):
   attack = Square(network, SquareConfig(epsilon=0.05, steps=30, norm=norm), jit="off")
   together, again = attack(images, labels, keys), attack(images, labels, keys)
   np.testing.assert_array_equal(together.adversarial, again.adversarial)
+  assert_rounding_decides_nothing(queries_of(norm, 30, images, network, keys, epsilon=0.05), network, labels)
   np.testing.assert_allclose(together.adversarial[:2], attack(images[:2], labels[:2], keys[:2]).adversarial, atol=1e-5)
   # Neighbours that are broken at once do not end the search early either.
   broken = np.where(np.arange(6) < 2, labels, (labels + 1) % 4)

@@ -14,13 +14,12 @@ from tla_tf.errors import DivergedError, InputError
 from tla_tf.training.pictures import grid
 from tla_tf.training.trainer import phases
 
-SMALL = dict(
-  network="mlp_8", batch_size=10, negative_pool_size=10, validation_examples=20, train_steps=6, checkpoint_every=3
-)
+SMALL = dict(network="mlp_8", batch_size=10, validation_examples=20, train_steps=6, checkpoint_every=3)
 
 
 def _small(method="tla", **changes):
-  config = published.setting("digits", method).replace(**{**SMALL, **changes})
+  pool = {"negative_pool_size": 10} if method == "tla" else {}
+  config = published.setting("digits", method).replace(**{**SMALL, **pool, **changes})
   return config.replace(attack=config.attack.replace(steps=2), validation_attack=config.attack.replace(steps=2))
 
 

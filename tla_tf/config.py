@@ -102,6 +102,7 @@ class Option(typing.NamedTuple):
     kind: its type: float, int, bool, str, tuple or a choice of `types`.
     help: what it does.
     pixels: whether it is a length in pixels of [0, 1].
+    ours: whether nobody has published a value.
   """
 
   flag: str
@@ -109,9 +110,10 @@ class Option(typing.NamedTuple):
   kind: type
   help: str
   pixels: bool = False
+  ours: bool = False
 
 
-def option(default, help_, flag=None, pixels=False):
+def option(default, help_, flag=None, pixels=False, ours=False):
   """A field of a config that is a flag, too: flag and help are derived from it.
 
   Args:
@@ -119,8 +121,10 @@ def option(default, help_, flag=None, pixels=False):
     help_: what the flag's help says.
     flag: the flag's name; the field's name by default.
     pixels: whether it is a length in pixels of [0, 1], given as 8/255, too.
+    ours: whether nobody has published a value: the help then says "default".
   """
-  return dataclasses.field(default=default, metadata={"help": help_, "flag": flag, "pixels": pixels})
+  about = {"help": help_, "flag": flag, "pixels": pixels, "ours": ours}
+  return dataclasses.field(default=default, metadata=about)
 
 
 def other_default(config_class, name, default):
@@ -137,7 +141,7 @@ def options(config_class, prefix=""):
       yield from options(kind, f"{path}.")
     elif "help" in field.metadata:
       about = field.metadata
-      yield Option(about["flag"] or field.name, path, kind, about["help"], about["pixels"])
+      yield Option(about["flag"] or field.name, path, kind, about["help"], about["pixels"], about["ours"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,8 +257,8 @@ class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
   `train_steps` and `keep_checkpoints` say how long to run and what to keep,
-  `init.run_dir` and `init.checkpoint` where the first weights lie; everything
-  else must stay the same when a run is resumed.
+  `init.run_dir` and `init.checkpoint` where the first weights lie;
+  everything else must stay the same when a run is resumed.
 
   Attributes:
     method: a name of `recipes.names()`.
@@ -278,13 +282,13 @@ class TrainingConfig(Config):
   augment_flip: bool = option(False, "Mirror training images left to right at random.")
   init: InitConfig = InitConfig()
   method: str = "tla"
-  recipe: RecipeConfig | None = None
+  recipe: typing.Any = None
   network: str = option(
     "mlp", "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), or wrn_DEPTH_WIDTH."
   )
   attack: AttackConfig = AttackConfig()
   validation_attack: AttackConfig = AttackConfig()
-  validation_examples: int = option(500, "Held-out images that are attacked at every checkpoint.")
+  validation_examples: int = option(500, "Held-out images that are attacked at every checkpoint.", ours=True)
   schedules: tuple = option(
     (),
     "NAME:STEP=FACTOR,STEP=FACTOR,... makes epsilon, step_size or the weight of a term (triplet, ...) follow the step: "
@@ -295,8 +299,9 @@ class TrainingConfig(Config):
   weight_average: float = option(
     0.0,
     "Decay of an exponential average of the weights, 0.995 for instance, which is then judged in their place; 0: none.",
+    ours=True,
   )
-  weight_average_start: int = option(0, "Step at which the average of the weights starts.")
+  weight_average_start: int = option(0, "Step at which the average of the weights starts.", ours=True)
   batch_size: int = option(50, "Anchors a step.")
   train_steps: int = option(
     1000, "Steps in all; may grow when a run goes on (under a cosine schedule with --cosine_steps as it was)."
@@ -317,10 +322,10 @@ class TrainingConfig(Config):
     0.0, "Share of the label that every cross-entropy of the training step spreads over all classes."
   )
   seed: int = option(221760322, "Seed of weights, batches and attacks.")
-  deterministic: bool = option(True, "Same bits in every run on one machine.")
-  jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.")
+  deterministic: bool = option(True, "Same bits in every run on one machine.", ours=True)
+  jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)
   checkpoint_every: int = option(500, "Steps between checkpoints, logs and held-out accuracy.")
-  keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.")
+  keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.", ours=True)
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(

@@ -50,7 +50,7 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
-def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: AnyPath, arrays: Mapping[str, Any]) -> None:
   """Replaces a compressed `.npz` file of arrays in one step."""
   content = io.BytesIO()
   np.savez_compressed(content, **arrays)

@@ -108,7 +108,7 @@ def runner_up(logits, labels, rank):
 
 def missed(logits, labels, targets=None):
   """Whether the goal is reached: bool [n], another class than the label's, or the target's."""
-  said = tf.argmax(logits, -1, output_type=tf.int32)
+  said = tf.argmax(logits, -1, output_type=labels.dtype)
   return said != labels if targets is None else said == targets
 
 

@@ -74,10 +74,14 @@ class CarliniWagner(NearestAttack):
   and tanh.
 
   Args:
-    network: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
     config: CarliniWagnerConfig.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
+
+  real_numbers = ("epsilon", "step_size", "initial_constant", "confidence")
+  whole_numbers = ("steps", "binary_search_steps")
 
   def seek(self, rows, labels, goal, restart, numbers, targeted):
     del restart

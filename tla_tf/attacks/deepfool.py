@@ -37,10 +37,13 @@ class DeepFool(NearestAttack):
     class.
 
   Args:
-    network: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
     config: DeepFoolConfig.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
+
+  real_numbers = ("epsilon", "overshoot")
 
   def seek(self, rows, labels, goal, restart, numbers, targeted):
     del restart

@@ -27,8 +27,9 @@ class AttackFactory:
   loop; any other attack is made once for its settings.
 
   Args:
-    network: see `Attack`.
-    jit: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
+    jit: "auto", "on", "off" or a bool: whether XLA compiles attacks.
     transfers: dict from TransferConfig to the images made on the source
       network, see `Transfer`.
   """

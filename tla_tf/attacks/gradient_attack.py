@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from tla_tf import balls
-from tla_tf.attacks.attack import Attack, AttackResult, checked_batch
+from tla_tf.attacks.attack import Attack, checked_batch
 from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
@@ -51,8 +51,10 @@ class GradientSearch:
       config: AttackConfig; its objective, rule and norm must be those of the search.
       label_smoothing: of the cross-entropy.
       start: float32 [n, ...], replaces the configured start.
-      record: as in `gradient_loop`.
-      targets: int32 [n], see `Attack`, or None.
+      record: True returns the best point met with its record, False the last
+        point alone, with None in the other fields but the distance.
+      targets: int32 [n], the classes that the network shall say; None for any
+        other than the true one.
 
     Returns:
       AttackResult.
@@ -118,14 +120,7 @@ class GradientSearch:
       record=record,
       targeted=targeted,
     )
-    return AttackResult(
-      found.adversarial,
-      found.success,
-      found.loss,
-      self.ball.distance(found.adversarial, images),
-      found.zero_gradients,
-      found.nonfinite_gradients,
-    )
+    return found.result(self.ball.distance(found.adversarial, images))
 
 
 class GradientAttack(Attack):
@@ -142,7 +137,7 @@ class GradientAttack(Attack):
       "logits"; or a `GradientSearch` to share its compiled loop.
     config: AttackConfig.
     label_smoothing: of the cross-entropy that is increased.
-    jit: see `GradientSearch`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the loop.
 
   Raises:
     InputError: if a shared search has another objective, momentum rule or norm.
@@ -161,7 +156,7 @@ class GradientAttack(Attack):
     self.label_smoothing = label_smoothing
 
   def __call__(self, images, labels, seed=0, targets=None, restart=0, start=None):
-    """See `Attack`; `start` float32 [n, ...] replaces the configured start."""
+    """Attacks a batch; `start` float32 [n, ...] replaces the configured start, the rest is as in every attack."""
     if start is None:
       return super().__call__(images, labels, seed, targets, restart)
     images, labels = checked_batch(images, labels)

@@ -16,8 +16,15 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.balls.linf import per_example
+from tla_tf import balls
+from tla_tf.attacks.attack import missed
+from tla_tf.attacks.best_point import BestPoint
+from tla_tf.ops.examples import choose
 from tla_tf.types import MomentumRule
+
+# float32 [n, ...] -> logits [n, classes], and (logits, labels) -> float32 [n].
+Forward = typing.Callable[[tf.Tensor], tf.Tensor]
+Objective = typing.Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 # Floor on a gradient's mean absolute value before dividing by it.
 _TINY = 1e-30
@@ -25,17 +32,9 @@ _TINY = 1e-30
 _SEQUENTIAL = {"parallel_iterations": 1}
 
 
-class LoopResult(typing.NamedTuple):
-  """See `attack.AttackResult`; without the distance."""
-
-  adversarial: tf.Tensor
-  success: tf.Tensor
-  loss: tf.Tensor
-  zero_gradients: tf.Tensor
-  nonfinite_gradients: tf.Tensor
-
-
-def input_gradient(forward, objective, images, labels):
+def input_gradient(
+  forward: Forward, objective: Objective, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """Gradient of the sum of per-example objectives with respect to images.
 
   Args:
@@ -55,32 +54,40 @@ def input_gradient(forward, objective, images, labels):
   return tape.gradient(values, images, unconnected_gradients="zero"), values, logits
 
 
+def gradient_state(gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Whether each example's gradient [n, ...] is finite, and whether it is all 0: bool [n] x 2."""
+  flat = tf.reshape(gradient, [tf.shape(gradient)[0], -1])
+  return tf.reduce_all(tf.math.is_finite(flat), -1), tf.reduce_all(flat == 0.0, -1)
+
+
 def gradient_loop(
-  forward,
-  objective,
-  ball,
-  images,
-  labels,
-  start,
+  forward: Forward,
+  objective: Objective,
+  ball: balls.LinfBall | balls.L2Ball,
+  images: tf.Tensor,
+  labels: tf.Tensor,
+  start: tf.Tensor,
   *,
-  epsilon,
-  step_size,
-  steps,
-  momentum=0.0,
-  momentum_rule=MomentumRule.NORMALIZED,
-  record=True,
-  targeted=False,
-):
+  epsilon: float | tf.Tensor,
+  step_size: float | tf.Tensor,
+  steps: int | tf.Tensor,
+  momentum: float | tf.Tensor = 0.0,
+  momentum_rule: MomentumRule | str = MomentumRule.NORMALIZED,
+  record: bool = True,
+  targeted: bool = False,
+) -> BestPoint:
   """Searches the ball around each image for a point of high objective.
 
   Args:
     forward: float32 [n, ...] -> logits [n, classes].
-    objective: (logits, labels) -> float32 [n], what is increased.
+    objective: (logits, labels) -> float32 [n], what is increased; any
+      function of theirs, one that remembers other tensors too.
     ball: a ball of `tla_tf.balls`.
     images: float32 [n, ...] in [0, 1], the centres.
     labels: integer [n]; of a targeted search, the targets.
     start: float32 [n, ...]; is projected into the ball and the pixel range.
-    epsilon, step_size, steps, momentum: numbers or scalar tensors.
+    epsilon, step_size, steps, momentum: numbers, or scalar tensors, whose
+      values may change without a new trace.
     momentum_rule: a `types.MomentumRule`.
     record: True returns the best point met on the way (misclassified first,
       then highest objective) with its record; False returns the last point
@@ -89,7 +96,7 @@ def gradient_loop(
       else. The objective must fit.
 
   Returns:
-    LoopResult.
+    BestPoint.
   """
 
   def clip(x):
@@ -118,42 +125,21 @@ def gradient_loop(
       return (i + 1, *advance(i, x, velocity, gradient))
 
     _, last, _ = tf.while_loop(lambda i, *_: i < steps, plain_body, (0, start, velocity), **_SEQUENTIAL)
-    return LoopResult(last, None, None, None, None)
+    return BestPoint(last, None, None, None, None)
 
-  count = tf.shape(images)[0]
-  best = LoopResult(
-    start,
-    tf.zeros([count], tf.bool),
-    tf.fill([count], images.dtype.min),
-    tf.zeros([count], tf.int32),
-    tf.zeros([count], tf.int32),
-  )
-
-  def keep_better(best, x, values, logits):
-    said = tf.argmax(logits, -1, output_type=labels.dtype)
-    wrong = said == labels if targeted else said != labels
-    better = (wrong & ~best.success) | ((wrong == best.success) & (values > best.loss))
-    return best._replace(
-      adversarial=tf.where(per_example(better, images), x, best.adversarial),
-      success=best.success | wrong,
-      loss=tf.where(better, values, best.loss),
-    )
+  def reached(logits):
+    return missed(logits, labels, labels if targeted else None)
 
   def body(i, x, velocity, best):
     gradient, values, logits = input_gradient(forward, objective, x, labels)
-    best = keep_better(best, x, values, logits)
-    flat = tf.reshape(gradient, [count, -1])
-    finite = tf.reduce_all(tf.math.is_finite(flat), -1)
-    zero = tf.reduce_all(flat == 0.0, -1)
-    best = best._replace(
-      zero_gradients=best.zero_gradients + tf.cast(zero, tf.int32),
-      nonfinite_gradients=best.nonfinite_gradients + tf.cast(~finite, tf.int32),
-    )
+    finite, zero = gradient_state(gradient)
+    best = best.met(x, values, reached(logits)).counted(finite, zero)
     # A non-finite gradient would turn the image into NaN: the example waits, and is counted.
-    usable = tf.where(per_example(finite, images), gradient, 0.0)
+    usable = choose(finite, gradient, tf.zeros_like(gradient))
     moved, velocity = advance(i, x, velocity, usable)
-    return i + 1, tf.where(per_example(finite, images), moved, x), velocity, best
+    return i + 1, choose(finite, moved, x), velocity, best
 
-  _, last, _, best = tf.while_loop(lambda i, *_: i < steps, body, (0, start, velocity, best), **_SEQUENTIAL)
+  state = (0, start, velocity, BestPoint.at(start))
+  _, last, _, best = tf.while_loop(lambda i, *_: i < steps, body, state, **_SEQUENTIAL)
   logits = forward(last)
-  return keep_better(best, last, objective(logits, labels), logits)
+  return best.met(last, objective(logits, labels), reached(logits))

@@ -41,11 +41,16 @@ class Jsma(NearestAttack):
   counts those, too, that have no chance anyway.
 
   Args:
-    network: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
     config: JsmaConfig.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
     logits: F are the logits instead of the probabilities.
   """
+
+  # The budget, which follows from epsilon, is part of the trace all the same.
+  real_numbers = ("epsilon", "theta")
+  whole_numbers = ()
 
   def __init__(self, network, config, jit="auto", logits=False):
     super().__init__(network, config, jit)

@@ -25,7 +25,11 @@ class NearestAttack(CompiledAttack):
   Where nothing is found, `adversarial` is the clean image, `distance` is 0 and
   `loss` the lowest float32.
 
-  Args: see `Attack`.
+  Args:
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
+    config: settings with `epsilon`, `norm` and `restarts`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
 
   @abc.abstractmethod
@@ -36,7 +40,7 @@ class NearestAttack(CompiledAttack):
       rows: `Rows` of the clean images.
       labels: int32 [n].
       goal: int32 [n], the targets of a targeted attack, else the labels.
-      restart: int32 scalar, see `Attack`.
+      restart: int32 scalar, which start this is.
       numbers: dict from name to scalar, the settings' numbers.
       targeted: a Python bool.
 

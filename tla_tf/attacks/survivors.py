@@ -46,7 +46,8 @@ def survivor_batches(
     labels: int32 [n].
     broken: bool [n], images to leave out; the caller changes it.
     example_ids: integer [n], who the images are; positions by default.
-    targets: int32 [n], see `Attack`, or None.
+    targets: int32 [n], the classes that the network shall say; None for any
+      other than the true one.
     seed: a whole number.
     restarts: number of starts; None for the attack's own number.
     batch_size: images a batch; the last batch of a round is padded, and smaller.
@@ -91,7 +92,8 @@ def attack_survivors(
     images: float32 [n, ...] in [0, 1].
     labels: integer [n].
     example_ids: integer [n], who the images are; positions by default.
-    targets: integer [n], see `Attack`, or None.
+    targets: integer [n], the classes that the network shall say; None for any
+      other than the true one.
     seed: a whole number.
     restarts: number of starts; None for the attack's own number.
     batch_size: images a batch.

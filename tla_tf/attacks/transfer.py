@@ -12,11 +12,12 @@ class Transfer(Attack):
   """Shows a network the images that were made on another one.
 
   Args:
-    network: see `Attack`; the network under attack.
+    network: the network under attack, a `keras.Model` or callable, images ->
+      logits or a dict with "logits".
     config: TransferConfig.
     adversarial: float32 [n, ...] in [0, 1], one for each example id: an array,
       or a memory map.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the network.
   """
 
   def __init__(self, network, config, adversarial, jit="auto"):

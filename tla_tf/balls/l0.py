@@ -10,7 +10,7 @@ class L0Ball:
 
   norm = Norm.L0
 
-  def distance(self, images, center):
+  def distance(self, images: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
     """Share of the pixel values that differ: [n, ...] x 2 -> [n]."""
     count = tf.shape(images)[0]
     return tf.reduce_mean(tf.cast(tf.reshape(images != center, [count, -1]), tf.float32), -1)

@@ -1,28 +1,36 @@
 """What every command-line tool does around its work: flags, errors, exit codes."""
 
+from __future__ import annotations
+
+import enum
 import os
 import pathlib
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
 
 from tla_tf.errors import InputError, ToolError
 
+if TYPE_CHECKING:
+  pass
 
-def tool_name():
+
+def tool_name() -> str:
   """The name of the tool that runs: the script is called tla-evaluate, the module evaluate.py."""
   return "tla-" + pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
 
 
-def fail(error):
+def fail(error: ToolError) -> NoReturn:
   """Ends the tool with the one sentence of a ToolError and status 1."""
   print(f"{tool_name()}: error: {error}", file=sys.stderr)
   sys.exit(1)
 
 
-def run(main, goes_on=False, arguments=None):
+def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequence[str] | None = None) -> None:
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
@@ -36,7 +44,7 @@ def run(main, goes_on=False, arguments=None):
   """
   name = tool_name()
 
-  def guarded(argv):
+  def guarded(argv: list[str]) -> Any:
     try:
       return main(argv[1:])
     except ToolError as error:
@@ -54,7 +62,7 @@ def run(main, goes_on=False, arguments=None):
   app.run(guarded, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def _show_flags_of(main):
+def _show_flags_of(main: Callable[[list[str]], Any]) -> None:
   """Makes `--help` print the tool's docstring and its own flags.
 
   absl looks for both in the script that was started; a console script has none.
@@ -66,7 +74,7 @@ def _show_flags_of(main):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
-def load_tensorflow():
+def load_tensorflow() -> None:
   """Imports TensorFlow without the chatter of its C++ libraries.
 
   They write to the process's standard error before any log level applies. If
@@ -99,7 +107,7 @@ class _FractionParser(flags.ArgumentParser):
 
   syntactic_help = "a number or a fraction such as 8/255"
 
-  def parse(self, argument):
+  def parse(self, argument: str | float) -> float:
     if isinstance(argument, (int, float)):
       return float(argument)
     numerator, slash, denominator = argument.partition("/")
@@ -108,11 +116,11 @@ class _FractionParser(flags.ArgumentParser):
     except (ValueError, ZeroDivisionError):
       raise ValueError(f"expected a number or a fraction such as 8/255, got {argument!r}") from None
 
-  def flag_type(self):
+  def flag_type(self) -> str:
     return "float"
 
 
-def define_fraction(name, default, help_):
+def define_fraction(name: str, default: float | None, help_: str) -> flags.FlagHolder:
   """Defines a flag that takes 0.03 as well as 8/255."""
   return flags.DEFINE(_FractionParser(), name, default, help_, serializer=flags.ArgumentSerializer())
 
@@ -122,7 +130,7 @@ class _SizeParser(flags.ArgumentParser):
 
   syntactic_help = "a size such as 64 or 64x48 (height x width)"
 
-  def parse(self, argument):
+  def parse(self, argument: str | tuple[int, int]) -> tuple[int, int]:
     if isinstance(argument, tuple):
       return argument
     height, cross, width = argument.partition("x")
@@ -132,17 +140,17 @@ class _SizeParser(flags.ArgumentParser):
       raise ValueError(f"expected {self.syntactic_help}, got {argument!r}") from None
 
 
-def define_size(name, default, help_):
+def define_size(name: str, default: tuple[int, int] | None, help_: str) -> flags.FlagHolder:
   """Defines a flag that takes an image size, 64 or 64x48."""
   return flags.DEFINE(_SizeParser(), name, default, help_, serializer=flags.ArgumentSerializer())
 
 
-def define_choice(name, default, choice, help_):
+def define_choice(name: str, default: str | None, choice: type[enum.Enum], help_: str) -> flags.FlagHolder:
   """Defines a flag whose values are those of a `types` choice."""
   return flags.DEFINE_enum(name, default, [member.value for member in choice], help_)
 
 
-def reading_progress(done, total):
+def reading_progress(done: int, total: int) -> None:
   """Says on standard error how many image files have been decoded."""
   if sys.stderr.isatty():
     print(
@@ -155,20 +163,20 @@ def reading_progress(done, total):
     print(f"decoded {total:,} images", file=sys.stderr)
 
 
-def refuse_arguments(argv):
+def refuse_arguments(argv: Sequence[str]) -> None:
   """Raises InputError if arguments are left that are no flags."""
   if argv:
     raise InputError(f"Unexpected argument {argv[0]!r}: flags begin with --.")
 
 
-def show_progress(quiet=()):
+def show_progress(quiet: Sequence[str] = ()) -> Callable[[str, int, int, float], None]:
   """A progress function of (what, batches done, batches to do, seconds left) that writes to standard error.
 
   Args:
     quiet: beginnings of what is only shown on a terminal.
   """
 
-  def show(name, done, total, seconds_left):
+  def show(name: str, done: int, total: int, seconds_left: float) -> None:
     if sys.stderr.isatty():
       print(
         f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left",

@@ -105,23 +105,28 @@ def _define(option: Option, help_: str) -> None:
   elif issubclass(kind, enum.Enum):
     define_choice(name, None, kind, help_)
   else:
-    simple = {str: flags.DEFINE_string, bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    simple: dict[type, typing.Callable] = {
+      str: flags.DEFINE_string,
+      bool: flags.DEFINE_bool,
+      int: flags.DEFINE_integer,
+      float: flags.DEFINE_float,
+    }
     simple[kind](name, None, help_)
 
 
 def _default(option: Option, spec: DatasetSpec, settings: dict[str, TrainingConfig]) -> str:
   """What the help of an option says of its default: the data set's setting, and the methods that have another."""
-  values: dict[str, str] = {}
+  methods: dict[str, list[str]] = {}
   for method, config in settings.items():
     if not option.path.startswith("recipe.") or option.flag in recipes.get(method).flags():
-      values[method] = _shown(_get(config, option.path), option)
-  if option.flag in ("cosine_steps", "schedule") or not values:
+      methods.setdefault(_shown(_get(config, option.path), option), []).append(method)
+  if option.flag in ("cosine_steps", "schedule") or not methods:
     return ""
-  # That of the methods of the paper stands first.
-  first = next(iter(values.values()))
-  others = "".join(f", for {method} {value}" for method, value in values.items() if value != first)
-  origin = f"Published setting of {spec.name}" if spec.published else "Default"
-  return f" {origin}: {first}{others}."
+  # That of the methods that come first stands first.
+  first, *others = methods.items()
+  ending = "".join(f"; for {', '.join(names)} {value}" for value, names in others)
+  origin = f"Published setting of {spec.name}" if spec.published and not option.ours else "Default"
+  return f" {origin}: {first[0]}{ending}."
 
 
 def _shown(value: typing.Any, option: Option) -> str:
@@ -193,7 +198,7 @@ def config(dataset: str) -> TrainingConfig:
   recipe = recipes.get(FLAGS.method)
   for flag, values in recipe.refused.items():
     if FLAGS[flag].value in values:
-      others = " or ".join(v for v in FLAGS[flag].parser.enum_values if v not in values)
+      others = " or ".join(v for v in types.values(recipe.flags()[flag].kind) if v not in values)
       raise InputError(
         f"--method={recipe.name} does not go with --{flag}={FLAGS[flag].value}: give --{flag}={others}, or another "
         "--method."

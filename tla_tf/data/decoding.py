@@ -1,11 +1,16 @@
 """Decoding many JPEG and PNG files into one uint8 array, with all cores."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import hashlib
 import io
 import itertools
 import os
+import pathlib
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,9 +22,10 @@ from tla_tf.types import Resize
 _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _MOST_PIXELS = 1 << 26
 _CHUNK = 64
+_Result = TypeVar("_Result")
 
 
-def content_digest(paths, *facts):
+def content_digest(paths: Sequence[pathlib.Path], *facts: Any) -> str:
   """SHA-256 over the contents of files, in order, and over further facts.
 
   Args:
@@ -39,12 +45,21 @@ def content_digest(paths, *facts):
   return result.hexdigest()
 
 
-def read_image(path, size=None, resize=Resize.REFUSE, channels=3):
+def read_image(
+  path: pathlib.Path, size: Sequence[int] | None = None, resize: Resize = Resize.REFUSE, channels: int = 3
+) -> np.ndarray:
   """One image file: uint8 [height, width, channels], upright; see `decode`."""
   return _decode(path, _content(path), size, resize, channels)
 
 
-def decode(paths, size, output, resize=Resize.REFUSE, channels=3, progress=None):
+def decode(
+  paths: Sequence[pathlib.Path],
+  size: Sequence[int],
+  output: np.ndarray,
+  resize: Resize = Resize.REFUSE,
+  channels: int = 3,
+  progress: Callable[[int, int], object] | None = None,
+) -> None:
   """Decodes image files into an array.
 
   Args:
@@ -70,11 +85,13 @@ def decode(paths, size, output, resize=Resize.REFUSE, channels=3, progress=None)
         progress(i + 1, len(paths))
 
 
-def _pool():
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
   return concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
 
-def _in_order(pool, function, paths):
+def _in_order(
+  pool: concurrent.futures.Executor, function: Callable[[pathlib.Path], _Result], paths: Sequence[pathlib.Path]
+) -> Iterator[_Result]:
   """Results in the order of the paths; only a few chunks are under way, so that memory stays bounded."""
   chunks = (paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK))
   waiting = [pool.submit(lambda c: [function(p) for p in c], chunk) for chunk in itertools.islice(chunks, 16)]
@@ -89,7 +106,7 @@ def _in_order(pool, function, paths):
       future.cancel()
 
 
-def _content(path):
+def _content(path: pathlib.Path) -> bytes:
   try:
     return path.read_bytes()
   except FileNotFoundError:
@@ -98,17 +115,20 @@ def _content(path):
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
 
 
-def _decode(path, content, size, resize, channels):
+def _decode(
+  path: pathlib.Path, content: bytes, size: Sequence[int] | None, resize: Resize, channels: int
+) -> np.ndarray:
   try:
     with warnings.catch_warnings():
       # Pillow warns of large images before we refuse them.
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-      image = Image.open(io.BytesIO(content), formats=tuple(_ENDINGS))
+      image: Image.Image = Image.open(io.BytesIO(content), formats=tuple(_ENDINGS))
     if image.width * image.height > _MOST_PIXELS:
       raise InputError(f"{path}: {image.width}x{image.height} pixels are too many for a training image.")
     # A decoder may forgive a missing end.
     # MPO is what Pillow calls a JPEG file with a second image, as cameras make them.
-    if _ENDINGS[{"MPO": "JPEG"}.get(image.format, image.format)] not in content:
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    if _ENDINGS[kind] not in content:
       raise InputError(f"{path}: the image file is truncated; copy it again.")
     image = ImageOps.exif_transpose(image) if image.getexif() else image
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip.
@@ -127,7 +147,7 @@ def _decode(path, content, size, resize, channels):
   return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
 
 
-def _resized(path, image, size, resize):
+def _resized(path: pathlib.Path, image: Image.Image, size: Sequence[int], resize: Resize) -> Image.Image:
   height, width = size
   if resize is Resize.REFUSE:
     raise InputError(

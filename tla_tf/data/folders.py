@@ -1,14 +1,17 @@
 """Listing folders of images in a fixed order."""
 
+from __future__ import annotations
+
 import pathlib
 
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 
 # What file managers leave behind.
 _IGNORED = {"Thumbs.db", "desktop.ini"}
 
 
-def entries(folder, files):
+def entries(folder: pathlib.Path, files: bool) -> list[pathlib.Path]:
   """The files, or the folders, of a folder in the order of their names.
 
   Hidden entries are left out.
@@ -42,7 +45,7 @@ def entries(folder, files):
   return found
 
 
-def sub_folder(folder, name, layout):
+def sub_folder(folder: AnyPath, name: str, layout: str) -> pathlib.Path:
   """A folder that must be there.
 
   Raises:

@@ -1,5 +1,7 @@
 """The IDX file format of MNIST, plain or gzipped, read with every check."""
 
+from __future__ import annotations
+
 import gzip
 import pathlib
 import struct
@@ -8,13 +10,14 @@ import zlib
 import numpy as np
 
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 
 # Third byte of the magic number -> element type, big-endian.
-_TYPES = {0x08: np.dtype(">u1"), 0x0D: np.dtype(">f4")}
+_TYPES: dict[int, np.dtype] = {0x08: np.dtype(">u1"), 0x0D: np.dtype(">f4")}
 _MAX_DIMENSIONS = 4
 
 
-def read_idx(path, dimensions):
+def read_idx(path: AnyPath, dimensions: int) -> np.ndarray:
   """Reads one IDX file.
 
   Args:
@@ -58,7 +61,7 @@ def read_idx(path, dimensions):
   return array.astype(dtype.newbyteorder("="))
 
 
-def _content(path):
+def _content(path: pathlib.Path) -> bytes:
   try:
     if path.suffix == ".gz":
       with gzip.open(path, "rb") as file:

@@ -1,7 +1,10 @@
 """Checked arrays of images and labels, and their splits."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +25,7 @@ class ImageData:
 
   images: np.ndarray
   labels: np.ndarray
-  class_names: tuple
+  class_names: tuple[str, ...]
   source: str = "the images"
 
   def __post_init__(self):
@@ -56,26 +59,26 @@ class ImageData:
     object.__setattr__(self, "labels", labels.astype(np.int32))
 
   @property
-  def num_classes(self):
+  def num_classes(self) -> int:
     return len(self.class_names)
 
   @property
-  def image_shape(self):
+  def image_shape(self) -> tuple[int, ...]:
     return self.images.shape[1:]
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self.images)
 
-  def take(self, selection):
+  def take(self, selection: Any) -> ImageData:
     """The part that a slice or an index array selects."""
     return dataclasses.replace(self, images=self.images[selection], labels=self.labels[selection])
 
-  def float_images(self, selection=slice(None)):
+  def float_images(self, selection: Any = slice(None)) -> np.ndarray:
     """float32 images in [0, 1] of a selection."""
     images = self.images[selection]
     return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images
 
-  def digest(self):
+  def digest(self) -> str:
     """SHA-256 over shape, images and labels, as hex."""
     result = hashlib.sha256(repr((self.images.shape, str(self.images.dtype))).encode())
     result.update(np.ascontiguousarray(self.images).data)
@@ -95,13 +98,13 @@ class Splits:
   heldout: ImageData
   test: ImageData
 
-  def digest(self):
+  def digest(self) -> str:
     """SHA-256 over the three parts, as hex."""
     parts = (self.train.digest(), self.heldout.digest(), self.test.digest())
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def split(train, test, heldout):
+def split(train: ImageData, test: ImageData, heldout: int) -> Splits:
   """Holds out the first `heldout` training images (as the authors do).
 
   Raises:
@@ -112,7 +115,7 @@ def split(train, test, heldout):
   return Splits(train=train.take(slice(heldout, None)), heldout=train.take(slice(heldout)), test=test)
 
 
-def heldout_count(wanted, own, available):
+def heldout_count(wanted: int, own: int, available: int) -> int:
   """How many training images to hold out.
 
   Args:

@@ -1,23 +1,38 @@
 """From labelled image files to checked splits, decoded once and cached."""
 
+from __future__ import annotations
+
 import os
+import pathlib
 import typing
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tla_tf.config import ReadingConfig
 from tla_tf.data import cache, decoding
-from tla_tf.data.image_data import ImageData, heldout_count, split
+from tla_tf.data.image_data import ImageData, Splits, heldout_count, split
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 
 
 class LabelledFiles(typing.NamedTuple):
   """Image files of one part of a data set, with their labels."""
 
-  paths: tuple
-  labels: tuple
+  paths: tuple[pathlib.Path, ...]
+  labels: tuple[int, ...]
 
 
-def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=1000, progress=None):
+def load(
+  folder: AnyPath,
+  train: LabelledFiles,
+  test: LabelledFiles,
+  class_names: Sequence[str],
+  reading: ReadingConfig,
+  cache_dir: AnyPath | None = None,
+  own_heldout: int = 1000,
+  progress: Callable[[int, int], object] | None = None,
+) -> Splits:
   """Decodes both parts, or maps them from the cache.
 
   Images are put into an order in which every part of the sequence has all
@@ -48,7 +63,7 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
     [*train.paths, *test.paths], train.labels, test.labels, tuple(size), reading.resize.value, reading.channels
   )
 
-  def make(temporary):
+  def make(temporary: pathlib.Path) -> None:
     done = 0
     for name, part in parts.items():
       shape = (len(part.paths), *size, reading.channels)
@@ -57,14 +72,13 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
       with open(path, "r+b") as file:
         # A full disk is an error here, and the end of the process in a map of a file with holes.
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-      begun = done
       decoding.decode(
         part.paths,
         size,
         images,
         reading.resize,
         reading.channels,
-        progress and (lambda count, _, begun=begun: progress(begun + count, len(train.paths) + len(test.paths))),
+        _of_whole(progress, done, len(train.paths) + len(test.paths)),
       )
       images.flush()
       np.save(temporary / f"{name}_labels.npy", np.array(part.labels, np.int32))
@@ -72,13 +86,20 @@ def load(folder, train, test, class_names, reading, cache_dir=None, own_heldout=
 
   arrays = cache.load(cache_dir, key, make)
   data = {
-    name: ImageData(arrays[f"{name}_images"], arrays[f"{name}_labels"], class_names, source=f"{folder} ({name})")
+    name: ImageData(arrays[f"{name}_images"], arrays[f"{name}_labels"], tuple(class_names), source=f"{folder} ({name})")
     for name in parts
   }
   return split(data["train"], data["test"], heldout_count(reading.heldout, own_heldout, len(train.paths)))
 
 
-def in_proportion(files):
+def _of_whole(
+  progress: Callable[[int, int], object] | None, before: int, total: int
+) -> Callable[[int, int], object] | None:
+  """What a part reports to, so that the whole is told of."""
+  return progress and (lambda count, _: progress(before + count, total))
+
+
+def in_proportion(files: LabelledFiles) -> LabelledFiles:
   """Files in an order that spreads every class evenly over the whole."""
   labels = np.array(files.labels)
   counts = np.bincount(labels)
@@ -89,7 +110,7 @@ def in_proportion(files):
   return LabelledFiles(tuple(files.paths[i] for i in places), tuple(int(labels[i]) for i in places))
 
 
-def chosen_classes(found, wanted, where):
+def chosen_classes(found: Sequence[str], wanted: Sequence[str], where: AnyPath) -> tuple[str, ...]:
   """The classes to read, in the order of labels.
 
   Args:

@@ -6,6 +6,8 @@ knows only those that such files consist of, and builds dicts, lists, tuples,
 numbers, strings and uint8 arrays. It imports and calls nothing.
 """
 
+from __future__ import annotations
+
 import io
 import pickletools
 import typing
@@ -13,6 +15,7 @@ import typing
 import numpy as np
 
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 
 # The callables that NumPy's pickles name. They are recognised, never called.
 _ARRAY = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
@@ -42,7 +45,7 @@ _VALUES = frozenset(
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
-_MARK = object()
+_Kind = typing.TypeVar("_Kind")
 
 
 class _Named(typing.NamedTuple):
@@ -55,11 +58,12 @@ class _Named(typing.NamedTuple):
 class _Made:
   """What a pickle would have called, and the state it would have set."""
 
-  def __init__(self, function, arguments):
-    self.function, self.arguments, self.state = function, arguments, None
+  def __init__(self, function: _Named, arguments: tuple):
+    self.function, self.arguments = function, arguments
+    self.state: typing.Any = None
 
 
-def read(path, content):
+def read(path: AnyPath, content: bytes) -> dict[str, typing.Any]:
   """Reads a pickled dict of uint8 arrays, lists, strings and numbers.
 
   Args:
@@ -82,7 +86,8 @@ def read(path, content):
     raise InputError(f"{path}: not a whole pickle file ({type(error).__name__}); download it again.") from None
   if not isinstance(result, dict):
     raise InputError(f"{path}: holds a pickled {type(result).__name__}, expected a dict; download it again.")
-  plain, size = {}, 0
+  plain: dict[str, typing.Any] = {}
+  size = 0
   for key, value in result.items():
     key = key.decode("latin-1") if isinstance(key, bytes) else key
     if not isinstance(key, str):
@@ -97,10 +102,12 @@ def read(path, content):
   return plain
 
 
-def _interpret(content):
-  stack, memo, marks = [], {}, []
+def _interpret(content: bytes) -> typing.Any:
+  stack: list[typing.Any] = []
+  memo: dict[typing.Any, typing.Any] = {}
+  marks: list[int] = []
 
-  def since_mark():
+  def since_mark() -> list[typing.Any]:
     start = marks.pop()
     items = stack[start:]
     del stack[start:]
@@ -147,7 +154,7 @@ def _interpret(content):
       items = since_mark()
       _set_items(stack[-1], items)
     elif name == "GLOBAL":
-      stack.append(_known(*argument.split(" ", 1)))
+      stack.append(_known(*str(argument).split(" ", 1)))
     elif name == "STACK_GLOBAL":
       stack[-2:] = [_known(*stack[-2:])]
     elif name == "REDUCE":
@@ -165,13 +172,13 @@ def _interpret(content):
   raise EOFError
 
 
-def _of(value, kind):
+def _of(value: typing.Any, kind: type[_Kind]) -> _Kind:
   if not isinstance(value, kind):
     raise TypeError(f"{type(value).__name__} in place of {kind.__name__}")
   return value
 
 
-def _set_items(target, items):
+def _set_items(target: typing.Any, items: list[typing.Any]) -> None:
   keys, values = items[::2], items[1::2]
   # Strings alone: numbers can be chosen to collide, which takes a dict forever.
   if len(keys) != len(values) or not all(isinstance(key, (str, bytes)) for key in keys):
@@ -179,7 +186,7 @@ def _set_items(target, items):
   _of(target, dict).update(zip(keys, values))
 
 
-def _known(module, name):
+def _known(module: typing.Any, name: typing.Any) -> _Named:
   # Strings alone: to hash or print nested tuples can take forever, or the stack.
   _of(module, str), _of(name, str)
   if (module, name) not in _ARRAY | _ARRAY_TYPE | _DTYPE | _BYTES:
@@ -190,7 +197,7 @@ def _known(module, name):
   return _Named(module, name)
 
 
-def _array(made):
+def _array(made: _Made) -> np.ndarray:
   """The uint8 array that a NumPy pickle describes."""
   if made.function not in _ARRAY:
     raise InputError(f"it is made by {made.function.name}")

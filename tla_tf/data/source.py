@@ -1,13 +1,18 @@
 """Where the images of a public data set come from: files on disk or TFDS."""
 
+from __future__ import annotations
+
 import pathlib
 
 from tla_tf.data import tfds_reader
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.types import DataSource
 
 
-def resolve(title, tfds_name, data_dir, data_source, has_files):
+def resolve(
+  title: str, tfds_name: str, data_dir: AnyPath | None, data_source: DataSource | str, has_files: bool
+) -> DataSource:
   """Turns `auto` into `files` or `tfds`.
 
   Args:

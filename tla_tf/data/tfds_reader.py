@@ -1,14 +1,19 @@
 """Reading a data set through TensorFlow Datasets."""
 
+from __future__ import annotations
+
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tla_tf.data.image_data import ImageData
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 
 
-def read(name, data_dir=None, parts=("train", "test")):
+def read(name: str, data_dir: AnyPath | None = None, parts: Sequence[str] = ("train", "test")) -> list[ImageData]:
   """Reads the training and test parts of an image classification data set.
 
   Args:
@@ -18,7 +23,7 @@ def read(name, data_dir=None, parts=("train", "test")):
     parts: TFDS's names of the two parts.
 
   Returns:
-    Two `ImageData`, train and test.
+    Two `ImageData`, in the order of `parts`.
 
   Raises:
     InputError: if it is neither prepared nor can be downloaded.
@@ -51,29 +56,30 @@ def read(name, data_dir=None, parts=("train", "test")):
   return result
 
 
-def _collect(records, count):
+def _collect(records: Iterable[Any], count: int) -> tuple[np.ndarray, np.ndarray]:
   """Images and labels of all records, each stored once."""
-  images, labels = None, np.empty(count, np.int64)
+  images, labels, found = None, np.empty(count, np.int64), 0
   for i, record in enumerate(records):
     if images is None:
       images = np.empty((count, *record["image"].shape), np.uint8)
     images[i], labels[i] = record["image"], record["label"]
-  if images is None or i + 1 != count:
-    raise ValueError(f"{0 if images is None else i + 1} records, expected {count}")
+    found = i + 1
+  if images is None or found != count:
+    raise ValueError(f"{found} records, expected {count}")
   return images, labels
 
 
-def prepared(name, data_dir):
+def prepared(name: str, data_dir: AnyPath) -> bool:
   """Whether TFDS's folder `data_dir` holds the data set."""
   return (pathlib.Path(data_dir) / name).is_dir()
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
   lines = str(error).strip().splitlines() or [""]
   return f"{type(error).__name__}: {lines[0][:200]}"
 
 
-def _random_access(builder):
+def _random_access(builder: Any) -> bool:
   """Whether the prepared files can be read in their stored order by index."""
   file_format = builder.info.file_format
   return file_format is not None and file_format.value == "array_record"

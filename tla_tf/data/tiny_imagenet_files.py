@@ -1,6 +1,10 @@
 """The labelled files of an unpacked Tiny ImageNet, for the reader and for the TFDS builder."""
 
+from __future__ import annotations
+
 import collections
+import pathlib
+from collections.abc import Sequence
 
 from tla_tf.data import labelled_files
 from tla_tf.data.folders import entries, sub_folder
@@ -10,7 +14,9 @@ from tla_tf.errors import InputError
 _LAYOUT = "Tiny ImageNet has wnids.txt, train/<wnid>/images/*, val/images/* and val/val_annotations.txt"
 
 
-def list_files(folder, classes=()):
+def list_files(
+  folder: pathlib.Path, classes: Sequence[str] = ()
+) -> tuple[tuple[str, ...], LabelledFiles, LabelledFiles]:
   """The labelled files of an unpacked Tiny ImageNet.
 
   Args:
@@ -53,7 +59,7 @@ def list_files(folder, classes=()):
   return names, LabelledFiles(*zip(*train)), LabelledFiles(*zip(*test))
 
 
-def _lines(path):
+def _lines(path: pathlib.Path) -> list[str]:
   """The words of a text file, one a line."""
   try:
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -70,7 +76,7 @@ def _lines(path):
   return lines
 
 
-def _compare_classes(train_folder, names, chosen):
+def _compare_classes(train_folder: pathlib.Path, names: Sequence[str], chosen: Sequence[str]) -> None:
   """Raises InputError if folders and wnids.txt differ, unless classes were chosen."""
   folders = {path.name for path in entries(train_folder, files=False)}
   for name in chosen or names:
@@ -84,10 +90,10 @@ def _compare_classes(train_folder, names, chosen):
     raise InputError(f"{train_folder / surplus[0]}: is not named in wnids.txt; correct that file, or choose --classes.")
 
 
-def _annotations(folder, names):
+def _annotations(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
   """File name -> wnid of the validation images."""
   path = folder / "val" / "val_annotations.txt"
-  labels = {}
+  labels: dict[str, str] = {}
   for number, line in enumerate(_lines(path), start=1):
     fields = line.split("\t")
     if len(fields) < 2 or "/" in fields[0]:

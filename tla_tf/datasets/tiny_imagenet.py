@@ -5,15 +5,19 @@ with `val/val_annotations.txt`. The validation images are the test images: the
 official test images have no labels.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 from tla_tf.config import AttackConfig, ReadingConfig
 from tla_tf.data import labelled_files, source, tfds_reader, tiny_imagenet_files
-from tla_tf.data.image_data import heldout_count, split
+from tla_tf.data.image_data import Splits, heldout_count, split
 from tla_tf.datasets.cifar10 import SPEC as CIFAR10
 from tla_tf.datasets.spec import AnalysisScale, DatasetSpec
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.registry import DATASETS
 from tla_tf.types import DataSource
 
@@ -22,8 +26,12 @@ HELDOUT = 1000
 
 
 def load_tiny_imagenet(
-  data_dir=None, data_source=DataSource.AUTO, reading=ReadingConfig(), cache_dir=None, progress=None
-):
+  data_dir: AnyPath | None = None,
+  data_source: DataSource = DataSource.AUTO,
+  reading: ReadingConfig = ReadingConfig(),
+  cache_dir: AnyPath | None = None,
+  progress: Callable[[int, int], object] | None = None,
+) -> Splits:
   """Returns `Splits` of images [n, 64, 64, 3], uint8; grey files become colour.
 
   Args:
@@ -49,14 +57,14 @@ def load_tiny_imagenet(
   )
 
 
-def _find(data_dir):
+def _find(data_dir: AnyPath | None) -> pathlib.Path | None:
   for folder in [pathlib.Path(data_dir), pathlib.Path(data_dir) / _OFFICIAL] if data_dir else []:
     if (folder / "wnids.txt").is_file():
       return folder
   return None
 
 
-def _through_tfds(data_dir, reading):
+def _through_tfds(data_dir: AnyPath | None, reading: ReadingConfig) -> Splits:
   import tla_tf.data.tiny_imagenet_tfds  # noqa: F401  (registers the data set)
 
   if reading.classes:

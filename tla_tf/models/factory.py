@@ -38,4 +38,4 @@ def needs(config: TrainingConfig) -> tuple[bool, int]:
   recipe = recipes.get(config.method)
   source = recipe.negatives(config.recipe)
   classmates = Role.POSITIVE in recipe.roles(config.recipe)
-  return classmates, config.recipe.negative_pool_size if source is not None and source.needs_pool else 0
+  return classmates, 0 if source is None else source.pool_size

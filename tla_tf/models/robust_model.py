@@ -73,7 +73,7 @@ class RobustModel(keras.Model):
     **settings: those of the method, the fields of its recipe's `config_class`.
   """
 
-  method: str | None = None
+  method: str = ""
 
   def __init__(
     self,
@@ -93,7 +93,7 @@ class RobustModel(keras.Model):
   ):
     super().__init__(name=name)
     self.network = network
-    self.method = method or self.method
+    self.method = method or type(self).method or ""
     self.recipe = recipes.get(self.method)
     self.settings = self.recipe.resolved(self.recipe.settings(settings))
     self.attack = attack
@@ -121,7 +121,7 @@ class RobustModel(keras.Model):
     self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
     # As an attribute, so that Keras sees its variables.
-    self.averaged_network = self._average and self._average.network
+    self.averaged_network = None if self._average is None else self._average.network
     self._train_metrics: dict = {}
     self._test_metrics: dict = {}
     # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
@@ -146,12 +146,12 @@ class RobustModel(keras.Model):
   @property
   def judged_network(self) -> keras.Model:
     """The network that is validated, evaluated, exported and analysed: with averaged weights where there are any."""
-    return self.network if self._average is None else self.averaged_network
+    return self.network if self._average is None else self._average.network
 
   def start_average(self) -> None:
     """Makes the average the weights as they are: for a network that was given others before its training."""
     if self._average is not None:
-      self.averaged_network.set_weights(self.network.get_weights())
+      self._average.network.set_weights(self.network.get_weights())
 
   @property
   def trained_variables(self) -> list:
@@ -208,7 +208,7 @@ class RobustModel(keras.Model):
     if Role.ADVERSARIAL in roles:
       adversarial = self.perturb(batch["image"], labels, draw(seed, "attack"), step)
       images[Role.ADVERSARIAL] = (adversarial, labels)
-    if Role.NEGATIVE in roles:
+    if Role.NEGATIVE in roles and self._negatives is not None:
       images[Role.NEGATIVE] = self._negatives.images(self.network, batch, adversarial, seed)
     if Role.TWIN in roles:
       images[Role.TWIN] = (self._twin(batch["image"], draw(seed, "twin_noise")), labels)

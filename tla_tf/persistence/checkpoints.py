@@ -65,7 +65,7 @@ class CheckpointStore:
     if not steps:
       raise InputError(f"{self._folder}: holds no checkpoint yet; train longer or wait for the first one.")
     if which in ("best", "last"):
-      return self.best() if which == "best" else steps[-1]
+      return (self.best() or steps[-1]) if which == "best" else steps[-1]
     if not str(which).isdigit() or int(which) not in steps:
       raise InputError(f"{self._folder}: no checkpoint {which!r}; there are 'best', 'last' and {steps}.")
     return int(which)

@@ -1,14 +1,20 @@
 """Models that were not trained here: SavedModels and `.keras` files as functions images -> logits."""
 
+from __future__ import annotations
+
 import hashlib
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tla_tf import files
+from tla_tf.data.image_data import ImageData
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 
 # Floor on probabilities before their logarithm, the smallest normal float32.
 _TINY = 1.2e-38
@@ -27,16 +33,28 @@ class ForeignModel:
       serve as logits. Known after `check`.
     doubt: why the pixel range may be wrong, or None. Known after `check`.
     digest: SHA-256 of its files, as hex.
+    loaded: what must live as long as the model, or None.
   """
 
-  def __init__(self, path, kind, call, image_shape, digest, pixel_range=(0.0, 1.0)):
+  def __init__(
+    self,
+    path: pathlib.Path,
+    kind: str,
+    call: Callable[[tf.Tensor], tf.Tensor],
+    image_shape: Sequence[int | None] | None,
+    digest: str,
+    pixel_range: tuple[float, float] = (0.0, 1.0),
+    loaded: Any = None,
+  ):
     self.path, self.kind, self.digest = path, kind, digest
-    self.image_shape, self.pixel_range = image_shape, pixel_range
+    self.image_shape, self.pixel_range = image_shape, (pixel_range[0], pixel_range[1])
+    self.loaded = loaded
+    self.probabilities = False
+    self.doubt: str | None = None
     self._call = call
-    self.probabilities, self.doubt = False, None
-    self._num_classes = None
+    self._num_classes: int | None = None
 
-  def __call__(self, images):
+  def __call__(self, images: tf.Tensor) -> tf.Tensor:
     """float32 [n, ...] in [0, 1] -> float32 [n, classes]."""
     low, high = self.pixel_range
     # Whatever the model computes in; a SavedModel may not say how many classes it has.
@@ -45,7 +63,7 @@ class ForeignModel:
       outputs = tf.ensure_shape(outputs, [None, self._num_classes])
     return tf.math.log(tf.maximum(outputs, _TINY)) if self.probabilities else outputs
 
-  def check(self, data, count=200):
+  def check(self, data: ImageData, count: int = 200) -> None:
     """Finds out whether outputs are probabilities and whether the pixel range can be right.
 
     A network that is fed pixels of another range loses accuracy, or, where its
@@ -67,7 +85,8 @@ class ForeignModel:
         f"{self.path}: takes images of shape {tuple(wanted)}, the data have {data.image_shape}; "
         "give the right --dataset."
       )
-    stated, found = self.pixel_range, {}
+    stated = self.pixel_range
+    found: dict[tuple[float, float], tuple[float, float]] = {}
     try:
       for tried in dict.fromkeys((stated, *RANGES)):
         self.pixel_range = tried
@@ -99,23 +118,23 @@ class ForeignModel:
     if best != stated and entropy > 1.5 * best_entropy + 0.1:
       self.doubt = f"{words}; the cross-entropy is {entropy:.2f} against {best_entropy:.2f}."
 
-  def _try_gradient(self, images):
+  def _try_gradient(self, images: tf.Tensor) -> None:
     with tf.GradientTape() as tape:
       tape.watch(images)
       total = tf.reduce_sum(self(images))
     tape.gradient(total, images, unconnected_gradients="zero")
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
   return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
-def _cross_entropy(logits, labels):
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
   shifted = logits - logits.max(1, keepdims=True)
   return float(np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]))
 
 
-def load_saved_model(path, pixel_range=(0.0, 1.0)):
+def load_saved_model(path: AnyPath, pixel_range: tuple[float, float] = (0.0, 1.0)) -> ForeignModel:
   """A SavedModel: its endpoint `serve`, its signature `serving_default`, or itself as a function.
 
   Returns:
@@ -148,21 +167,19 @@ def load_saved_model(path, pixel_range=(0.0, 1.0)):
       raise InputError(f"{path}: takes batches of {spec.shape[0]} images only; export it with any batch size.")
     shape = spec.shape[1:].as_list() if spec.shape.rank is not None else None
 
-    def raw(images):
+    def raw(images: tf.Tensor) -> Any:
       return signature(**{name: tf.cast(images, spec.dtype)})
   elif callable(loaded):
     raw = loaded
   else:
     raise InputError(f"{path}: has neither an endpoint `serve` nor a signature `serving_default`.")
   # The loaded functions are held by the object: it must live as long as they.
-  model = ForeignModel(
-    path, "saved_model", lambda images: _logits(raw(images), path), shape, _digest(path), tuple(pixel_range)
+  return ForeignModel(
+    path, "saved_model", lambda images: _logits(raw(images), path), shape, _digest(path), pixel_range, loaded
   )
-  model.loaded = loaded
-  return model
 
 
-def load_keras_model(path, pixel_range=(0.0, 1.0)):
+def load_keras_model(path: AnyPath, pixel_range: tuple[float, float] = (0.0, 1.0)) -> ForeignModel:
   """A `.keras` file. A softmax at its end is taken off.
 
   Returns:
@@ -180,7 +197,7 @@ def load_keras_model(path, pixel_range=(0.0, 1.0)):
   except Exception as error:  # noqa: BLE001  Keras raises whatever its parts raise.
     raise InputError(f"{path}: Keras cannot load it ({_first_line(error)}).") from None
   # Probabilities of 0 and 1 have no gradient; the logits below a softmax have.
-  last = model.layers[-1] if getattr(model, "layers", None) else None
+  last: Any = model.layers[-1] if getattr(model, "layers", None) else None
   if getattr(last, "activation", None) is keras.activations.softmax:
     last.activation = keras.activations.linear
   elif isinstance(last, keras.layers.Softmax):
@@ -192,11 +209,11 @@ def load_keras_model(path, pixel_range=(0.0, 1.0)):
     lambda images: _logits(model(images, training=False), path),
     None if shape is None else list(shape[1:]),
     _digest(path),
-    tuple(pixel_range),
+    pixel_range,
   )
 
 
-def _logits(outputs, path):
+def _logits(outputs: Any, path: pathlib.Path) -> tf.Tensor:
   """The output that holds logits, or probabilities."""
   if not isinstance(outputs, dict):
     return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
@@ -208,6 +225,6 @@ def _logits(outputs, path):
   raise InputError(f"{path}: none of its outputs {sorted(outputs)} is called 'logits'.")
 
 
-def _digest(path):
+def _digest(path: pathlib.Path) -> str:
   parts = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
   return hashlib.sha256("".join(files.digest(part) for part in parts).encode()).hexdigest()

@@ -152,7 +152,7 @@ class RunFolder:
     """The lines of `metrics.jsonl` as dicts, those of steps <= up_to."""
     if not self._metrics.exists():
       return []
-    rows = []
+    rows: list[dict] = []
     for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
       try:
         row = json.loads(line)

@@ -1,9 +1,13 @@
 """Import of the authors' TF1 checkpoints, and of others with their names."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +15,7 @@ import tensorflow as tf
 from tla_tf import datasets, files, networks, published
 from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.persistence.tf1_names import last_layer, tf1_names
@@ -40,17 +45,17 @@ class Match:
   """
 
   scope: str
-  matched: tuple
-  missing: tuple
-  surplus: tuple
-  reshaped: tuple
-  skipped: tuple
+  matched: tuple[str, ...]
+  missing: tuple[str, ...]
+  surplus: tuple[str, ...]
+  reshaped: tuple[str, ...]
+  skipped: tuple[str, ...]
 
   @property
-  def complete(self):
+  def complete(self) -> bool:
     return not (self.missing or self.surplus or self.reshaped)
 
-  def describe(self):
+  def describe(self) -> str:
     """What matches and what does not, in lines."""
     lines = [
       f"{len(self.matched)} variables match under the scope {self.scope or 'of no name'!r}, "
@@ -79,7 +84,7 @@ class Tf1Checkpoint:
     InputError: if there is none or it is damaged.
   """
 
-  def __init__(self, path):
+  def __init__(self, path: AnyPath):
     self.prefix = _prefix(path)
     try:
       self._reader = tf.train.load_checkpoint(self.prefix)
@@ -95,7 +100,7 @@ class Tf1Checkpoint:
         "run folders of this library need no import."
       )
 
-  def read(self, name):
+  def read(self, name: str) -> np.ndarray:
     """The value of a variable, float32.
 
     Raises:
@@ -110,23 +115,23 @@ class Tf1Checkpoint:
       ) from None
     number = np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)
     with np.errstate(over="ignore"):
-      value = value.astype(np.float32) if number else None
-    if value is None or not np.all(np.isfinite(value)):
+      value = value.astype(np.float32) if number else np.array(np.nan)
+    if not np.all(np.isfinite(value)):
       raise InputError(f"{self.prefix}: variable {name} holds values that are not finite numbers.")
     return value
 
-  def step(self):
+  def step(self) -> int:
     """The value of `global_step`, or 0."""
     for name, shape in self.shapes.items():
       if name.rpartition("/")[2] == "global_step" and shape == ():
         return max(0, int(self.read(name)))
     return 0
 
-  def find(self, ending):
+  def find(self, ending: str) -> list[str]:
     """Names that are `ending`, or end with it after a slash."""
     return [name for name in self.shapes if name == ending or name.endswith(f"/{ending}")]
 
-  def match(self, names):
+  def match(self, names: Mapping[str, Any]) -> Match:
     """Matches the checkpoint with a network.
 
     Args:
@@ -145,7 +150,7 @@ class Tf1Checkpoint:
     }
     return max((self._match_under(scope, names) for scope in sorted(scopes)), key=lambda match: len(match.matched))
 
-  def _match_under(self, scope, names):
+  def _match_under(self, scope: str, names: Mapping[str, Any]) -> Match:
     matched, reshaped = [], []
     missing = [name for name in names if scope + name not in self.shapes]
     for name, variable in names.items():
@@ -159,7 +164,7 @@ class Tf1Checkpoint:
     surplus = [name for name in others if name not in set(skipped)]
     return Match(scope, *(tuple(part) for part in (matched, missing, surplus, reshaped, skipped)))
 
-  def _of_optimizer(self, name):
+  def _of_optimizer(self, name: str) -> bool:
     if _COUNTER.search(name):
       return True
     # A slot stands under its variable's name, perhaps behind the scope of the optimizer.
@@ -168,17 +173,17 @@ class Tf1Checkpoint:
 
 
 def import_checkpoint(
-  path,
-  network_name,
-  output_dir,
-  dataset,
+  path: AnyPath,
+  network_name: str,
+  output_dir: AnyPath,
+  dataset: str,
   *,
-  method="tla",
-  image_size=None,
-  data_dir=None,
-  allow_partial=False,
-  say=print,
-):
+  method: str = "tla",
+  image_size: Sequence[int] | None = None,
+  data_dir: AnyPath | None = None,
+  allow_partial: bool = False,
+  say: Callable[[str], object] = print,
+) -> RunFolder:
   """Writes a run folder from a TF1 checkpoint.
 
   Args:
@@ -236,7 +241,7 @@ def import_checkpoint(
   return RunFolder(output)
 
 
-def _image_shape(dataset, image_size):
+def _image_shape(dataset: str, image_size: Sequence[int] | None) -> tuple[ReadingConfig, tuple[int, ...]]:
   """(ReadingConfig, (height, width, channels)) of a data set."""
   own = datasets.get(dataset).image_shape
   if own is not None:
@@ -249,14 +254,13 @@ def _image_shape(dataset, image_size):
   return reading, (*reading.image_size, reading.channels)
 
 
-def _prefix(path):
-  path = str(path)
+def _prefix(path: AnyPath) -> str:
   if pathlib.Path(path).is_dir():
     return _latest(pathlib.Path(path))
-  return re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
+  return re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", str(path))
 
 
-def _latest(folder):
+def _latest(folder: pathlib.Path) -> str:
   """The prefix that the file `checkpoint` of a folder names, wherever the folder lay when it was written."""
   remedy = f"give the prefix of the files, such as {folder}/checkpoint-70000"
   try:
@@ -271,7 +275,7 @@ def _latest(folder):
   return str(prefix)
 
 
-def _num_classes(checkpoint, network_name):
+def _num_classes(checkpoint: Tf1Checkpoint, network_name: str) -> int:
   """The number of classes by the biases or the kernel of the last layer."""
   names = last_layer(network_name)
   shapes = [checkpoint.shapes[found] for name in names for found in checkpoint.find(name)]

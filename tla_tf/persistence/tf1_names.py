@@ -1,5 +1,10 @@
 """The names that a network's variables have in the authors' TF1 checkpoints."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from tla_tf.errors import InputError
 
 # Layer -> scopes of its kernel and bias, in the order of the graph.
@@ -22,7 +27,7 @@ _LAST = {
 _STATISTICS = ("beta", "gamma", "moving_mean", "moving_variance")
 
 
-def tf1_names(network):
+def tf1_names(network: Any) -> dict[str, Any]:
   """Maps TF1 names, without the scope `main_encoder/`, to a network's variables.
 
   Args:
@@ -44,7 +49,7 @@ def tf1_names(network):
   }
 
 
-def last_layer(network_name):
+def last_layer(network_name: str) -> tuple[str, str]:
   """The TF1 names of the last layer's biases and kernel, by a name of `networks.build`.
 
   Raises:
@@ -56,13 +61,13 @@ def last_layer(network_name):
   return _LAST[family]
 
 
-def _unknown(name):
+def _unknown(name: str) -> InputError:
   return InputError(
     f"The authors' variable names of network {name!r} are not known: import mlp, lenet, resnet_50 or wrn_32_10."
   )
 
 
-def _numbered(network, scopes):
+def _numbered(network: Any, scopes: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
   """The MNIST networks: a scope for each weight, batch normalisations by number."""
   names = {}
   for number, (layer, (kernel, bias)) in enumerate(scopes.items()):

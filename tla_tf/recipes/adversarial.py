@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 from tla_tf.config import RecipeConfig, option, require_number
 from tla_tf.recipes.inner_attack import InnerAttack
@@ -38,27 +39,30 @@ class AdversarialConfig(RecipeConfig):
     require_number(self, "clean_weight")
 
 
-class AdversarialTraining(Recipe):
+Adversarial = typing.TypeVar("Adversarial", bound=AdversarialConfig)
+
+
+class AdversarialTraining(Recipe[Adversarial]):
   """Cross-entropy of adversarial images, plus `clean_weight` times that of clean ones."""
 
   name = "at"
   help = "adversarial training"
-  config_class: type[AdversarialConfig] = AdversarialConfig
+  config_class = AdversarialConfig
   # The authors' AT script attacks the network in training mode.
-  published = {
+  published: typing.Mapping[str, AdversarialConfig] = {
     **dict.fromkeys(("mnist", "cifar10", "tiny_imagenet"), AdversarialConfig(attack_mode=PassMode.TRAINING)),
     "*": AdversarialConfig(),
   }
   rank = 1
 
-  def roles(self, config: AdversarialConfig) -> tuple:
+  def roles(self, config: Adversarial) -> tuple:
     return (Role.TWIN, Role.ADVERSARIAL) if config.clean_weight else (Role.ADVERSARIAL,)
 
-  def inner_attack(self, config: AdversarialConfig) -> InnerAttack:
+  def inner_attack(self, config: Adversarial) -> InnerAttack:
     return InnerAttack(config.attack_mode)
 
-  def terms(self, config: AdversarialConfig) -> list[Term]:
+  def terms(self, config: Adversarial) -> list[Term]:
     return [CrossEntropy(), *([CleanCrossEntropy(config.clean_weight)] if config.clean_weight else [])]
 
 
-METHODS.register("at", AdversarialTraining())
+METHODS.register("at", AdversarialTraining[AdversarialConfig]())

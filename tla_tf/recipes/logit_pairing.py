@@ -34,7 +34,7 @@ class PairingConfig(AdversarialConfig):
     require_number(self, "pairing_weight")
 
 
-class LogitPairing(AdversarialTraining):
+class LogitPairing(AdversarialTraining[PairingConfig]):
   """Cross-entropy of A' + pairing_weight x mean squared L2 distance of A' and A."""
 
   name = "alp"

@@ -10,6 +10,7 @@ import typing
 
 from tla_tf.lazy import lazy
 from tla_tf.recipes.draws import draw
+from tla_tf.recipes.stateful import Stateful
 from tla_tf.recipes.terms import CLEAN_ROLES, Step
 from tla_tf.types import Negatives, Role
 
@@ -33,28 +34,26 @@ class Chosen(typing.NamedTuple):
   valid: typing.Any
 
 
-class NegativeSource:
+class NegativeSource(Stateful):
   """Base of all sources.
 
   Args:
     rule: a `types.Negatives`, how one is picked.
 
   Attributes:
-    needs_pool: whether the stream draws a pool of images.
+    pool_size: images that the stream draws for it at every step.
     gives_images: whether the negatives pass through the network with the step's
       other images, as `Role.NEGATIVE`.
-    state: layer that owns the source's variables, saved and resumed, or None.
   """
 
-  needs_pool: bool = False
+  pool_size: int = 0
   gives_images: bool = False
 
   def __init__(self, rule: Negatives = Negatives.NEAREST):
     self.rule = Negatives(rule)
-    self.state: typing.Any = None
 
   def build(self, embedding_size: int) -> None:
-    """Makes the source's variables, if it has any."""
+    """Makes the source's variables, if it has any, by `add_variable`."""
 
   def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
     """(images float32 [n, ...], labels int32 [n]) of a source that gives images.
@@ -92,10 +91,18 @@ class NegativeSource:
 
 
 class FreshPool(NegativeSource):
-  """A batch of clean images of its own, embedded in inference mode to pick from (paper)."""
+  """A batch of clean images of its own, embedded in inference mode to pick from (paper).
 
-  needs_pool = True
+  Args:
+    rule: a `types.Negatives`, how one is picked.
+    size: images of the pool.
+  """
+
   gives_images = True
+
+  def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50):
+    super().__init__(rule)
+    self.pool_size = size
 
   def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
     if self.rule is Negatives.NEAREST:
@@ -136,7 +143,7 @@ class MemoryBank(NegativeSource):
   when embeddings no longer change fast.
 
   Args:
-    rule: see `NegativeSource`.
+    rule: a `types.Negatives`, how one is picked.
     size: embeddings kept.
     start: first step whose triplet loss counts.
   """
@@ -146,18 +153,11 @@ class MemoryBank(NegativeSource):
     self.size, self.start = size, start
 
   def build(self, embedding_size: int) -> None:
-    self.state = keras.layers.Layer(name="memory_bank", dtype="float32")
-
-    def weight(name, shape, initializer, dtype):
-      # On several replicas the bank is the first one's.
-      return self.state.add_weight(
-        name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False, aggregation="only_first_replica"
-      )
-
-    self._embeddings = weight("embeddings", (self.size, embedding_size), "zeros", "float32")
-    self._labels = weight("labels", (self.size,), keras.initializers.Constant(-1), "int32")
-    self._next = weight("next", (), "zeros", "int32")
-    self.state.built = True
+    # On several replicas the bank is the first one's.
+    own: dict = {"trainable": False, "aggregation": "only_first_replica"}
+    self._embeddings = self.add_variable("embeddings", (self.size, embedding_size), **own)
+    self._labels = self.add_variable("labels", (self.size,), keras.initializers.Constant(-1), dtype="int32", **own)
+    self._next = self.add_variable("next", (), dtype="int32", **own)
 
   def choose(self, step: Step) -> Chosen:
     chosen = self._pick(step, tf.convert_to_tensor(self._embeddings), tf.convert_to_tensor(self._labels))

@@ -24,7 +24,10 @@ ROBUST_FIRST = ("val_robust_accuracy", "val_accuracy")
 CLEAN_FIRST = ("val_accuracy", "val_robust_accuracy")
 
 
-class Recipe:
+Settings = typing.TypeVar("Settings", bound=RecipeConfig)
+
+
+class Recipe(typing.Generic[Settings]):
   """A method; subclasses say what differs.
 
   Attributes:
@@ -41,7 +44,7 @@ class Recipe:
 
   name: str = ""
   help: str = ""
-  config_class: type[RecipeConfig] = RecipeConfig
+  config_class: type = RecipeConfig
   published: typing.Mapping[str, RecipeConfig] = {}
   best_by: tuple = ROBUST_FIRST
   accuracy_role: str = Role.ADVERSARIAL
@@ -50,7 +53,7 @@ class Recipe:
 
   # ------------------------------------------------------------- settings
 
-  def resolved(self, config: RecipeConfig) -> RecipeConfig:
+  def resolved(self, config: Settings) -> Settings:
     """The config with what the method itself fixes."""
     return config
 
@@ -59,7 +62,7 @@ class Recipe:
     del dataset, network
     return {}
 
-  def unused_fields(self, config: RecipeConfig) -> tuple:
+  def unused_fields(self, config: Settings) -> tuple:
     """Flags of the method that have no effect beside the other settings."""
     del config
     return ()
@@ -72,7 +75,7 @@ class Recipe:
     """The method's flags by name, from the config class and the configs within it."""
     return {option.flag: option for option in options(self.config_class)}
 
-  def settings(self, values: dict) -> RecipeConfig:
+  def settings(self, values: dict) -> Settings:
     """The config from keyword arguments; raises InputError for an unknown one."""
     unknown = next((name for name in values if name not in self.fields()), None)
     if unknown is not None:
@@ -81,33 +84,33 @@ class Recipe:
 
   # ------------------------------------------------------------- parts of the step
 
-  def roles(self, config: RecipeConfig) -> tuple:
+  def roles(self, config: Settings) -> tuple:
     """The images that the step passes through the network, in the order in which batch statistics move.
 
     `Role.NEGATIVE` is there only with a source of negatives that gives images.
     """
     raise InputError(f"Method {self.name!r} does not say which roles it trains on.")
 
-  def inner_attack(self, config: RecipeConfig) -> InnerAttack:
+  def inner_attack(self, config: Settings) -> InnerAttack:
     """How the step's adversarial images are made."""
     del config
     return InnerAttack()
 
-  def negatives(self, config: RecipeConfig) -> NegativeSource | None:
+  def negatives(self, config: Settings) -> NegativeSource | None:
     """Where negatives come from; None for a method without."""
     del config
     return None
 
-  def twin_noise(self, config: RecipeConfig) -> float:
+  def twin_noise(self, config: Settings) -> float:
     """Half-width of the uniform noise on the clean twin, in pixels of [0, 1]."""
     del config
     return 0.0
 
-  def terms(self, config: RecipeConfig) -> list[Term]:
+  def terms(self, config: Settings) -> list[Term]:
     """The parts of the loss, without weight decay, in the order in which they are added."""
     raise InputError(f"Method {self.name!r} does not say what its loss is.")
 
-  def update_rule(self, config: RecipeConfig) -> UpdateRule:
+  def update_rule(self, config: Settings) -> UpdateRule:
     """What is done with the gradients."""
     del config
     return UpdateRule()

@@ -6,10 +6,10 @@ import dataclasses
 import typing
 
 from tla_tf.lazy import lazy
+from tla_tf.recipes.stateful import Stateful
 from tla_tf.types import PairingTarget, Role
 
 tf = lazy("tensorflow")
-keras = lazy("keras")
 losses = lazy("tla_tf.losses")
 objectives = lazy("tla_tf.ops.objectives")
 
@@ -38,12 +38,11 @@ class Step:
   negatives: typing.Any = None
 
 
-class Term:
+class Term(Stateful):
   """One part of the loss: logged as its value, added as weight x value.
 
-  A term with variables of its own makes them in `build` and keeps them in
-  `state`, a `keras.layers.Layer`: they are trained with the network, saved and
-  resumed.
+  A term with variables of its own makes them in `build`, by `add_variable`: they
+  are trained with the network, saved and resumed.
 
   Args:
     name: its name in logs and schedules.
@@ -51,14 +50,12 @@ class Term:
 
   Attributes:
     logged: names of further values that it logs.
-    state: layer that owns its variables, or None.
   """
 
   logged: tuple = ()
 
   def __init__(self, name: str, weight: float = 1.0):
     self.name, self.weight = name, weight
-    self.state: typing.Any = None
 
   def build(self, embedding_size: int, num_classes: int, seed: int) -> None:
     """Makes the term's variables, if it has any, from a seed of its own."""

@@ -90,9 +90,9 @@ class TripletTrainingConfig(PairingConfig):
     "memory_bank: clean embeddings of the last steps (Wang et al. 2020), which cost next to nothing.",
   )
   negative_pool_size: int = option(50, "Images of the fresh pool.")
-  memory_bank_size: int = option(8192, "Embeddings that the memory bank keeps.")
+  memory_bank_size: int = option(8192, "Embeddings that the memory bank keeps.", ours=True)
   memory_bank_start: int = option(
-    1000, "Steps before the triplet loss counts with the memory bank, while embeddings change fast."
+    1000, "Steps before the triplet loss counts with the memory bank, while embeddings change fast.", ours=True
   )
   pairing: PairingTarget = other_default(PairingConfig, "pairing", PairingTarget.EMBEDDING)
   pairing_weight: float = other_default(PairingConfig, "pairing_weight", 0.0)
@@ -155,7 +155,7 @@ class FeatureNormTerm(_Triplets):
     return tf.add_n([losses.feature_norm(list(triplet[:3]), kind) for triplet in self._embeddings(step)]), {}
 
 
-class TripletTraining(AdversarialTraining):
+class TripletTraining(AdversarialTraining[TripletTrainingConfig]):
   """Cross-entropy of A' plus one or two triplet terms on embeddings.
 
   Anchor A' (attacked), positive A1 (a class-mate) or A (the clean twin) or
@@ -177,7 +177,7 @@ class TripletTraining(AdversarialTraining):
   _TINY = _COLOUR.replace(
     triplet=_COLOUR.triplet.replace(weight=0.5, margin=0.02, twin_margin=0.6), negative_pool_size=20, pairing_weight=0.5
   )
-  published: typing.ClassVar[dict] = {
+  published = {
     "mnist": TripletTrainingConfig(),
     "cifar10": _COLOUR,
     "tiny_imagenet": _TINY,
@@ -218,7 +218,9 @@ class TripletTraining(AdversarialTraining):
     rule = config.triplet.negatives
     if config.negative_pool is NegativePool.MEMORY_BANK:
       return negatives.MemoryBank(rule, config.memory_bank_size, config.memory_bank_start)
-    return negatives.FreshPool(rule) if config.negative_pool is NegativePool.FRESH else negatives.Batch(rule)
+    if config.negative_pool is NegativePool.FRESH:
+      return negatives.FreshPool(rule, config.negative_pool_size)
+    return negatives.Batch(rule)
 
   def terms(self, config: TripletTrainingConfig) -> list[Term]:
     triplet = config.triplet

@@ -9,7 +9,7 @@ from tla_tf.registry import METHODS
 from tla_tf.types import Role
 
 
-class Undefended(Recipe):
+class Undefended(Recipe[RecipeConfig]):
   """Cross-entropy of clean images; the attack serves validation alone."""
 
   name = "um"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import typing
 
+from tla_tf.recipes.stateful import Stateful
 
-class UpdateRule:
+
+class UpdateRule(Stateful):
   """One optimiser step with the gradients at the present weights.
 
   Subclasses may compute gradients elsewhere, for instance at perturbed weights.
-
-  Attributes:
-    state: layer that owns the rule's variables, saved and resumed, or None.
   """
 
-  state: typing.Any = None
-
   def build(self, network: typing.Any, seed: int) -> None:
-    """Makes the rule's variables, if it has any."""
+    """Makes the rule's variables, if it has any, by `add_variable`."""
 
   def apply(self, compute: typing.Callable, optimizer: typing.Any, variables: list) -> typing.Any:
     """Changes the variables.

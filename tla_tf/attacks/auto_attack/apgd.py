@@ -8,11 +8,12 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.attacks.attack import AttackResult, missed, runner_up
-from tla_tf.attacks.compiled import CompiledAttack, choose, gradient_state
-from tla_tf.attacks.gradient_loop import input_gradient
-from tla_tf.balls.linf import per_example
+from tla_tf.attacks.attack import missed, runner_up
+from tla_tf.attacks.best_point import BestPoint
+from tla_tf.attacks.compiled import CompiledAttack
+from tla_tf.attacks.gradient_loop import gradient_state, input_gradient
 from tla_tf.ops import objectives, seeds
+from tla_tf.ops.examples import choose, per_example
 from tla_tf.types import ApgdLoss, Norm
 
 # Share of the new step in the next point; the rest is the step before.
@@ -86,7 +87,7 @@ class _State(typing.NamedTuple):
   checkpoint: tf.Tensor  # the last one
   checkpoint_value: tf.Tensor  # the highest loss then
   halved: tf.Tensor  # whether the step size was halved then
-  best: AttackResult  # what is returned; without the distance
+  best: BestPoint  # what is returned
 
 
 class Apgd(CompiledAttack):
@@ -103,9 +104,10 @@ class Apgd(CompiledAttack):
     result = attack(images, labels, seed=1)
 
   Args:
-    network: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
     config: ApgdConfig.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
 
   def search(self, images, labels, targets, keys, restart, numbers):
@@ -118,25 +120,12 @@ class Apgd(CompiledAttack):
     def clip(x):
       return tf.clip_by_value(self.ball.project(x, images, epsilon), 0.0, 1.0)
 
-    def keep_better(best, x, values, logits):
-      wrong = missed(logits, labels, targets)
-      better = (wrong & ~best.success) | ((wrong == best.success) & (values > best.loss))
-      return best._replace(
-        adversarial=choose(better, x, best.adversarial),
-        success=best.success | wrong,
-        loss=tf.where(better, values, best.loss),
-      )
-
     def body(i, s):
       gradient, values, logits = input_gradient(self.forward, objective, s.x, goal)
       finite, zero = gradient_state(gradient)
       # A non-finite gradient would turn the image into NaN: the example waits, and is counted.
       gradient = choose(finite, gradient, tf.zeros_like(gradient))
-      best = keep_better(s.best, s.x, values, logits)
-      best = best._replace(
-        zero_gradients=best.zero_gradients + tf.cast(zero, tf.int32),
-        nonfinite_gradients=best.nonfinite_gradients + tf.cast(~finite, tf.int32),
-      )
+      best = s.best.met(s.x, values, missed(logits, labels, targets)).counted(finite, zero)
       rises = s.rises + tf.cast((i > 0) & (values > s.previous_value), tf.int32)
       higher = values > s.top_value
       top, top_gradient = choose(higher, s.x, s.top), choose(higher, gradient, s.top_gradient)
@@ -183,12 +172,12 @@ class Apgd(CompiledAttack):
       checkpoint=tf.constant(0),
       checkpoint_value=lowest,
       halved=never,
-      best=AttackResult(start, never, lowest, lowest, none, none),
+      best=BestPoint.at(start),
     )
     _, state = tf.while_loop(lambda i, _: i < steps, body, (tf.constant(0), state), parallel_iterations=1)
     logits = self.forward(state.x)
-    best = keep_better(state.best, state.x, objective(logits, goal), logits)
-    return best._replace(distance=self.ball.distance(best.adversarial, images))
+    best = state.best.met(state.x, objective(logits, goal), missed(logits, labels, targets))
+    return best.result(self.ball.distance(best.adversarial, images))
 
   def _direction(self, images, keys):
     """Random directions of length 1 in the norm, float32 [n, ...]: the start lies on the ball's surface."""

@@ -10,10 +10,10 @@ import typing
 import tensorflow as tf
 
 from tla_tf.attacks.attack import AttackResult, missed, runner_up
-from tla_tf.attacks.compiled import CompiledAttack, choose, gradient_state
-from tla_tf.attacks.gradient_loop import input_gradient
-from tla_tf.balls.linf import per_example
+from tla_tf.attacks.compiled import CompiledAttack
+from tla_tf.attacks.gradient_loop import gradient_state, input_gradient
 from tla_tf.ops import objectives
+from tla_tf.ops.examples import choose, per_example
 from tla_tf.types import Norm
 
 # Steps of the final search between the clean and the adversarial image.
@@ -85,10 +85,13 @@ class Fab(CompiledAttack):
     result = attack(images, labels, restart=0)
 
   Args:
-    network: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
     config: FabConfig.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
+
+  real_numbers = ("epsilon", "alpha_max", "eta", "beta")
 
   def search(self, images, labels, targets, keys, restart, numbers):
     del keys

@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tla_tf.attacks.attack import AttackResult, missed
-from tla_tf.attacks.compiled import CompiledAttack, choose
+from tla_tf.attacks.compiled import CompiledAttack
 from tla_tf.errors import InputError
 from tla_tf.ops import objectives, seeds
+from tla_tf.ops.examples import choose
 from tla_tf.types import Norm
 
 # After how many of the paper's queries the squares' area is halved.
@@ -160,14 +161,17 @@ class Square(CompiledAttack):
     result = attack(images, labels, seed=1)
 
   Args:
-    network: see `Attack`.
+    network: a `keras.Model` or callable, images -> logits or a dict with
+      "logits".
     config: SquareConfig.
-    jit: see `Attack`.
+    jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
 
   Raises:
     InputError: when called with images that are not [n, height, width,
       channels].
   """
+
+  real_numbers = ("epsilon", "initial_share")
 
   def run(self, images, labels, key, targets, restart):
     if images.shape.rank != 4:

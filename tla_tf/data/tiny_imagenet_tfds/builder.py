@@ -1,10 +1,15 @@
 """The TFDS builder of Tiny ImageNet, in a folder of its own as TFDS asks."""
 
+from __future__ import annotations
+
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow_datasets as tfds
 
 from tla_tf.data import decoding, tiny_imagenet_files
+from tla_tf.data.labelled_files import LabelledFiles
 
 _URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 
@@ -19,7 +24,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "First release."}
 
-  def _info(self):
+  def _info(self) -> tfds.core.DatasetInfo:
     features = tfds.features.FeaturesDict(
       {
         "image": tfds.features.Image(shape=(64, 64, 3)),
@@ -35,12 +40,12 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
       citation="Stanford CS231n.",
     )
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, dict]]]:
     folder = pathlib.Path(dl_manager.download_and_extract(_URL)) / "tiny-imagenet-200"
     names, train, validation = tiny_imagenet_files.list_files(folder)
     self.info.features["label"].names = names
     return {"train": self._generate_examples(train), "validation": self._generate_examples(validation)}
 
-  def _generate_examples(self, files):
+  def _generate_examples(self, files: LabelledFiles) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, label in zip(*files):
       yield path.name, {"image": decoding.read_image(path, (64, 64)), "label": label, "file_name": path.name}

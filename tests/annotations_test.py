@@ -1,0 +1,90 @@
+"""Public functions and methods say the types of what they take and return."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Modules, or packages with all that is in them, below `tla_tf`.
+ROOMS = (
+  "binaries.entry",
+  "binaries.presets",
+  "data.cache",
+  "data.decoding",
+  "data.folders",
+  "data.idx",
+  "data.image_data",
+  "data.labelled_files",
+  "data.pickled_arrays",
+  "data.source",
+  "data.tfds_reader",
+  "data.tiny_imagenet_files",
+  "data.tiny_imagenet_tfds",
+  "datasets.tiny_imagenet",
+  "files",
+  "persistence.export",
+  "persistence.foreign",
+  "persistence.kept_arrays",
+  "persistence.tf1_import",
+  "persistence.tf1_names",
+  "persistence.versions",
+)
+
+
+def sources(room):
+  """Files of a module or a package."""
+  place = ROOT.joinpath("tla_tf", *room.split("."))
+  return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def public(body, prefix=""):
+  """(Qualified name, node) of the public functions and methods of a body, called objects and constructors too."""
+  for node in body:
+    name = getattr(node, "name", "_")
+    if isinstance(node, ast.ClassDef) and not name.startswith("_"):
+      yield from public(node.body, f"{name}.")
+    elif isinstance(node, ast.FunctionDef) and (not name.startswith("_") or name in ("__init__", "__call__")):
+      yield f"{prefix}{name}", node
+
+
+def unannotated(name, function):
+  """What of a function has no annotation, as text."""
+  arguments = function.args
+  named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+  is_method = "." in name and not any(getattr(d, "id", None) == "staticmethod" for d in function.decorator_list)
+  missing = [a.arg for a in named[is_method:] if a is not None and a.annotation is None]
+  return missing + ["return"] * (function.returns is None and function.name != "__init__")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_signatures_are_annotated(room):
+  found = sources(room)
+  assert found
+  missing = {}
+  for path in found:
+    for name, function in public(ast.parse(path.read_text(encoding="utf-8")).body):
+      if what := unannotated(name, function):
+        missing[f"{path.relative_to(ROOT)}: {name}"] = what
+  assert not missing
+
+
+@pytest.mark.parametrize(
+  "source, expected",
+  [
+    ("def f(a, *, b: int): pass", ["a", "return"]),
+    ("def f(*a, **b) -> None: pass", ["a", "b"]),
+    ("class C:\n  def m(self, a) -> int: pass", ["a"]),
+    ("class C:\n  def __init__(self, a): pass", ["a"]),
+    ("class C:\n  @staticmethod\n  def m(a) -> int: pass", ["a"]),
+    ("class C:\n  @property\n  def m(self): pass", ["return"]),
+    ("def f(a: int = 1) -> None: pass", []),
+  ],
+)
+def test_what_is_missing_is_found(source, expected):
+  ((name, function),) = public(ast.parse(source).body)
+  assert unannotated(name, function) == expected
+
+
+def test_private_functions_may_do_without():
+  assert not list(public(ast.parse("def _f(a): pass\nclass _C:\n  def m(self, a): pass").body))

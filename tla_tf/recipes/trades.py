@@ -1,0 +1,108 @@
+"""TRADES: accuracy on clean images traded against agreement of clean and attacked predictions.
+
+Source: Zhang et al. 2019, "Theoretically Principled Trade-off between Robustness
+and Accuracy", Equation 5 and Algorithm 1; numbers of its Section 5 and code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from tla_tf.config import AttackConfig, RecipeConfig, option, require_number
+from tla_tf.lazy import lazy
+from tla_tf.recipes.inner_attack import InnerAttack
+from tla_tf.recipes.recipe import Recipe
+from tla_tf.recipes.terms import CrossEntropy, Step, Term
+from tla_tf.registry import METHODS
+from tla_tf.types import Role
+
+tf = lazy("tensorflow")
+balls = lazy("tla_tf.balls")
+
+
+@dataclasses.dataclass(frozen=True)
+class TradesConfig(RecipeConfig):
+  """Settings of TRADES.
+
+  Attributes:
+    beta: weight of the divergence (1 / lambda of the paper).
+    start_deviation: standard deviation of the noise that the attack starts
+      with, in pixels of [0, 1]; at the clean image itself the divergence has no
+      gradient.
+  """
+
+  beta: float = option(6.0, "Weight of the KL divergence of clean and attacked predictions.")
+  start_deviation: float = option(
+    0.001, "Standard deviation of the Gaussian noise that the training attack starts with.", pixels=True
+  )
+
+  def validate(self):
+    require_number(self, "beta")
+    require_number(self, "start_deviation", above=0.0, high=1.0)
+
+
+def kl_divergence(clean_logits: typing.Any, logits: typing.Any) -> typing.Any:
+  """KL(p || q) of the softmaxes of clean logits (p) and of others (q): float32 [n, classes] x 2 -> [n]."""
+  log_p, log_q = tf.nn.log_softmax(clean_logits), tf.nn.log_softmax(logits)
+  return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), -1)
+
+
+class DivergenceAttack(InnerAttack):
+  """Increases the divergence from the clean prediction, from a Gaussian start, in inference mode."""
+
+  def __init__(self, deviation: float):
+    super().__init__()
+    self._deviation = deviation
+
+  def start(self, images: typing.Any, ball: typing.Any, attack: AttackConfig, epsilon: typing.Any, key: typing.Any):
+    return balls.gaussian_start(images, self._deviation, key)
+
+  def objective(
+    self, forward: typing.Callable, images: typing.Any, attack: AttackConfig, label_smoothing: float
+  ) -> typing.Callable:
+    clean_logits = tf.stop_gradient(forward(images))
+    return lambda logits, labels: kl_divergence(clean_logits, logits)
+
+
+class Divergence(Term):
+  """Mean divergence of attacked from clean predictions; gradients go through both."""
+
+  def __call__(self, step: Step) -> tuple[typing.Any, dict]:
+    clean, attacked = (step.outputs[role]["logits"] for role in (Role.TWIN, Role.ADVERSARIAL))
+    return tf.reduce_mean(kl_divergence(clean, attacked)), {}
+
+
+class Trades(Recipe[TradesConfig]):
+  """Cross-entropy of clean images + beta x KL(p(clean) || p(attacked))."""
+
+  name = "trades"
+  help = "TRADES (Zhang et al. 2019)"
+  config_class = TradesConfig
+  # The paper has CIFAR-10 and MNIST; digits and the other colour images follow them.
+  published = {"mnist": TradesConfig(beta=1.0), "digits": TradesConfig(beta=1.0), "*": TradesConfig()}
+  rank = 6
+
+  def shared_settings(self, dataset: str, network: str) -> dict:
+    if dataset == "mnist":  # 100 epochs
+      return {"batch_size": 128, "train_steps": 42_900, "optimizer": "momentum", "learning_rate": 0.01}
+    if dataset == "cifar10":  # 76 epochs, the rate falls after 75
+      return {
+        "attack": AttackConfig(epsilon=8 / 255, step_size=0.007, steps=10),
+        "batch_size": 128,
+        "train_steps": 29_032,
+        "learning_rate_drops": ((28_650, 0.01),),
+      }
+    return {}
+
+  def roles(self, config: TradesConfig) -> tuple:
+    return (Role.TWIN, Role.ADVERSARIAL)
+
+  def inner_attack(self, config: TradesConfig) -> InnerAttack:
+    return DivergenceAttack(config.start_deviation)
+
+  def terms(self, config: TradesConfig) -> list[Term]:
+    return [CrossEntropy(Role.TWIN), Divergence("kl", config.beta)]
+
+
+METHODS.register("trades", Trades())

@@ -1,0 +1,198 @@
+"""Functions on run folders: what they return, write, say and refuse."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from tla_tf import api, published, training
+from tla_tf.errors import InputError
+from tla_tf.persistence import RunFolder
+from tla_tf.records import AnalysisRecord, EvaluationImages, EvaluationRecord
+
+SHORT = {"num_examples": 30, "probe_examples": 10}
+ANALYSIS = {"num_examples": 60, "fit_examples": 120, "num_train_examples": 200, "k": 5, "projector_examples": 0}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Two tiny runs on digits: undefended, and trained at half of the data set's epsilon."""
+  root = tmp_path_factory.mktemp("runs")
+  for method in ("um", "at"):
+    config = published.setting("digits", method).replace(
+      network="mlp_16", train_steps=40, checkpoint_every=20, validation_examples=20, batch_size=20, jit="off"
+    )
+    if method == "at":
+      config = config.replace(attack=config.attack.replace(epsilon=0.1, steps=2))
+    training.train(config, root / method, say=lambda _: None)
+  return root
+
+
+@pytest.fixture(scope="module")
+def judged(runs):
+  """(records, notes) of both runs judged together."""
+  notes = []
+  records = api.evaluate_runs([runs / "um", runs / "at"], compare_dir=runs / "both", note=notes.append, **SHORT)
+  return records, notes
+
+
+@pytest.fixture(scope="module")
+def analysed(runs):
+  """(records, notes) of both runs analysed together."""
+  notes = []
+  records = api.analyze_runs([runs / "um", runs / "at"], compare_dir=runs / "both", note=notes.append, **ANALYSIS)
+  return records, notes
+
+
+def test_a_run_is_judged_at_the_epsilon_of_its_training(judged):
+  records, notes = judged
+  assert {row.epsilon for row in records["um"].attacks} == {0.2}
+  assert {row.epsilon for row in records["at"].attacks} == {0.1}
+  assert [row.step_size for row in records["at"].attacks] == pytest.approx([0.1, 0.0125, 0.0125])
+  assert (records["um"].training_epsilon, records["at"].training_epsilon) == (0.2, 0.1)
+  assert (records["um"].probes.epsilon, records["at"].probes.epsilon) == (0.2, 0.1)
+  assert records["um"].notes == []
+  assert records["at"].notes == ["Trained at epsilon 0.1, not at digits's 0.2: judged at its own."]
+  assert notes[0] == f"at: {records['at'].notes[0]} `epsilon` chooses another."
+  assert len(notes) == 2 and "different epsilons" in notes[1]
+
+
+def test_what_is_returned_is_what_is_written(runs, judged):
+  for name, record in judged[0].items():
+    folder = RunFolder.open(runs / name)
+    assert EvaluationRecord.read(folder.evaluation) == record
+    images = EvaluationImages.read(folder.evaluation_images)
+    standing = images.right & ~images.broken.any(1)
+    assert standing.mean() == pytest.approx(record.worst_case.accuracy)
+    assert not folder.evaluation_state.exists()
+    assert (folder.figures / "accuracy_curves.png").is_file()
+  # Judged at different epsilons, the runs stand in different tables and figures.
+  text = (runs / "both" / "table.md").read_text()
+  assert text.count("| Model |") == 2 and "at: Trained at epsilon 0.1" in text
+  assert {path.name for path in (runs / "both").glob("*.png")} >= {
+    "robust_accuracy.png",
+    "robust_accuracy_2.png",
+    "accuracy_curves.png",
+    "accuracy_curves_2.png",
+  }
+
+
+def test_the_epsilon_that_is_asked_for_is_taken(runs, judged, tmp_path):
+  shutil.copytree(runs / "at", tmp_path / "at")
+  notes = []
+  record = api.evaluate_run(tmp_path / "at", epsilon=0.1, note=notes.append, **SHORT)
+  # The same radius, whoever asked for it.
+  same = [dataclasses.replace(row, seconds=0.0) for row in record.attacks]
+  assert same == [dataclasses.replace(row, seconds=0.0) for row in judged[0]["at"].attacks]
+  assert record.worst_case == judged[0]["at"].worst_case and record.probes == judged[0]["at"].probes
+  assert notes == record.notes == []
+  # A single run is called as its folder.
+  assert (
+    api.evaluate_runs([tmp_path / "at"], epsilon=0.2, num_examples=10, probe_examples=0)["at"].attacks[0].epsilon == 0.2
+  )
+
+
+def test_rows_make_one_table_of_all_runs(judged):
+  rows = [{"run": name, **row} for name, record in judged[0].items() for row in record.rows()]
+  assert len({tuple(row) for row in rows}) == 1
+  assert [(row["run"], row["attack"]) for row in rows[:2]] == [("um", "clean"), ("um", "FGSM")]
+
+
+def test_progress_is_told(runs, tmp_path):
+  shutil.copytree(runs / "um", tmp_path / "um", ignore=shutil.ignore_patterns("evaluation*"))
+  seen = []
+  api.evaluate_run(tmp_path / "um", progress=lambda *state: seen.append(state), num_examples=10, probe_examples=0)
+  assert {name for name, *_ in seen} >= {"FGSM"} and all(len(state) == 4 for state in seen)
+
+
+def test_an_analysis_is_at_the_epsilon_of_the_training(runs, analysed):
+  records, notes = analysed
+  assert list(records["um"].separation_ratio) == ["0.05", "0.2"] and records["um"].notes == []
+  assert list(records["at"].separation_ratio) == ["0.05", "0.1"]
+  assert (records["at"].usual_epsilon, records["at"].training_epsilon) == (0.1, 0.1)
+  assert records["at"].notes == ["Trained at epsilon 0.1, not at digits's 0.2: the strong attack is at its own."]
+  assert notes == [f"at: {records['at'].notes[0]} `weak_epsilon` and `strong_epsilon` choose others."]
+  for name, record in records.items():
+    assert AnalysisRecord.read(runs / name / "analysis.json") == record
+    assert not (runs / name / "tensorboard" / "projector_config.pbtxt").exists()
+  assert "at: Trained at epsilon 0.1" in (runs / "both" / "analysis.md").read_text()
+
+
+def test_the_report_repeats_what_a_reader_should_know(runs, judged, analysed, tmp_path):
+  written = api.write_report([runs / "um", runs / "at"], tmp_path / "report.html")
+  text = written.markdown.read_text()
+  assert text.count("Trained at epsilon 0.1") == 2
+  assert "different settings" in text
+  assert written.html.read_text().startswith("<!doctype html>")
+
+
+def test_an_exported_run_has_its_detector(runs, analysed, tmp_path):
+  model = api.export_run(runs / "at", tmp_path / "model")
+  assert model.endpoints == ("serve", "embed", "detect") and model.image_shape == (8, 8, 1)
+  assert model.step == analysed[0]["at"].checkpoint
+  assert (model.path / "saved_model.pb").is_file()
+
+
+def test_a_detector_of_another_checkpoint_is_left_out_and_said_so(runs, analysed, tmp_path):
+  other = {20, 40} - {analysed[0]["at"].checkpoint}
+  notes = []
+  model = api.export_run(runs / "at", tmp_path / "model", checkpoint=other.pop(), note=notes.append)
+  assert model.endpoints == ("serve", "embed")
+  assert "`detect=False`" in notes[0] and "tla-analyze" in notes[0]
+  with pytest.raises(InputError, match="was fitted to the checkpoint of step"):
+    api.export_run(runs / "at", tmp_path / "other", checkpoint=model.step, detect=True)
+  assert not (tmp_path / "other").exists()
+
+
+def test_a_model_from_elsewhere_is_judged(runs, tmp_path):
+  model = api.export_run(runs / "um", tmp_path / "model", detect=False)
+  record = api.evaluate_model(model.path, "digits", tmp_path / "judged", kind="saved_model", **SHORT)
+  assert (record.training_epsilon, record.notes, record.checkpoint) == (None, [], None)
+  assert {row.epsilon for row in record.attacks} == {0.2}
+  assert record.rows()[0]["method"] is None and record.config["kind"] == "saved_model"
+  assert EvaluationRecord.read(tmp_path / "judged" / "evaluation.json") == record
+  for settings, words in (({"kind": "onnx"}, "`kind=onnx`"), ({"pixel_range": (1, 0)}, "`pixel_range=1,0`")):
+    with pytest.raises(InputError, match=words):
+      api.evaluate_model(model.path, "digits", tmp_path / "other", **settings)
+  assert not (tmp_path / "other").exists()
+
+
+def test_wrong_arguments_are_refused_by_name(runs, tmp_path):
+  run, before = runs / "um", sorted((runs / "um").iterdir())
+  for call, words in (
+    (lambda: api.evaluate_run(run, suites=("table9",)), "Unknown suite 'table9'"),
+    (lambda: api.evaluate_run(run, epsilon=2), "`epsilon`"),
+    (lambda: api.evaluate_run(run, num_examples=10**6), "`num_examples=1000000`: digits has only 360"),
+    (lambda: api.evaluate_run(run, source=run), "`source` is for the black-box column"),
+    (lambda: api.evaluate_run(tmp_path), "no config.json"),
+    (lambda: api.evaluate_runs([]), "at least one run folder"),
+    (lambda: api.analyze_runs([run], k=10**6), "`k=1000000`"),
+    (lambda: api.analyze_runs([run], classes=("cat",)), "No class 'cat'"),
+    (lambda: api.write_report([run], tmp_path / "report.pdf"), "`output=.*report.pdf`"),
+    (lambda: api.export_run(run, tmp_path / "model", checkpoint=7), "no checkpoint"),
+  ):
+    with pytest.raises(InputError, match=words):
+      call()
+  with pytest.raises(TypeError, match="num_exmaples"):
+    api.evaluate_run(run, num_exmaples=3)
+  assert set(sorted((runs / "um").iterdir())) - set(before) <= {runs / "um" / "embeddings"}
+  assert not list(tmp_path.iterdir())
+
+
+def test_runs_are_opened_once_and_checked_together(runs, tmp_path):
+  folders = api.open_runs([runs / "um", runs / "at"])
+  assert list(folders) == ["um", "at"]
+  shutil.copytree(runs / "um", tmp_path / "um", ignore=shutil.ignore_patterns("embeddings", "figures"))
+  both = api.open_runs([runs / "um", tmp_path / "um"])
+  assert list(both) == [str(runs / "um"), str(tmp_path / "um")]
+
+
+def test_a_fault_of_ours_stays_a_fault(runs, monkeypatch, tmp_path):
+  def faulty(*_):
+    raise KeyError("ours")
+
+  monkeypatch.setattr("tla_tf.reporting.read_run", faulty)
+  with pytest.raises(KeyError, match="ours"):
+    api.write_report([runs / "um"], tmp_path / "report.html")
+  assert np.all([path.suffix != ".html" for path in tmp_path.iterdir()])

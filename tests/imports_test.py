@@ -206,7 +206,9 @@ def test_importing_a_tool_loads_no_tensorflow(module):
 
 def test_the_library_lists_its_packages():
   packages = {package(module) for module in LIBRARY} - {""}
-  assert set(dir(tla_tf)) == packages | {"__version__"}
+  functions = {"train", "evaluate_run", "evaluate_runs", "evaluate_model", "analyze_runs", "export_run", "write_report"}
+  assert set(dir(tla_tf)) == packages | functions | {"__version__"}
+  assert all(callable(getattr(tla_tf, name)) for name in functions)
 
 
 @pytest.mark.parametrize("name", FLOORS[0])

@@ -38,11 +38,19 @@ _SUBPACKAGES = frozenset(
 )
 
 
+# Functions on run folders, see `tla_tf.api`.
+_FUNCTIONS = frozenset(
+  {"analyze_runs", "evaluate_model", "evaluate_run", "evaluate_runs", "export_run", "train", "write_report"}
+)
+
+
 def __getattr__(name):
   if name in _SUBPACKAGES:
     return importlib.import_module(f"tla_tf.{name}")
+  if name in _FUNCTIONS:
+    return getattr(importlib.import_module("tla_tf.api"), name)
   raise AttributeError(f"module 'tla_tf' has no attribute {name!r}")
 
 
 def __dir__():
-  return sorted(_SUBPACKAGES | {"__version__"})
+  return sorted(_SUBPACKAGES | _FUNCTIONS | {"__version__"})

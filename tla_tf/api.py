@@ -1,6 +1,7 @@
 """Runs from Python: what the console scripts do, as functions on run folders that return records.
 
 Example:
+  api.train(published.setting("mnist", "at"), "runs/at", data_dir="mnist")
   records = api.evaluate_runs(["runs/at", "runs/tla"], suites=("table1",), num_examples=1000)
   pandas.DataFrame([{"run": name, **row} for name, record in records.items() for row in record.rows()])
 
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
+import dataclasses
 import functools
 import os
 import pathlib
 import typing
 
+from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord, training_epsilon
@@ -86,6 +89,80 @@ def _opened(runs: Runs, writable: bool = True) -> dict[str, RunFolder]:
 
 def _ignored(*_: typing.Any) -> None:
   pass
+
+
+# --------------------------------------------------------------------------- training
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+  """What a training leaves.
+
+  Attributes:
+    folder: RunFolder.
+    step: steps done.
+    judged: which weights its checkpoints are judged by: "network" or "average".
+    metrics: dicts of what was logged at the end of every interval.
+    figure: path of the training curves.
+  """
+
+  folder: RunFolder
+  step: int
+  judged: str
+  metrics: list[dict]
+  figure: pathlib.Path
+
+  def rows(self) -> list[dict]:
+    """A dict an interval, for pandas."""
+    return [{"run": self.folder.path.name, **row} for row in self.metrics]
+
+
+def train(
+  config: TrainingConfig,
+  output_dir: PathLike,
+  *,
+  data_dir: PathLike | None = None,
+  cache_dir: PathLike | None = None,
+  init_from: PathLike | None = None,
+  init_checkpoint: str | int = "best",
+  note: Note = _ignored,
+  reading_progress: ReadingProgress | None = None,
+) -> TrainedRun:
+  """Trains, or goes on training, in a run folder, and draws its curves.
+
+  Killed at any moment and called again with the same arguments, it ends in the
+  same bits as a run that was never stopped.
+
+  Args:
+    config: TrainingConfig, of `published.setting` for instance.
+    output_dir: the run folder; new, empty, or of the same run.
+    data_dir: folder of the data set's files.
+    cache_dir: folder of decoded images; None for the user's own.
+    init_from: run folder whose network to begin with, or None.
+    init_checkpoint: which of its checkpoints: "best", "last" or a step.
+    note: called with lines on how far it is.
+    reading_progress: called with the number of image files decoded and to decode.
+
+  Returns:
+    TrainedRun.
+
+  Raises:
+    InputError: for bad data, a folder of something else, or a run with other
+      settings or data.
+    DivergedError: if the loss or the weights are no longer finite.
+  """
+  from tla_tf import reporting, training
+  from tla_tf.persistence import CheckpointStore
+
+  if init_from is not None:
+    config = config.replace(init=training.find_init(init_from, init_checkpoint, output_dir))
+  folder = training.train(config, output_dir, data_dir, cache_dir, note, reading_progress)
+  metrics = folder.read_metrics()
+  title = f"{config.method} on {config.dataset}, {config.network}"
+  figure = reporting.training_curves({config.method: metrics}, folder.figures / "training.png", title)
+  store = CheckpointStore(folder.checkpoints)
+  step = store.resolve("last")
+  return TrainedRun(folder, step, store.record(step).judged, metrics, pathlib.Path(figure))
 
 
 # --------------------------------------------------------------------------- evaluation

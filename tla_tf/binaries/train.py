@@ -31,25 +31,22 @@ def main(argv: list[str]) -> None:
   settings = training_flags.config(dataset)
   training_flags.note_unused_flags(settings)
   entry.load_tensorflow()
-  from tla_tf import reporting, training
+  from tla_tf import api
 
-  if FLAGS.init_from is not None:
-    settings = settings.replace(init=training.find_init(FLAGS.init_from, FLAGS.init_checkpoint, FLAGS.output_dir))
-  folder = training.train(
+  run = api.train(
     settings,
     FLAGS.output_dir,
-    getattr(FLAGS, "data_dir", None),
-    getattr(FLAGS, "cache_dir", None),
+    data_dir=getattr(FLAGS, "data_dir", None),
+    cache_dir=getattr(FLAGS, "cache_dir", None),
+    init_from=FLAGS.init_from,
+    init_checkpoint=FLAGS.init_checkpoint,
+    note=print,
     reading_progress=entry.reading_progress,
   )
-  figure = reporting.training_curves(
-    {str(settings.method): folder.read_metrics()},
-    folder.figures / "training.png",
-    f"{settings.method} on {dataset}, {settings.network}",
-  )
   print(
-    f"run folder   {folder.path}\nfigure       {figure}\nTensorBoard  tensorboard --logdir {folder.tensorboard}\n"
-    f"next         tla-evaluate --run_dir={folder.path}"
+    f"run folder   {run.folder.path}\nfigure       {run.figure}\n"
+    f"TensorBoard  tensorboard --logdir {run.folder.tensorboard}\n"
+    f"next         tla-evaluate --run_dir={run.folder.path}"
   )
 
 

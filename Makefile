@@ -8,8 +8,15 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 NPM_STAMP := node_modules/.installed
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
+# The ends of the range of versions that setup.py admits, each with pins of its own in requirements/.
+OLDEST_PYTHON ?= python3.10
+NEWEST_PYTHON ?= python3.13
+VENVS := .venvs
+# The part of the tests that tells soonest whether versions fit.
+MATRIX_TESTS := imports packaging config kept_arrays persistence ops losses networks golden_networks golden_losses \
+  models stream readme
 
-.PHONY: demo install test test-slow lint bench clean
+.PHONY: demo install test test-slow test-oldest test-newest lint bench clean
 
 demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
@@ -49,6 +56,22 @@ test: lint $(NPM_STAMP)  ## lint and all tests that are not slow
 test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 	$(QUIET) $(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: there are none
 
+test-oldest test-newest: test-%: $(VENVS)/%/.installed  ## a fast part, with the oldest or newest versions admitted
+	$(QUIET) $(<D)/bin/python -m pytest $(MATRIX_TESTS:%=tests/%_test.py)
+	rm -rf $(<D)/run
+	$(<D)/bin/tla-train-digits --preset=digits --network=mlp_16 --train_steps=100 --output_dir=$(<D)/run
+	$(<D)/bin/tla-evaluate --run_dir=$(<D)/run --suite=quick --num_examples=50
+	$(<D)/bin/tla-export --run_dir=$(<D)/run
+	$(<D)/bin/tla-report --run_dir=$(<D)/run --output=$(<D)/run/report.html
+
+$(VENVS)/oldest/.installed: python = $(OLDEST_PYTHON)
+$(VENVS)/newest/.installed: python = $(NEWEST_PYTHON)
+$(VENVS)/%/.installed: requirements/%.txt setup.py pyproject.toml
+	$(python) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --upgrade pip
+	$(@D)/bin/pip install --quiet --constraint $< --editable . hypothesis protobuf pytest
+	@touch $@
+
 lint: $(DEV_STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,4 +87,4 @@ bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare pas
 	$(BIN)/python benchmarks/analysis.py
 
 clean:
-	rm -rf $(VENV) node_modules build *.egg-info
+	rm -rf $(VENV) $(VENVS) node_modules build *.egg-info

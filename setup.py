@@ -34,15 +34,16 @@ setuptools.setup(
     "Typing :: Typed",
   ],
   project_urls={"Paper": "https://arxiv.org/abs/1909.00900"},
-  python_requires=">=3.10",
+  python_requires=">=3.10,<3.14",
   packages=[*setuptools.find_packages(include=["tla_tf", "tla_tf.*"]), "tla_tf.flags"],
   # The published settings go into the package, where --preset finds them.
   package_dir={"tla_tf.flags": "flags"},
   package_data={"tla_tf": ["py.typed"], "tla_tf.flags": ["*.flags"]},
+  # Bounds are the versions of requirements/: `make test-oldest` and `make test-newest` test them.
   install_requires=[
     "absl-py>=2.0",
     "importlib_resources",  # tensorflow-datasets imports it without requiring it everywhere
-    "keras>=3.10,<4",
+    "keras>=3.10,<3.16",
     "matplotlib>=3.8",
     "numpy>=1.26",
     "pillow>=10.1",
@@ -51,12 +52,12 @@ setuptools.setup(
     "scikit-learn>=1.4",
     "scipy>=1.11",
     "tensorboard>=2.18",
-    "tensorflow>=2.18",
+    "tensorflow>=2.18,<2.22",
     "tensorflow-datasets>=4.9.7",
     "threadpoolctl>=3.1",
   ],
   extras_require={
-    "gpu": ["tensorflow[and-cuda]>=2.18"],
+    "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
     "dev": [
       "adversarial-robustness-toolbox>=1.20",
       "cleverhans>=4.0",

@@ -74,7 +74,7 @@ RECIPES = {
 }
 METHODS = st.sampled_from(sorted(RECIPES)).flatmap(lambda name: st.tuples(st.just(name), RECIPES[name]))
 FACTORS = st.dictionaries(st.integers(0, 10**9), POSITIVE, min_size=1, max_size=3)
-SCHEDULES = st.dictionaries(st.sampled_from(["epsilon", "step_size", "triplet"]), FACTORS).map(
+SCHEDULES = st.dictionaries(st.sampled_from(["epsilon", "step_size", "cross_entropy", "weight_decay"]), FACTORS).map(
   lambda given: tuple((name, tuple(sorted(points.items()))) for name, points in given.items())
 )
 TRAININGS = st.builds(
@@ -166,6 +166,7 @@ SCHEDULE_VALUES = [
   (("epsilon", ((0.5, 1.0),)),),
   (("epsilon", ((0, 1.0),)), ("epsilon", ((0, 1.0),))),
   ((3, ((0, 1.0),)),),
+  (("tripletz", ((0, 1.0),)),),
 ]
 DROP_VALUES = [
   ((0, 0.1),),

@@ -1,5 +1,7 @@
 """Settings of the whole test session."""
 
+import ctypes
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -7,12 +9,29 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import golden_support
 import hypothesis
+import keras
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops as graph_ops
 
 # One set of examples for everybody: a failure here is a failure everywhere.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back():
+  """Takes from TensorFlow what the tests of a file leave in it, so that a worker does not grow with their number."""
+  yield
+  # Keras's optimisers register a gradient of each step that is traced, which would keep its graph and weights for ever.
+  gradients = graph_ops.gradient_registry._registry  # noqa: SLF001
+  for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+    del gradients[name]
+  golden_support.forget()
+  keras.backend.clear_session()
+  gc.collect()
+  # Freed memory returns to the system; only the GNU library has the call.
+  getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
 
 
 @pytest.fixture(params=["eager", "graph", "xla"])

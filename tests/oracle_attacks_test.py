@@ -105,7 +105,7 @@ def test_mim_equals_cleverhans(logits, right, search, decay):
 @pytest.fixture(scope="module")
 def fooled(logits):
   """A function from (Foolbox attack, images, labels, epsilon) to the images that it breaks, bool [n]."""
-  model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
+  model = oracle_support.foolbox_model(logits)
 
   def run(attack, images, labels, epsilon=EPSILON):
     _, _, success = attack(model, tf.constant(images), tf.constant(labels, tf.int64), epsilons=epsilon)

@@ -100,7 +100,7 @@ def test_auto_pgd_leaves_nothing_to_foolbox(strongest, logits, right):
     abs_stepsize=EPSILON[norm] / 8, steps=40, random_start=True
   )
   images, labels = right
-  model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
+  model = oracle_support.foolbox_model(logits)
   theirs = np.zeros(COUNT, bool)
   for restart in range(3):
     tf.random.set_seed(restart)
@@ -118,7 +118,7 @@ def test_fab_leaves_nothing_to_foolbox(strongest, fab, logits, right):
   """Against the attacks of the same aim, a small distance, with no fewer steps."""
   norm, images, labels = strongest[0], *right
   attack = {"linf": foolbox.attacks.LInfFMNAttack(steps=300), "l2": foolbox.attacks.L2DeepFoolAttack(steps=100)}[norm]
-  model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
+  model = oracle_support.foolbox_model(logits)
   _, found, success = attack(model, tf.constant(images), tf.constant(labels, tf.int64), epsilons=None)
   distance = np.linalg.norm((found.numpy() - images).reshape(COUNT, -1), ord=ORDER[norm], axis=1)
   theirs = success.numpy() & (distance <= EPSILON[norm])

@@ -8,6 +8,7 @@ that single images differ.
 import foolbox
 import keras
 import numpy as np
+import oracle_support
 import pytest
 import tensorflow as tf
 from art.attacks import evasion
@@ -39,7 +40,7 @@ class Trial:
     self.images, self.labels = images[right], labels[right].astype(np.int32)
     self.targets = (self.labels + 1 + np.arange(COUNT, dtype=np.int32) % 9) % 10
     logits = keras.Model(self.network.inputs, self.network.output["logits"])
-    self.foolbox = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
+    self.foolbox = oracle_support.foolbox_model(logits)
     self.art = TensorFlowV2Classifier(
       logits,
       10,

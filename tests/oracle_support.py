@@ -2,8 +2,10 @@
 
 import functools
 
+import foolbox
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tla_tf import data, datasets, models, networks
 from tla_tf.attacks import presets
@@ -29,6 +31,11 @@ def network():
 def logits():
   """The network as a Keras model that returns logits, which the other libraries expect."""
   return keras.Model(network().inputs, network().output["logits"])
+
+
+def foolbox_model(logits):
+  """A Keras model as Foolbox takes it; a graph, since Foolbox calls it hundreds of times."""
+  return foolbox.TensorFlowModel(tf.function(logits, autograph=False), bounds=(0, 1), device="/CPU:0")
 
 
 @functools.cache

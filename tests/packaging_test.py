@@ -132,3 +132,45 @@ def test_the_citation_and_the_changes_are_of_this_version():
   assert names == ["Mao", "Zhong", "Yang", "Vondrick", "Ray"]
   headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
   assert headings[:2] == ["Unreleased", tla_tf.__version__]
+
+
+def numbers(version):
+  """The numbers of a version: (3, 10) of "3.10"."""
+  return tuple(int(number) for number in version.split("."))
+
+
+def pins(name):
+  """Dict from package to version of a file of pins."""
+  lines = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+  return dict(line.lower().replace("_", "-").split("==") for line in lines if not line.startswith("#"))
+
+
+def test_the_versions_at_both_ends_are_those_that_are_tested(wheel):
+  """What `make test-oldest` and `make test-newest` install, against the bounds of the package."""
+  with zipfile.ZipFile(wheel) as archive:
+    about = email.message_from_bytes(archive.read(f"tla_tf-{tla_tf.__version__}.dist-info/METADATA"))
+  oldest, newest = pins("oldest"), pins("newest")
+  required = [line for line in about.get_all("Requires-Dist") if "extra ==" not in line]
+  assert len(required) > 10 and set(oldest) == set(newest)
+  for line in required:
+    name = re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
+    bounds = dict(re.findall(r"(>=|<)([\d.]+)", line))
+    first = numbers(bounds.get(">=", "0"))
+    assert not any(first) or numbers(oldest[name])[: len(first)] == first, line
+    assert numbers(newest[name]) >= first, line
+    assert ("<" in bounds) == (name in ("tensorflow", "keras")), line
+    if "<" in bounds:
+      major, minor, *_ = numbers(newest[name])
+      assert numbers(bounds["<"]) == (major, minor + 1), line
+
+
+def test_every_python_from_the_oldest_to_the_newest_is_named(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    about = email.message_from_bytes(archive.read(f"tla_tf-{tla_tf.__version__}.dist-info/METADATA"))
+  makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+  oldest, newest = (
+    int(re.search(rf"^{end}_PYTHON \?= python3\.(\d+)$", makefile, re.M)[1]) for end in ("OLDEST", "NEWEST")
+  )
+  assert set(about["Requires-Python"].split(",")) == {f">=3.{oldest}", f"<3.{newest + 1}"}
+  classifiers = [c for c in about.get_all("Classifier") if re.search(r":: 3\.\d+$", c)]
+  assert classifiers == [f"Programming Language :: Python :: 3.{minor}" for minor in range(oldest, newest + 1)]

@@ -113,7 +113,6 @@ def test_an_imported_network_gives_the_authors_outputs(tmp_path, name, dataset, 
   export_saved_model(done.network, images.shape[1:], tmp_path / "saved_model")
   exported = tf.saved_model.load(str(tmp_path / "saved_model"))
   golden.assert_close(exported.serve(images)["logits"], outputs["logits"], EXPORT, f"{name} exported")
-  golden.forget()
 
 
 # ------------------------------------------------------------------- scopes, slots, steps

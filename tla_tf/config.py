@@ -10,7 +10,7 @@ import typing
 
 from tla_tf import types
 from tla_tf.errors import InputError
-from tla_tf.registry import METHODS
+from tla_tf.registry import METHODS, expected
 
 
 def require(condition, name, expected, received):
@@ -335,7 +335,7 @@ class TrainingConfig(Config):
   def validate(self):
     self._resolve_recipe()
     self._validate_drops()
-    object.__setattr__(self, "schedules", checked_schedules(self.schedules))
+    object.__setattr__(self, "schedules", checked_schedules(self.schedules, METHODS.get(self.method), self.recipe))
     require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {list(OPTIMIZERS)}", self.optimizer)
     require_whole(
       self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
@@ -390,9 +390,9 @@ class TrainingConfig(Config):
     )
 
   def _validate_drops(self):
-    expected = "pairs (whole step above 0, rate of at least 0) in increasing order"
-    drops = _steps_and_numbers("learning_rate_drops", self.learning_rate_drops, expected)
-    require(all(step > 0 for step, _ in drops), "learning_rate_drops", expected, self.learning_rate_drops)
+    form = "pairs (whole step above 0, rate of at least 0) in increasing order"
+    drops = _steps_and_numbers("learning_rate_drops", self.learning_rate_drops, form)
+    require(all(step > 0 for step, _ in drops), "learning_rate_drops", form, self.learning_rate_drops)
     object.__setattr__(self, "learning_rate_drops", drops)
 
   def first_difference(self, other):
@@ -421,7 +421,7 @@ OPTIMIZERS = ("adam", "momentum")
 _SHARED = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
 
 
-def _steps_and_numbers(name, given, expected):
+def _steps_and_numbers(name, given, form):
   """((step, number), ...) in increasing order of steps, checked."""
 
   def is_pair(pair):
@@ -434,29 +434,36 @@ def _steps_and_numbers(name, given, expected):
       and not isinstance(pair[1], bool)
     )
 
-  require(isinstance(given, (tuple, list)) and all(is_pair(pair) for pair in given), name, expected, given)
+  require(isinstance(given, (tuple, list)) and all(is_pair(pair) for pair in given), name, form, given)
   pairs = tuple((step, float(number)) for step, number in given)
   steps = [step for step, _ in pairs]
   right = steps == sorted(set(steps)) and all(step >= 0 and 0 <= number < math.inf for step, number in pairs)
-  require(right, name, expected, given)
+  require(right, name, form, given)
   return pairs
 
 
-def checked_schedules(given):
+def checked_schedules(given, method, recipe):
   """`TrainingConfig.schedules` as tuples.
 
   Args:
     given: a dict from name to ((step, factor), ...), or pairs of these.
+    method: the `recipes.Recipe` whose numbers follow them.
+    recipe: its config.
 
   Raises:
-    InputError: for anything else, no steps, or a name twice.
+    InputError: for anything else, no steps, a name twice, or one that has no
+      schedule.
   """
-  expected = "names, each with its (whole step, factor of at least 0) in increasing order of steps"
+  form = "names, each with its (whole step, factor of at least 0) in increasing order of steps"
   entries = list(given.items()) if isinstance(given, dict) else given
   well_formed = isinstance(entries, (tuple, list)) and all(
     isinstance(entry, (tuple, list)) and len(entry) == 2 and isinstance(entry[0], str) and entry[1] for entry in entries
   )
-  require(well_formed, "schedules", expected, given)
+  require(well_formed, "schedules", form, given)
   names = [name for name, _ in entries]
   require(len(set(names)) == len(names), "schedules", "every name once", given)
-  return tuple((name, _steps_and_numbers("schedules", points, expected)) for name, points in entries)
+  known = ["epsilon", "step_size", *(term.name for term in method.terms(recipe)), "weight_decay"]
+  unknown = next((name for name in names if name not in known), None)
+  if unknown is not None:
+    raise InputError(f"Invalid value for `schedules`: {unknown!r} has no schedule; {expected(unknown, known)}.")
+  return tuple((name, _steps_and_numbers("schedules", points, form)) for name, points in entries)

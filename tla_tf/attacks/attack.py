@@ -1,5 +1,7 @@
 """The contract of all attacks, and the record that they return."""
 
+from __future__ import annotations
+
 import abc
 import typing
 
@@ -9,6 +11,7 @@ import tensorflow as tf
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
 from tla_tf.ops import seeds
+from tla_tf.types import Jit
 
 
 class AttackResult(typing.NamedTuple):
@@ -28,12 +31,12 @@ class AttackResult(typing.NamedTuple):
       such an example stays where it is for that step.
   """
 
-  adversarial: typing.Any
-  success: typing.Any
-  loss: typing.Any
-  distance: typing.Any
-  zero_gradients: typing.Any
-  nonfinite_gradients: typing.Any
+  adversarial: tf.Tensor | np.ndarray
+  success: tf.Tensor | np.ndarray
+  loss: tf.Tensor | np.ndarray
+  distance: tf.Tensor | np.ndarray
+  zero_gradients: tf.Tensor | np.ndarray
+  nonfinite_gradients: tf.Tensor | np.ndarray
 
 
 class Attack(abc.ABC):
@@ -48,13 +51,20 @@ class Attack(abc.ABC):
     jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
 
-  def __init__(self, network, config, jit="auto"):
+  def __init__(self, network: typing.Any, config: typing.Any, jit: Jit | str | bool = "auto"):
     self.config = config
     self.restarts = config.restarts
     self.forward = logits_function(network)
     self.jit = resolve_jit(jit, network)
 
-  def __call__(self, images, labels, seed=0, targets=None, restart=0):
+  def __call__(
+    self,
+    images: np.ndarray | tf.Tensor,
+    labels: typing.Sequence[int] | np.ndarray | tf.Tensor,
+    seed: int | tf.Tensor = 0,
+    targets: typing.Sequence[int] | np.ndarray | tf.Tensor | None = None,
+    restart: int = 0,
+  ) -> AttackResult:
     """Attacks a batch.
 
     Args:
@@ -79,17 +89,19 @@ class Attack(abc.ABC):
     key = seeds.key(seed, "attack") if isinstance(seed, (int, np.integer)) else tf.convert_to_tensor(seed)
     return self.run(images, labels, key, targets, restart)
 
-  def bound(self, example_ids):
+  def bound(self, example_ids: np.ndarray) -> Attack:
     """The attack on these examples, integer [n]: itself, unless it replays what is kept by example."""
     del example_ids
     return self
 
   @abc.abstractmethod
-  def run(self, images, labels, key, targets, restart):
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
     """The attack itself: arguments as in the call, checked; int32 labels and targets, key int32 [2] or [n, 2]."""
 
 
-def runner_up(logits, labels, rank):
+def runner_up(logits: tf.Tensor, labels: tf.Tensor, rank: int | tf.Tensor) -> tf.Tensor:
   """The `rank`-th likeliest class besides the true one, modulo the number of other classes.
 
   Args:
@@ -106,13 +118,13 @@ def runner_up(logits, labels, rank):
   return tf.cast(tf.gather(order, tf.math.floormod(tf.cast(rank, tf.int32), classes - 1), axis=1), tf.int32)
 
 
-def missed(logits, labels, targets=None):
+def missed(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = None) -> tf.Tensor:
   """Whether the goal is reached: bool [n], another class than the label's, or the target's."""
   said = tf.argmax(logits, -1, output_type=labels.dtype)
   return said != labels if targets is None else said == targets
 
 
-def checked_batch(images, labels):
+def checked_batch(images: typing.Any, labels: typing.Any) -> tuple[tf.Tensor, tf.Tensor]:
   """Checks a batch from outside and makes tensors of it.
 
   Raises:
@@ -131,7 +143,7 @@ def checked_batch(images, labels):
   return tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
 
 
-def checked_targets(targets, labels):
+def checked_targets(targets: typing.Any, labels: tf.Tensor) -> tf.Tensor:
   """Checks the classes that a targeted attack aims at; returns int32 [n].
 
   Raises:

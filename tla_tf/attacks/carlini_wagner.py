@@ -4,7 +4,7 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.attacks.nearest import NearestAttack, lead
+from tla_tf.attacks.nearest import NearestAttack, Rows, lead
 
 # Adam's numbers, as the authors leave them.
 _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
@@ -83,7 +83,15 @@ class CarliniWagner(NearestAttack):
   real_numbers = ("epsilon", "step_size", "initial_constant", "confidence")
   whole_numbers = ("steps", "binary_search_steps")
 
-  def seek(self, rows, labels, goal, restart, numbers, targeted):
+  def seek(
+    self,
+    rows: Rows,
+    labels: tf.Tensor,
+    goal: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+    targeted: bool,
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     del restart
     clean = rows.clean
     start = tf.math.atanh((2.0 * clean - 1.0) * _INSIDE)

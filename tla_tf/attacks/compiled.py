@@ -2,12 +2,14 @@
 
 import abc
 import functools
+import typing
 
 import tensorflow as tf
 
 from tla_tf import balls
-from tla_tf.attacks.attack import Attack
+from tla_tf.attacks.attack import Attack, AttackResult
 from tla_tf.ops import seeds
+from tla_tf.types import Jit
 
 
 class CompiledAttack(Attack):
@@ -33,14 +35,22 @@ class CompiledAttack(Attack):
   real_numbers: tuple[str, ...] = ("epsilon",)
   whole_numbers: tuple[str, ...] = ("steps",)
 
-  def __init__(self, network, config, jit="auto"):
+  def __init__(self, network: typing.Any, config: typing.Any, jit: Jit | str | bool = "auto"):
     super().__init__(network, config, jit)
     self.ball = balls.get(config.norm)
     self.trace_count = 0
     self._functions = {}
 
   @abc.abstractmethod
-  def search(self, images, labels, targets, keys, restart, numbers):
+  def search(
+    self,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor | None,
+    keys: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+  ) -> AttackResult:
     """The attack, as a graph.
 
     Args:
@@ -55,7 +65,9 @@ class CompiledAttack(Attack):
       AttackResult.
     """
 
-  def run(self, images, labels, key, targets, restart):
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
     count = tf.shape(images)[0]
     # One key an example, so that an example's draws do not depend on how many there are.
     keys = key if key.shape.rank == 2 else seeds.fold_each(tf.tile(key[None], [count, 1]), tf.range(count))

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from tla_tf.attacks.attack import runner_up
-from tla_tf.attacks.nearest import NearestAttack, lead
+from tla_tf.attacks.nearest import NearestAttack, Rows, lead
 
 # Floor on a number before dividing by it.
 _TINY = 1e-30
@@ -45,7 +45,15 @@ class DeepFool(NearestAttack):
 
   real_numbers = ("epsilon", "overshoot")
 
-  def seek(self, rows, labels, goal, restart, numbers, targeted):
+  def seek(
+    self,
+    rows: Rows,
+    labels: tf.Tensor,
+    goal: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+    targeted: bool,
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     del restart
     clean = rows.clean
     # Columns of the candidates, not a number of the graph: the loop has a backward pass for each.

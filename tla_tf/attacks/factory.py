@@ -1,14 +1,20 @@
 """From settings to attacks on one network, sharing what is compiled."""
 
+import typing
+
+import numpy as np
+
 from tla_tf import attack_configs
+from tla_tf.attacks.attack import Attack
 from tla_tf.attacks.auto_attack import Apgd, Fab, Square
 from tla_tf.attacks.carlini_wagner import CarliniWagner
 from tla_tf.attacks.deepfool import DeepFool
 from tla_tf.attacks.gradient_attack import GradientAttack, GradientSearch
 from tla_tf.attacks.jsma import Jsma
 from tla_tf.attacks.transfer import Transfer
-from tla_tf.config import AttackConfig
+from tla_tf.config import AttackConfig, Config
 from tla_tf.errors import InputError
+from tla_tf.types import Jit
 
 _CLASSES = {
   attack_configs.ApgdConfig: Apgd,
@@ -34,14 +40,19 @@ class AttackFactory:
       network, see `Transfer`.
   """
 
-  def __init__(self, network, jit="auto", transfers=None):
+  def __init__(
+    self,
+    network: typing.Any,
+    jit: Jit | str | bool = "auto",
+    transfers: dict[attack_configs.TransferConfig, np.ndarray] | None = None,
+  ):
     self._network = network
     self._jit = jit
     self._transfers = transfers or {}
     self._searches = {}
     self._made = {}
 
-  def make(self, config):
+  def make(self, config: Config) -> Attack:
     """The `Attack` of a config.
 
     Raises:

@@ -1,17 +1,19 @@
 """Gradient attacks as callables: settings bound to one compiled search."""
 
 import functools
+import typing
 
+import numpy as np
 import tensorflow as tf
 
 from tla_tf import balls
-from tla_tf.attacks.attack import Attack, checked_batch
+from tla_tf.attacks.attack import Attack, AttackResult, checked_batch
 from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
 from tla_tf.ops import objectives
-from tla_tf.types import MomentumRule, Norm, Objective
+from tla_tf.types import Jit, MomentumRule, Norm, Objective
 
 
 class GradientSearch:
@@ -29,7 +31,12 @@ class GradientSearch:
   """
 
   def __init__(
-    self, network, objective=Objective.CROSS_ENTROPY, momentum_rule=MomentumRule.NORMALIZED, jit="auto", norm=Norm.LINF
+    self,
+    network: typing.Any,
+    objective: Objective | str = Objective.CROSS_ENTROPY,
+    momentum_rule: MomentumRule | str = MomentumRule.NORMALIZED,
+    jit: Jit | str | bool = "auto",
+    norm: Norm | str = Norm.LINF,
   ):
     self.ball = balls.get(norm)
     self.objective = Objective(objective)
@@ -41,7 +48,17 @@ class GradientSearch:
     # Apart from the loop, which also takes a start of the caller's.
     self._random_start = tf.function(self.ball.random_start, reduce_retracing=True, autograph=False)
 
-  def run(self, images, labels, key, config, label_smoothing=0.0, start=None, record=True, targets=None):
+  def run(
+    self,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    key: tf.Tensor,
+    config: AttackConfig,
+    label_smoothing: float = 0.0,
+    start: tf.Tensor | None = None,
+    record: bool = True,
+    targets: tf.Tensor | None = None,
+  ) -> AttackResult:
     """Runs the loop with the numbers of an `AttackConfig`.
 
     Args:
@@ -143,7 +160,13 @@ class GradientAttack(Attack):
     InputError: if a shared search has another objective, momentum rule or norm.
   """
 
-  def __init__(self, network, config=AttackConfig(), label_smoothing=0.0, jit="auto"):
+  def __init__(
+    self,
+    network: typing.Any,
+    config: AttackConfig = AttackConfig(),
+    label_smoothing: float = 0.0,
+    jit: Jit | str | bool = "auto",
+  ):
     if isinstance(network, GradientSearch):
       shared = (network.objective, network.momentum_rule, network.ball.norm)
       if shared != (config.objective, config.momentum_rule, config.norm):
@@ -155,12 +178,22 @@ class GradientAttack(Attack):
     self.config, self.restarts = config, config.restarts
     self.label_smoothing = label_smoothing
 
-  def __call__(self, images, labels, seed=0, targets=None, restart=0, start=None):
+  def __call__(
+    self,
+    images: np.ndarray | tf.Tensor,
+    labels: typing.Sequence[int] | np.ndarray | tf.Tensor,
+    seed: int | tf.Tensor = 0,
+    targets: typing.Sequence[int] | np.ndarray | tf.Tensor | None = None,
+    restart: int = 0,
+    start: np.ndarray | tf.Tensor | None = None,
+  ) -> AttackResult:
     """Attacks a batch; `start` float32 [n, ...] replaces the configured start, the rest is as in every attack."""
     if start is None:
       return super().__call__(images, labels, seed, targets, restart)
     images, labels = checked_batch(images, labels)
     return self.search.run(images, labels, None, self.config, self.label_smoothing, start, targets=targets)
 
-  def run(self, images, labels, key, targets, restart):
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
     return self.search.run(images, labels, key, self.config, self.label_smoothing, targets=targets)

@@ -1,11 +1,14 @@
 """The Jacobian-based saliency map attack of Papernot et al. (2016)."""
 
 import math
+import typing
 
 import tensorflow as tf
 
+from tla_tf.attack_configs import JsmaConfig
 from tla_tf.attacks.attack import runner_up
-from tla_tf.attacks.nearest import NearestAttack, lead
+from tla_tf.attacks.nearest import NearestAttack, Rows, lead
+from tla_tf.types import Jit
 
 # Floor on a number before dividing by it.
 _TINY = 1e-30
@@ -52,11 +55,19 @@ class Jsma(NearestAttack):
   real_numbers = ("epsilon", "theta")
   whole_numbers = ()
 
-  def __init__(self, network, config, jit="auto", logits=False):
+  def __init__(self, network: typing.Any, config: JsmaConfig, jit: Jit | str | bool = "auto", logits: bool = False):
     super().__init__(network, config, jit)
     self._by_logits = logits
 
-  def seek(self, rows, labels, goal, restart, numbers, targeted):
+  def seek(
+    self,
+    rows: Rows,
+    labels: tf.Tensor,
+    goal: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+    targeted: bool,
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     clean, theta = rows.clean, numbers["theta"]
     budget = math.floor(self.config.epsilon * rows.size + _DECIMALS)
     aim = goal if targeted else runner_up(rows.clean_logits, labels, restart)
@@ -97,7 +108,7 @@ class Jsma(NearestAttack):
     return x, zero, nonfinite
 
 
-def best_pair(gains, falls, allowed):
+def best_pair(gains: tf.Tensor, falls: tf.Tensor, allowed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """The pair of values with the largest (u_p + u_q)(v_p + v_q), both sums above 0.
 
   Exact without trying all pairs. If r has both a u and a v not below those of

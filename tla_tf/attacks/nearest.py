@@ -1,11 +1,15 @@
 """What attacks that look for the nearest adversarial image share."""
 
+from __future__ import annotations
+
 import abc
+import typing
 
 import tensorflow as tf
 
 from tla_tf.attacks.attack import AttackResult
 from tla_tf.attacks.compiled import CompiledAttack
+from tla_tf.attacks.gradient_loop import Forward
 from tla_tf.ops import objectives
 
 # Share of the largest logit by which one must lead to count: two compilers round logits differently.
@@ -33,7 +37,15 @@ class NearestAttack(CompiledAttack):
   """
 
   @abc.abstractmethod
-  def seek(self, rows, labels, goal, restart, numbers, targeted):
+  def seek(
+    self,
+    rows: Rows,
+    labels: tf.Tensor,
+    goal: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+    targeted: bool,
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The search itself, in a graph.
 
     Args:
@@ -49,7 +61,15 @@ class NearestAttack(CompiledAttack):
       [n] steps with a non-finite gradient).
     """
 
-  def search(self, images, labels, targets, keys, restart, numbers):
+  def search(
+    self,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor | None,
+    keys: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+  ) -> AttackResult:
     del keys
     targeted = targets is not None
     goal = targets if targeted else labels
@@ -83,7 +103,7 @@ class Rows:
     slack: float32 [n], a lead that is not larger is a matter of rounding.
   """
 
-  def __init__(self, forward, images):
+  def __init__(self, forward: Forward, images: tf.Tensor):
     self._forward = forward
     self._shape = tf.shape(images)
     self.size = images.shape[1:].num_elements()
@@ -91,11 +111,13 @@ class Rows:
     self.clean_logits = forward(images)
     self.slack = _ROUNDING * tf.reduce_max(tf.abs(self.clean_logits), -1)
 
-  def logits(self, x):
+  def logits(self, x: tf.Tensor) -> tf.Tensor:
     """float32 [n, d] -> logits [n, classes]."""
     return self._forward(tf.reshape(x, self._shape))
 
-  def gradients(self, functions, x):
+  def gradients(
+    self, functions: typing.Callable[[tf.Tensor], list[tf.Tensor]], x: tf.Tensor
+  ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
     """Gradients of several outputs with respect to the rows alone.
 
     One forward pass and a backward pass for each output. (Tiling the images
@@ -115,7 +137,7 @@ class Rows:
     return [tape.gradient(value, x, unconnected_gradients="zero") for value in values], values, logits
 
 
-def lead(logits, goal, targeted):
+def lead(logits: tf.Tensor, goal: tf.Tensor, targeted: bool) -> tf.Tensor:
   """By how much an image is adversarial: above 0 where the goal is reached.
 
   Args:

@@ -1,14 +1,16 @@
 """Running an attack over many images: batches of survivors, restart after restart."""
 
+import typing
+
 import numpy as np
 import tensorflow as tf
 
-from tla_tf.attacks.attack import AttackResult
+from tla_tf.attacks.attack import Attack, AttackResult
 from tla_tf.errors import InputError
 from tla_tf.ops import seeds
 
 
-def batch_slots(count, batch_size):
+def batch_slots(count: int, batch_size: int) -> int:
   """Size to which a batch of `count` images is padded: `batch_size` or a half, quarter, ... of it.
 
   Few sizes, so that XLA compiles few programs, and few slots for the last survivors.
@@ -20,19 +22,19 @@ def batch_slots(count, batch_size):
 
 
 def survivor_batches(
-  attack,
-  fetch,
-  labels,
+  attack: Attack,
+  fetch: typing.Callable[[np.ndarray], np.ndarray],
+  labels: np.ndarray,
   *,
-  broken,
-  example_ids=None,
-  targets=None,
-  seed=0,
-  restarts=None,
-  batch_size=100,
-  progress=None,
-  run=None,
-):
+  broken: np.ndarray,
+  example_ids: np.ndarray | None = None,
+  targets: np.ndarray | None = None,
+  seed: int = 0,
+  restarts: int | None = None,
+  batch_size: int = 100,
+  progress: typing.Callable[[int, int], None] | None = None,
+  run: typing.Callable[[int, np.ndarray, typing.Callable[[], AttackResult]], AttackResult] | None = None,
+) -> typing.Iterator[tuple[np.ndarray, AttackResult]]:
   """Yields what an attack finds on batches of the images that still stand.
 
   The caller marks broken images between batches; later restarts leave them out.
@@ -83,8 +85,17 @@ def survivor_batches(
 
 
 def attack_survivors(
-  attack, images, labels, *, example_ids=None, targets=None, seed=0, restarts=None, batch_size=100, progress=None
-):
+  attack: Attack,
+  images: np.ndarray,
+  labels: typing.Sequence[int] | np.ndarray,
+  *,
+  example_ids: typing.Sequence[int] | np.ndarray | None = None,
+  targets: typing.Sequence[int] | np.ndarray | None = None,
+  seed: int = 0,
+  restarts: int | None = None,
+  batch_size: int = 100,
+  progress: typing.Callable[[int, int], None] | None = None,
+) -> AttackResult:
   """Attacks an array of images, restarting on those not yet broken.
 
   Args:

@@ -1,11 +1,15 @@
 """Black box: adversarial images of another network, replayed (Papernot et al. 2017)."""
 
+import typing
+
 import numpy as np
 import tensorflow as tf
 
 from tla_tf import balls
+from tla_tf.attack_configs import TransferConfig
 from tla_tf.attacks.attack import Attack, AttackResult, missed
 from tla_tf.ops import objectives
+from tla_tf.types import Jit
 
 
 class Transfer(Attack):
@@ -20,19 +24,25 @@ class Transfer(Attack):
     jit: "auto", "on", "off" or a bool: whether XLA compiles the network.
   """
 
-  def __init__(self, network, config, adversarial, jit="auto"):
+  def __init__(
+    self, network: typing.Any, config: TransferConfig, adversarial: np.ndarray, jit: Jit | str | bool = "auto"
+  ):
     super().__init__(network, config, jit)
     self._adversarial = adversarial
     self._judge = tf.function(self._measure, jit_compile=self.jit, reduce_retracing=True, autograph=False)
 
-  def bound(self, example_ids):
+  def bound(self, example_ids: np.ndarray) -> Attack:
     return _Replay(self, np.asarray(self._adversarial[example_ids], np.float32))
 
-  def run(self, images, labels, key, targets, restart):
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
     """All examples at once, which must be as many as the saved images."""
     return self.bound(np.arange(len(self._adversarial))).run(images, labels, key, targets, restart)
 
-  def replay(self, adversarial, images, labels, targets):
+  def replay(
+    self, adversarial: np.ndarray, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None
+  ) -> AttackResult:
     """AttackResult of showing `adversarial`."""
     goal = labels if targets is None else targets
     success, loss = self._judge(adversarial, goal, tf.constant(targets is not None))
@@ -54,5 +64,7 @@ class _Replay(Attack):
     self.config, self.restarts = transfer.config, transfer.restarts
     self._transfer, self._adversarial = transfer, adversarial
 
-  def run(self, images, labels, key, targets, restart):
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
     return self._transfer.replay(self._adversarial, images, labels, targets)

@@ -24,7 +24,6 @@ from tla_tf.ops import mining, objectives, seeds
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
-from tla_tf.registry import expected
 from tla_tf.types import PassMode, Role
 
 
@@ -116,7 +115,7 @@ class RobustModel(keras.Model):
         "A training step makes one start: give attacks with restarts=1, and judge with "
         "attacks.attack_survivors or tla-evaluate."
       )
-    self.schedules = self._checked_schedules(schedules)
+    self.schedules = checked_schedules(schedules, self.recipe, self.settings)
     self._build_parts()
     self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
@@ -174,14 +173,6 @@ class RobustModel(keras.Model):
     self._part_states = {name: state for name, state in parts.items() if state is not None}
 
   # ------------------------------------------------------------- schedules
-
-  def _checked_schedules(self, given: typing.Any) -> tuple:
-    schedules = checked_schedules(given)
-    known = ["epsilon", "step_size", *(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
-    for name, _ in schedules:
-      if name not in known:
-        raise InputError(f"Invalid value for `schedules`: {name!r} has no schedule; {expected(name, known)}.")
-    return schedules
 
   def _scheduled(self, value: typing.Any, step: typing.Any, *names: str) -> typing.Any:
     """A number, times the factor that the first of its schedules has at a step."""

@@ -7,6 +7,8 @@ Names: `mlp` (1,024 units; `mlp_256` for other widths), `lenet` (32 filters;
 
 import re
 
+import keras
+
 from tla_tf.errors import InputError
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
@@ -48,7 +50,7 @@ _BUILDERS = {
 NAMES = ("mlp", "lenet", "convnet", "resnet_50", "wrn_32_10")
 
 
-def build(name, input_shape, num_classes, seed=0):
+def build(name: str, input_shape: tuple[int, int, int], num_classes: int, seed: int = 0) -> keras.Model:
   """Builds a network by its name.
 
   Args:

@@ -9,6 +9,7 @@ the scope there is one branch: ordinary batch normalisation.
 
 import contextlib
 import threading
+import typing
 
 import keras
 import tensorflow as tf
@@ -23,7 +24,7 @@ _SCOPE = _Scope()
 
 
 @contextlib.contextmanager
-def branches(count=1, update_moving_averages=True):
+def branches(count: int = 1, update_moving_averages: bool = True) -> typing.Iterator[None]:
   """Sets the number of branches for the calls inside the scope.
 
   Args:
@@ -53,12 +54,12 @@ class BranchBatchNormalization(keras.layers.Layer):
     **kwargs: as in `keras.layers.Layer`.
   """
 
-  def __init__(self, momentum=0.9, epsilon=1e-3, **kwargs):
+  def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: typing.Any):
     super().__init__(**kwargs)
     self.momentum = momentum
     self.epsilon = epsilon
 
-  def build(self, input_shape):
+  def build(self, input_shape: tuple[int | None, ...]) -> None:
     def weight(name, initializer, trainable):
       return self.add_weight(
         name=name, shape=(input_shape[-1],), initializer=initializer, trainable=trainable, aggregation="mean"
@@ -69,7 +70,7 @@ class BranchBatchNormalization(keras.layers.Layer):
     self.moving_mean = weight("moving_mean", "zeros", False)
     self.moving_variance = weight("moving_variance", "ones", False)
 
-  def call(self, inputs, training=False):
+  def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
     gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
     # As in Keras, a frozen layer keeps its statistics.
     if not training or not self.trainable:
@@ -99,5 +100,5 @@ class BranchBatchNormalization(keras.layers.Layer):
       value = value * self.momentum + tf.stop_gradient(batch_value) * (1.0 - self.momentum)
     variable.assign(value)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, typing.Any]:
     return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}

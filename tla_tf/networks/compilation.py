@@ -1,12 +1,14 @@
 """Whether XLA pays for a network on the device at hand."""
 
+import typing
+
 import keras
 import tensorflow as tf
 
 from tla_tf.types import Jit
 
 
-def prefers_xla(network):
+def prefers_xla(network: typing.Any) -> bool:
   """True on an accelerator, and on a CPU for networks without convolutions.
 
   False on several replicas: a step compiled by XLA cannot add up their
@@ -25,7 +27,7 @@ def prefers_xla(network):
   return not any("Conv" in type(layer).__name__ for layer in network._flatten_layers())  # noqa: SLF001
 
 
-def resolve_jit(jit, network):
+def resolve_jit(jit: Jit | str | bool, network: typing.Any) -> bool:
   """Turns a `types.Jit`, a bool or "auto" into a bool for this network."""
   if isinstance(jit, bool):
     return jit

@@ -1,5 +1,7 @@
 """Calling a network: several roles in one pass, or logits alone."""
 
+import typing
+
 import keras
 import tensorflow as tf
 
@@ -11,7 +13,9 @@ def _mixes_branches(network):
   return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers())  # noqa: SLF001
 
 
-def forward_branches(network, images, training):
+def forward_branches(
+  network: typing.Any, images: dict[typing.Any, tf.Tensor], training: bool
+) -> dict[typing.Any, dict[str, tf.Tensor]]:
   """Passes the images of several roles through a network.
 
   One pass over the concatenated images; batch normalisation of ours keeps the
@@ -35,7 +39,7 @@ def forward_branches(network, images, training):
   return {role: {name: parts[name][i] for name in parts} for i, role in enumerate(images)}
 
 
-def logits_function(network, training=False):
+def logits_function(network: typing.Any, training: bool = False) -> typing.Callable[[tf.Tensor], tf.Tensor]:
   """The function images -> logits that attacks differentiate.
 
   Args:
@@ -58,6 +62,6 @@ def logits_function(network, training=False):
   return logits
 
 
-def has_foreign_statistics(network):
+def has_foreign_statistics(network: typing.Any) -> bool:
   """Whether training-mode calls would move statistics that we cannot hold."""
   return isinstance(network, keras.Model) and _mixes_branches(network)

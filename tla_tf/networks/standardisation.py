@@ -13,7 +13,7 @@ class PerImageStandardisation(keras.layers.Layer):
   gradient at an image of one colour is finite.
   """
 
-  def call(self, inputs):
+  def call(self, inputs: tf.Tensor) -> tf.Tensor:
     pixels = inputs * 255.0
     axes = list(range(1, inputs.shape.rank))
     mean, variance = tf.nn.moments(pixels, axes, keepdims=True)

@@ -1,5 +1,7 @@
 """The authors' wide residual network for CIFAR-10 (paper, Table 1; Madry et al. 2018)."""
 
+import typing
+
 import keras
 import tensorflow as tf
 
@@ -10,7 +12,9 @@ from tla_tf.networks.standardisation import PerImageStandardisation
 _SLOPE = 0.1
 
 
-def wide_resnet(input_shape, num_classes, seed=0, depth=32, width=10):
+def wide_resnet(
+  input_shape: tuple[int, int, int], num_classes: int, seed: int = 0, depth: int = 32, width: int = 10
+) -> keras.Model:
   """Conv3x3-16, three groups of pre-activation units, global average, FC.
 
   The groups have 16, 32 and 64 times `width` filters and strides 1, 2, 2.
@@ -80,16 +84,16 @@ class PadChannels(keras.layers.Layer):
     **kwargs: as in `keras.layers.Layer`.
   """
 
-  def __init__(self, channels, **kwargs):
+  def __init__(self, channels: int, **kwargs: typing.Any):
     super().__init__(**kwargs)
     self.channels = channels
 
-  def call(self, inputs):
+  def call(self, inputs: tf.Tensor) -> tf.Tensor:
     missing = self.channels - inputs.shape[-1]
     return tf.pad(inputs, [[0, 0]] * (inputs.shape.rank - 1) + [[missing // 2, missing - missing // 2]])
 
-  def compute_output_shape(self, input_shape):
+  def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return (*input_shape[:-1], self.channels)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, typing.Any]:
     return {**super().get_config(), "channels": self.channels}

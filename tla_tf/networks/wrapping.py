@@ -5,7 +5,7 @@ import keras
 from tla_tf.errors import InputError
 
 
-def from_keras(model, embedding_layer=None):
+def from_keras(model: keras.Model, embedding_layer: str | None = None) -> keras.Model:
   """Gives a Keras classifier the outputs {"embedding", "logits"}.
 
   The wrapped network shares the model's layers and weights. Images must be in

@@ -10,7 +10,9 @@ import tensorflow as tf
 from tla_tf.ops import distances, seeds
 
 
-def similarity_scores(anchors, pool, anchor_labels, pool_labels):
+def similarity_scores(
+  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
+) -> tf.Tensor:
   """Signed cosine similarities, -inf where the classes are the same or the pool has no image.
 
   Args:
@@ -33,7 +35,9 @@ def _same_class(anchor_labels, pool_labels):
   return (anchor_labels[:, None] == pool_labels) | (pool_labels < 0)
 
 
-def nearest_negative(anchors, pool, anchor_labels, pool_labels):
+def nearest_negative(
+  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
+) -> tf.Tensor:
   """Index in the pool of the nearest image of another class.
 
   Where the pool holds no other class, the index is 0: compare the labels.
@@ -45,7 +49,9 @@ def nearest_negative(anchors, pool, anchor_labels, pool_labels):
   return tf.argmax(scores, axis=1, output_type=tf.int32)
 
 
-def random_negative(anchor_labels, pool_labels, key, other_class=True):
+def random_negative(
+  anchor_labels: tf.Tensor, pool_labels: tf.Tensor, key: tf.Tensor, other_class: bool = True
+) -> tf.Tensor:
   """Index in the pool of a random image.
 
   Args:
@@ -66,7 +72,7 @@ def random_negative(anchor_labels, pool_labels, key, other_class=True):
   return tf.argmax(draws, axis=1, output_type=tf.int32)
 
 
-def random_classmate(labels, key):
+def random_classmate(labels: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
   """For each image of a batch, the index of another image of its class.
 
   An image that is alone in its class gets its own index.

@@ -5,6 +5,7 @@ many others are attacked with it.
 """
 
 import functools
+import typing
 
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ from tla_tf.types import Objective
 MARGIN_CONFIDENCE = 50.0
 
 
-def cross_entropy(logits, labels, label_smoothing=0.0):
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float | tf.Tensor = 0.0) -> tf.Tensor:
   """Softmax cross-entropy of each example.
 
   Args:
@@ -33,7 +34,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
   return (1.0 - label_smoothing) * plain + label_smoothing * even
 
 
-def logit_lead(logits, labels):
+def logit_lead(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
   """z_label - max_other z: above 0 where the label is what the network says.
 
   Args:
@@ -49,7 +50,9 @@ def logit_lead(logits, labels):
   return of_true - best_other
 
 
-def margin(logits, labels, label_smoothing=0.0, targeted=False):
+def margin(
+  logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float | tf.Tensor = 0.0, targeted: bool = False
+) -> tf.Tensor:
   """-max(0, z_true - max_other z + 50), the margin loss of C&W, per example.
 
   Args:
@@ -57,7 +60,7 @@ def margin(logits, labels, label_smoothing=0.0, targeted=False):
     labels: integer [n].
     label_smoothing: has no meaning for a margin; accepted for the common
       signature.
-    targeted: see `get`.
+    targeted: the labels are classes to be reached, not to be left.
 
   Returns:
     float32 [n].
@@ -67,7 +70,7 @@ def margin(logits, labels, label_smoothing=0.0, targeted=False):
   return -tf.nn.relu((-lead if targeted else lead) + MARGIN_CONFIDENCE)
 
 
-def get(objective, targeted=False):
+def get(objective: Objective | str, targeted: bool = False) -> typing.Callable[..., tf.Tensor]:
   """The function of a `types.Objective`.
 
   Args:

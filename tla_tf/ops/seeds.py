@@ -7,13 +7,14 @@ one would. The generator is always Philox: the same draw with and without XLA.
 
 import hashlib
 import math
+import typing
 
 import tensorflow as tf
 
 _ALGORITHM = "philox"
 
 
-def derive(seed, *path):
+def derive(seed: int, *path: str | int) -> int:
   """Derives an independent seed from a seed and a path of names and numbers.
 
   Args:
@@ -27,19 +28,19 @@ def derive(seed, *path):
   return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def key(seed, *path):
+def key(seed: int, *path: str | int) -> tf.Tensor:
   """The key of a seed and a path: int32 tensor of shape [2]."""
   return tf.constant([derive(seed, *path), derive(seed, *path, "second")], tf.int32)
 
 
-def fold(key_, value):
+def fold(key_: tf.Tensor, value: int | tf.Tensor) -> tf.Tensor:
   """A new key from a key and a whole number (a step, a replica id)."""
   value = tf.cast(value, tf.int32)
   return tf.random.experimental.stateless_fold_in(key_, value, alg=_ALGORITHM)
 
 
 @tf.function(input_signature=[tf.TensorSpec([2], tf.int32), tf.TensorSpec([None], tf.int32)], autograph=False)
-def example_keys(key_, example_ids):
+def example_keys(key_: tf.Tensor, example_ids: tf.Tensor) -> tf.Tensor:
   """One key an example, whatever batch the example is in.
 
   Args:
@@ -52,7 +53,9 @@ def example_keys(key_, example_ids):
   return tf.map_fn(lambda i: fold(key_, i), example_ids, fn_output_signature=tf.TensorSpec([2], tf.int32))
 
 
-def uniform(shape, key_, low=0.0, high=1.0):
+def uniform(
+  shape: typing.Sequence[int] | tf.Tensor, key_: tf.Tensor, low: float | tf.Tensor = 0.0, high: float | tf.Tensor = 1.0
+) -> tf.Tensor:
   """Uniform float32 draws in [low, high).
 
   Args:
@@ -89,7 +92,9 @@ def _bits(shape, keys):
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
-def threefry2x32(key_, counter):
+def threefry2x32(
+  key_: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
   """Threefry-2x32 with 20 rounds (Salmon et al. 2011): a counter-based generator.
 
   Args:
@@ -113,7 +118,7 @@ def threefry2x32(key_, counter):
   return left, right
 
 
-def fold_each(keys, value):
+def fold_each(keys: tf.Tensor, value: int | tf.Tensor) -> tf.Tensor:
   """A new key an example from keys int32 [n, 2] and a whole number (an iteration)."""
   words = tf.bitcast(keys, tf.uint32)
   # The second word tells these counters from those of the draws, which have 0 there.
@@ -121,7 +126,7 @@ def fold_each(keys, value):
   return tf.bitcast(tf.stack(parts, 1), tf.int32)
 
 
-def normal(shape, key_):
+def normal(shape: typing.Sequence[int] | tf.Tensor, key_: tf.Tensor) -> tf.Tensor:
   """Standard normal float32 draws; shape and key as in `uniform`.
 
   By Box and Muller's rule from uniform draws, of which 0 becomes 1.
@@ -131,7 +136,7 @@ def normal(shape, key_):
   return radius * tf.cos(2.0 * math.pi * pairs[..., 1])
 
 
-def permuted(positions, key_, size):
+def permuted(positions: tf.Tensor, key_: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
   """Entries of a seeded endless sequence of permutations of range(size).
 
   Position p belongs to pass p // size; each pass is its own permutation, made

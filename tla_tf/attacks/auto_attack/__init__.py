@@ -4,12 +4,13 @@ from tla_tf.attack_configs import ApgdConfig, FabConfig, SquareConfig
 from tla_tf.attacks.auto_attack.apgd import Apgd
 from tla_tf.attacks.auto_attack.fab import Fab
 from tla_tf.attacks.auto_attack.square import Square
+from tla_tf.config import Config
 from tla_tf.types import ApgdLoss, Norm
 
 __all__ = ["Apgd", "Fab", "Square", "plus", "standard"]
 
 
-def standard(epsilon, norm=Norm.LINF):
+def standard(epsilon: float, norm: Norm | str = Norm.LINF) -> tuple[tuple[str, Config], ...]:
   """The four attacks of the standard version, in their order, with its settings.
 
   Args:
@@ -27,7 +28,7 @@ def standard(epsilon, norm=Norm.LINF):
   )
 
 
-def plus(epsilon, norm=Norm.LINF):
+def plus(epsilon: float, norm: Norm | str = Norm.LINF) -> tuple[tuple[str, Config], ...]:
   """The stronger version: more starts, and the DLR without targets.
 
   The published one also has FAB without targets, which FAB-T stands in for

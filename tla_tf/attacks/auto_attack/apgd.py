@@ -8,7 +8,7 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.attacks.attack import missed, runner_up
+from tla_tf.attacks.attack import AttackResult, missed, runner_up
 from tla_tf.attacks.best_point import BestPoint
 from tla_tf.attacks.compiled import CompiledAttack
 from tla_tf.attacks.gradient_loop import gradient_state, input_gradient
@@ -26,7 +26,7 @@ _CHECKPOINTS = (0, 22, 41, 57, 70, 80, 87, 93, 99)
 _TINY = 1e-12
 
 
-def checkpoints(steps):
+def checkpoints(steps: int | tf.Tensor) -> tf.Tensor:
   """w_j = ceil(p_j steps), after how many steps the step size is looked at.
 
   Args:
@@ -39,7 +39,7 @@ def checkpoints(steps):
   return (tf.constant(_CHECKPOINTS) * steps + 99) // 100
 
 
-def dlr(logits, labels, targets=None):
+def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = None) -> tf.Tensor:
   """Difference of logits ratio, which does not depend on the logits' scale.
 
     -(z_y - max_{i != y} z_i) / (z_1st - z_3rd)
@@ -110,7 +110,15 @@ class Apgd(CompiledAttack):
     jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
   """
 
-  def search(self, images, labels, targets, keys, restart, numbers):
+  def search(
+    self,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor | None,
+    keys: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+  ) -> AttackResult:
     epsilon, steps = numbers["epsilon"], numbers["steps"]
     marks = checkpoints(steps)
     objective = self._objective(images, labels, targets, restart)

@@ -22,7 +22,7 @@ _FINAL_STEPS = 3
 _TINY = 1e-30
 
 
-def hyperplane_step(points, normal, gap, norm):
+def hyperplane_step(points: tf.Tensor, normal: tf.Tensor, gap: tf.Tensor, norm: Norm) -> tf.Tensor:
   """The shortest step from points of the box [0, 1]^d onto a hyperplane, exactly.
 
     min |step|_p  subject to  <normal, step> = gap,  0 <= point + step <= 1
@@ -93,7 +93,15 @@ class Fab(CompiledAttack):
 
   real_numbers = ("epsilon", "alpha_max", "eta", "beta")
 
-  def search(self, images, labels, targets, keys, restart, numbers):
+  def search(
+    self,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor | None,
+    keys: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+  ) -> AttackResult:
     del keys
     clean_logits = self.forward(images)
     boundary = self._boundary(clean_logits, labels, targets, restart)

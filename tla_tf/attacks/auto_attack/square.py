@@ -22,7 +22,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _TINY = 1e-12
 
 
-def covered_share(query, queries, initial_share):
+def covered_share(query: tf.Tensor, queries: tf.Tensor, initial_share: tf.Tensor) -> tf.Tensor:
   """p, the share of the image that a square covers: falls by the paper's schedule.
 
   Args:
@@ -38,17 +38,17 @@ def covered_share(query, queries, initial_share):
   return initial_share * 0.5**halvings
 
 
-def offsets(row, column, height, width):
+def offsets(row: tf.Tensor, column: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
   """How far the pixels lie below and right of corners int32 [n]: int32 [n, height, 1] and [n, 1, width]."""
   return (tf.range(height)[None] - row[:, None])[:, :, None], (tf.range(width)[None] - column[:, None])[:, None, :]
 
 
-def window(rows, columns, side):
+def window(rows: tf.Tensor, columns: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
   """Which pixels lie in a square, by their offsets from its corner: bool [n, height, width, 1]."""
   return (((rows >= 0) & (rows < side)) & ((columns >= 0) & (columns < side)))[..., None]
 
 
-def bump(row, column, side, largest):
+def bump(row: tf.Tensor, column: tf.Tensor, side: tf.Tensor, largest: int) -> tf.Tensor:
   """eta, two adjacent bumps of opposite sign (equation 2), not yet of length 1.
 
   Args:
@@ -173,12 +173,22 @@ class Square(CompiledAttack):
 
   real_numbers = ("epsilon", "initial_share")
 
-  def run(self, images, labels, key, targets, restart):
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
     if images.shape.rank != 4:
       raise InputError(f"The square attack needs images [n, height, width, channels], got shape {images.shape}.")
     return super().run(images, labels, key, targets, restart)
 
-  def search(self, images, labels, targets, keys, restart, numbers):
+  def search(
+    self,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor | None,
+    keys: tf.Tensor,
+    restart: tf.Tensor,
+    numbers: dict[str, tf.Tensor],
+  ) -> AttackResult:
     del restart
     epsilon, steps = numbers["epsilon"], numbers["steps"]
     schedule = steps if self.config.rescale_schedule else tf.constant(_QUERIES)

@@ -1,6 +1,7 @@
 """End to end: evaluate and export through the console scripts."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -130,6 +131,22 @@ def test_several_seeds_give_mean_and_spread(runs):
     assert len(row["accuracy_per_seed"]) == 3
     assert row["accuracy_worst_over_seeds"] <= min(row["accuracy_per_seed"])
   assert " ± " in output
+
+
+def test_a_run_is_judged_at_its_own_epsilon_and_says_so(runs, tmp_path):
+  shutil.copytree(runs / "at", tmp_path / "at", ignore=shutil.ignore_patterns("evaluation*"))
+  content = json.loads((tmp_path / "at" / "config.json").read_text())
+  content["settings"]["attack"]["epsilon"] = 0.1
+  (tmp_path / "at" / "config.json").write_text(json.dumps(content))
+  arguments = (f"--run_dir={tmp_path / 'at'}", "--num_examples=20", "--probe_examples=0")
+  for given, epsilon in (((), 0.1), (("--epsilon=0.2",), 0.2)):
+    done = cli.run("tla-evaluate", *arguments, *given)
+    assert done.returncode == 0, done.stderr
+    said = "at: Trained at epsilon 0.1, not at digits's 0.2: judged at its own. --epsilon chooses another.\n"
+    assert (said in done.stderr) is not bool(given)
+    result = _result(tmp_path / "at")
+    assert {row["epsilon"] for row in result["attacks"]} == {epsilon}
+    assert result["training_epsilon"] == 0.1 and bool(result["notes"]) is not bool(given)
 
 
 def test_transfer_is_saved_once_and_replayed(runs):

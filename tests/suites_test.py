@@ -1,13 +1,16 @@
 """Suites as data: the paper's Table 3, AutoAttack, a user's own list."""
 
+import ast
 import json
+import pathlib
+import re
 
 import pytest
 
 from tla_tf import attack_configs
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
-from tla_tf.evaluation import NamedAttack, read_suite, suite
+from tla_tf.evaluation import SUITES, NamedAttack, read_suite, suite
 from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
 from tla_tf.types import ApgdLoss, Norm, Objective, Target
 
@@ -61,6 +64,12 @@ def test_auto_attack_plus_has_more_starts_and_names_of_its_own():
   ]
   assert attacks[1].config.loss is ApgdLoss.DLR
   assert not {a.name for a in attacks} & {a.name for a in suite("auto_attack", "mnist")}
+
+
+def test_the_tool_lists_every_suite():
+  # It names them before TensorFlow is there to ask.
+  source = (pathlib.Path(__file__).parent.parent / "tla_tf" / "binaries" / "evaluate.py").read_text(encoding="utf-8")
+  assert ast.literal_eval(re.search(r"^_SUITES = (\(.*\))$", source, re.MULTILINE)[1]) == SUITES
 
 
 def test_suites_share_an_attack_but_no_link_of_a_chain(tmp_path):

@@ -32,7 +32,7 @@ if typing.TYPE_CHECKING:
   from tla_tf.evaluation.transfer_images import Source
   from tla_tf.reporting import WrittenReport
 
-PathLike = str | os.PathLike
+PathLike = str | pathlib.Path
 # Paths of run folders, or what `open_runs` returns.
 Runs = collections.abc.Iterable[PathLike] | dict[str, RunFolder]
 # Called with (what, batches done, batches to do, seconds left).
@@ -214,11 +214,11 @@ def evaluate_runs(
   from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
   from tla_tf.evaluation.subject import run_subject
 
-  folders, options = _opened(runs), EvaluationOptions(**options)
+  folders, asked = _opened(runs), EvaluationOptions(**options)
   radii = set()
   for name, folder in folders.items():
     config, _ = folder.read_config()
-    plan = planned_attacks(options, config.dataset, source is not None, training_epsilon(config.to_dict()))
+    plan = planned_attacks(asked, config.dataset, source is not None, training_epsilon(config.to_dict()))
     radii.add(plan.epsilon)
     for sentence in plan.notes:
       note(f"{name}: {sentence} `epsilon` chooses another.")
@@ -229,8 +229,8 @@ def evaluate_runs(
     return run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
 
   return _evaluate(
-    {name: (folder, lambda folder=folder: subject(folder)) for name, folder in folders.items()},
-    options,
+    {name: (folder, functools.partial(subject, folder)) for name, folder in folders.items()},
+    asked,
     lambda: _source(source, subject),
     compare_dir,
     progress,
@@ -285,8 +285,8 @@ def evaluate_model(
   from tla_tf.evaluation.subject import foreign_subject, run_subject
   from tla_tf.persistence import foreign
 
-  options = EvaluationOptions(**options)
-  planned_attacks(options, dataset, source is not None)
+  asked = EvaluationOptions(**options)
+  planned_attacks(asked, dataset, source is not None)
   low, high = pixel_range
   if not low < high:
     raise InputError(f"`pixel_range={low:g},{high:g}`: expected a lower and a higher number.")
@@ -306,7 +306,7 @@ def evaluate_model(
 
   records = _evaluate(
     {pathlib.Path(path).stem: (folder, subject)},
-    options,
+    asked,
     lambda: _source(source, lambda other: run_subject(other, "best", data_dir, cache_dir, reading_progress)),
     compare_dir,
     progress,
@@ -413,10 +413,10 @@ def analyze_runs(
   from tla_tf.evaluation.run_analysis import analyse
   from tla_tf.evaluation.subject import run_subject
 
-  folders, options = _opened(runs), AnalysisOptions(**options)
+  folders, asked = _opened(runs), AnalysisOptions(**options)
   for name, folder in folders.items():
     config, facts = folder.read_config()
-    for sentence in planned_attacks(options, config.dataset, training_epsilon(config.to_dict())).notes:
+    for sentence in planned_attacks(asked, config.dataset, training_epsilon(config.to_dict())).notes:
       note(f"{name}: {sentence} `weak_epsilon` and `strong_epsilon` choose others.")
   figure_data.check_classes(classes, facts.class_names)
   if compare_dir is not None:
@@ -432,18 +432,18 @@ def analyze_runs(
     analyses = {}
     for name, folder in folders.items():
       subject = run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
-      analyses[name] = analyse(subject, folder, options, progress and functools.partial(_of_run, progress, name))
+      analyses[name] = analyse(subject, folder, asked, progress and functools.partial(_of_run, progress, name))
     shown = figure_data.figure_classes(list(analyses.values()), tuple(classes))
     queries = figure_data.figure_queries(list(analyses.values()))
     for name, analysis in analyses.items():
       folder = folders[name]
-      arrays[name] = figure_data.figure_arrays(analysis, shown, queries, options)
+      arrays[name] = figure_data.figure_arrays(analysis, shown, queries, asked)
       analysis.detector.save(folder.detector)
       records[name] = reporting.write_analysis(name, folder, analysis.record, arrays[name])
       # Beside the training's curves, where `tensorboard --logdir` finds them; none replaces old ones.
       reporting.remove_projector(folder.tensorboard)
       if projector_examples:
-        points = figure_data.projector_points(analysis, projector_examples, options)
+        points = figure_data.projector_points(analysis, projector_examples, asked)
         reporting.write_projector(folder.tensorboard, *points)
   if compare_dir is not None:
     reporting.compare_analyses(records, arrays, pathlib.Path(compare_dir))

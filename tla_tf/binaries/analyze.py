@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import pathlib
 import sys
+import typing
 
 from absl import flags
 
@@ -145,6 +146,7 @@ def main(argv: list[str]) -> None:
   entry.load_tensorflow()
   from tla_tf import reporting
 
+  settings: dict[str, typing.Any] = {name: FLAGS[name].value for name in _SETTINGS}
   records = api.analyze_runs(
     folders,
     k=FLAGS.neighbors,
@@ -153,7 +155,7 @@ def main(argv: list[str]) -> None:
     progress=entry.show_progress(),
     reading_progress=entry.reading_progress,
     note=lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
-    **{name: FLAGS[name].value for name in _SETTINGS},
+    **settings,
   )
   for table in reporting.tables_of_analysis(records):
     reporting.print_table(table)
@@ -171,13 +173,13 @@ def main(argv: list[str]) -> None:
 def _check_flags() -> None:
   """Refuses what is wrong before TensorFlow is loaded."""
   for name in ("weak_epsilon", "strong_epsilon"):
-    if FLAGS[name].value is not None and not 0 < FLAGS[name].value <= 1:
-      raise InputError(
-        f"--{name}: expected a number above 0 and at most 1, got {FLAGS[name].value:g}; 8 of 255 is 8/255."
-      )
+    radius: typing.Any = FLAGS[name].value
+    if radius is not None and not 0 < radius <= 1:
+      raise InputError(f"--{name}: expected a number above 0 and at most 1, got {radius:g}; 8 of 255 is 8/255.")
   # absl lets NaN pass its bounds.
   for name in ("shrinkage", "false_positive_rate"):
-    if FLAGS[name].value is not None and math.isnan(FLAGS[name].value):
+    share: typing.Any = FLAGS[name].value
+    if share is not None and math.isnan(share):
       raise InputError(f"--{name}: expected a number, got nan.")
 
 

@@ -113,7 +113,7 @@ def _judged(folders: dict[str, typing.Any]) -> dict[str, typing.Any]:
   """The records of all models by name."""
   from tla_tf import api
 
-  settings = {name: FLAGS[name].value for name in _OPTIONS}
+  settings: dict[str, typing.Any] = {name: FLAGS[name].value for name in _OPTIONS}
   settings |= {
     "suites": tuple(dict.fromkeys(FLAGS.suite or (() if FLAGS.suite_file else ("quick",)))),
     "source": FLAGS.source_run_dir,

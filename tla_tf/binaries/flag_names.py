@@ -36,8 +36,9 @@ def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str
 class _OwnFlags:
   """The names of the flags that are not absl's own."""
 
-  def __contains__(self, name: str) -> bool:
-    return name in flags.FLAGS and not str(flags.FLAGS.find_module_defining_flag(name)).startswith("absl")
+  def __contains__(self, name: object) -> bool:
+    known = isinstance(name, str) and name in flags.FLAGS
+    return known and not str(flags.FLAGS.find_module_defining_flag(str(name))).startswith("absl")
 
 
 def said(text: str, **renamed: str) -> str:

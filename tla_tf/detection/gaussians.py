@@ -127,6 +127,7 @@ def fit_gaussians(
   floor = _VARIANCE_FLOOR * np.mean([_centred(embeddings, labels, means, k).var() for k in range(num_classes)])
   if not floor:
     raise InputError("The embeddings of every class are all the same: there is no spread to fit a Gaussian to.")
+  groups: typing.Iterable[np.ndarray]
   if covariance is Covariance.TIED:
     groups = [np.concatenate([_centred(embeddings, labels, means, k) for k in range(num_classes)])]
   else:

@@ -77,7 +77,9 @@ def raise_alarms(
 
 def _zero_gradients(evidence: _Evidence) -> str | None:
   worst = _worst(evidence, "zero_gradient_images")
-  return worst and (
+  if worst is None:
+    return None
+  return (
     f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images was 0 in every pixel at "
     "some step of a start that left them standing."
   )
@@ -85,7 +87,9 @@ def _zero_gradients(evidence: _Evidence) -> str | None:
 
 def _nonfinite_gradients(evidence: _Evidence) -> str | None:
   worst = _worst(evidence, "nonfinite_gradient_images", least=0.0)
-  return worst and f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images held NaN or infinity."
+  if worst is None:
+    return None
+  return f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images held NaN or infinity."
 
 
 def _worst(evidence: _Evidence, name: str, least: float = 0.01) -> tuple | None:
@@ -101,7 +105,7 @@ def _one_step_is_enough(evidence: _Evidence) -> str | None:
   for norm, epsilon in _threats(evidence):
     rows = evidence.untargeted("gradient", norm=norm, epsilon=epsilon)
     one = [row for row in rows if row.steps == 1]
-    many = [row for row in rows if row.steps > 1 and row.config.objective is Objective.CROSS_ENTROPY]
+    many = [row for row in rows if row.config.steps > 1 and row.config.objective is Objective.CROSS_ENTROPY]
     for single in one:
       for longer in many:
         few, more = evidence.fallen(single), evidence.fallen(longer)

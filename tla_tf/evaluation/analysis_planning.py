@@ -92,8 +92,8 @@ def planned_attacks(options: AnalysisOptions, dataset: str, training_epsilon: fl
   own = {"weak": scale.weak_epsilon, "strong": scale.strong_epsilon}
   asked = {"weak": options.weak_epsilon, "strong": options.strong_epsilon}
   usual, other = scale.usual, {"weak": "strong", "strong": "weak"}[scale.usual]
-  chosen, notes = {name: own[name] if asked[name] is None else asked[name] for name in own}, ()
-  if asked[usual] is None and training_epsilon not in (None, own[usual]):
+  chosen, notes = {name: own[name] if radius is None else radius for name, radius in asked.items()}, []
+  if asked[usual] is None and training_epsilon is not None and training_epsilon != own[usual]:
     chosen[usual] = training_epsilon
     note = (
       f"Trained at epsilon {pixels(training_epsilon)}, not at {dataset}'s {pixels(own[usual])}: the {usual} attack is "
@@ -102,7 +102,7 @@ def planned_attacks(options: AnalysisOptions, dataset: str, training_epsilon: fl
     if asked[other] is None and not _apart(**chosen):
       chosen[other] = min(1.0, own[other] * training_epsilon / own[usual])
       note += f", and the {other} one scales with it from {pixels(own[other])} to {pixels(chosen[other])}"
-    notes = (f"{note}.",)
+    notes.append(f"{note}.")
   if not _apart(**chosen):
     raise InputError(
       f"Weak epsilon {chosen['weak']:.4g} and strong epsilon {chosen['strong']:.4g}: expected 0 < weak < strong <= 1; "
@@ -110,7 +110,7 @@ def planned_attacks(options: AnalysisOptions, dataset: str, training_epsilon: fl
     )
   steps = {"weak": scale.weak_steps, "strong": scale.strong_steps}
   made = {name: presets.pgd(chosen[name], 2.5 * chosen[name] / steps[name], steps[name]) for name in chosen}
-  return AnalysisAttacks(**made, usual=usual, notes=notes)
+  return AnalysisAttacks(**made, usual=usual, notes=tuple(notes))
 
 
 def _apart(weak: float, strong: float) -> bool:

@@ -124,7 +124,8 @@ def figure_arrays(
   }
   for name, curve in analysis.curves.items():
     points = np.stack([curve.false_positive_rate, curve.true_positive_rate])
-    kept = np.unique(np.linspace(0, points.shape[1] - 1, _CURVE_POINTS).astype(int)) if points.shape[1] else []
+    count = points.shape[1]
+    kept = np.unique(np.linspace(0, max(count - 1, 0), _CURVE_POINTS).astype(int))[:count]
     arrays[f"roc_{name}"] = points[:, kept]
   return AnalysisArrays(**arrays)
 

@@ -29,8 +29,8 @@ class Journal:
     text = json.dumps(facts, sort_keys=True)
     self._folder = pathlib.Path(folder)
     self.path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
-    self._known = {}
-    self._file = None
+    self._known: dict[str, typing.Any] = {}
+    self._file: typing.BinaryIO | None = None
 
   @contextlib.contextmanager
   def open(self) -> collections.abc.Iterator[Journal]:

@@ -8,6 +8,7 @@ by batch: memory does not grow with their number.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import time
 import typing
@@ -17,7 +18,6 @@ import tensorflow as tf
 
 from tla_tf import attack_configs, networks
 from tla_tf.attacks import AttackFactory, AttackResult, batch_slots, survivor_batches
-from tla_tf.config import Config
 from tla_tf.data import ImageData
 from tla_tf.evaluation import eight_bit, verifier
 from tla_tf.evaluation.suites import NamedAttack
@@ -26,6 +26,7 @@ from tla_tf.ops import seeds
 from tla_tf.types import Target
 
 _BATCH = 100
+_MASKS = ("fell", "reached", "attacked", "zero_gradients", "nonfinite_gradients")
 
 
 class KeptImages(typing.NamedTuple):
@@ -155,16 +156,10 @@ class Judge:
     label = label or attack.name
     labels, targets = self.data.labels[places], self._targets(attack.target, seed, places)
     count = len(self.data)
-    verdict = Verdict(
-      *(np.zeros(count, bool) for _ in range(3)),
-      np.full(count, np.nan),
-      np.zeros(count, bool),
-      np.zeros(count, bool),
-      0,
-      None,
-      0.0,
-    )
-    fallen, kept, rejected = np.zeros(len(places), bool), [], 0
+    masks = {name: np.zeros(count, bool) for name in _MASKS}
+    distance = np.full(count, np.nan)
+    fallen, rejected = np.zeros(len(places), bool), 0
+    kept: list[KeptImages] = []
     made = self._factory.make(attack.config)
     restarts = made.restarts
     if not attack_configs.draws(attack.config):
@@ -188,20 +183,23 @@ class Judge:
       restarts=restarts,
       batch_size=self._batch_size,
       run=judged,
-      progress=self._progress and (lambda done, total: self._progress(label, done, total)),
+      progress=self._progress and functools.partial(self._progress, label),
     )
     for chosen, outcome in batches:
       fell = chosen[np.array(outcome["fell"], int)]
       fallen[fell] = True
-      verdict.fell[places[fell]] = True
-      verdict.distance[places[fell]] = outcome["distance"]
-      verdict.attacked[places[chosen]] = True
-      for name in ("reached", "zero_gradients", "nonfinite_gradients"):
-        getattr(verdict, name)[places[chosen[np.array(outcome[name], int)]]] = True
+      masks["attacked"][places[chosen]] = True
+      for name in ("fell", "reached", "zero_gradients", "nonfinite_gradients"):
+        masks[name][places[chosen[np.array(outcome[name], int)]]] = True
+      distance[places[fell]] = outcome["distance"]
       rejected += outcome["rejected"]
       kept.append(self._unpacked(outcome["kept"], self._room(kept)))
-    return verdict._replace(
-      rejected=rejected, kept=joined(kept, self.data.image_shape), seconds=time.monotonic() - began
+    return Verdict(
+      **masks,
+      distance=distance,
+      rejected=rejected,
+      kept=joined(kept, self.data.image_shape),
+      seconds=time.monotonic() - began,
     )
 
   def _room(self, kept: list[KeptImages]) -> int | None:
@@ -223,7 +221,7 @@ class Judge:
     return (others.argmin(1) if target is Target.LEAST_LIKELY else others.argmax(1)).astype(np.int32)
 
   def _judged(
-    self, config: Config, result: AttackResult, positions: np.ndarray, targets: np.ndarray | None, kept: list
+    self, config: typing.Any, result: AttackResult, positions: np.ndarray, targets: np.ndarray | None, kept: list
   ) -> dict:
     """JSON values: what of an attack's result on a batch holds, by row of the batch."""
     clean, labels = self.data.float_images(positions), self.data.labels[positions]
@@ -257,7 +255,7 @@ class Judge:
       ],
     }
 
-  def _shown(self, config: Config, clean: np.ndarray, adversarial: np.ndarray) -> tuple:
+  def _shown(self, config: typing.Any, clean: np.ndarray, adversarial: np.ndarray) -> tuple:
     """(images as they are shown to the network, whether they keep the rules, what it says of them)."""
     rules = (config.epsilon, config.norm.value)
     if self._eight_bit:

@@ -77,9 +77,10 @@ def planned_attacks(
   """
   _require_sound(options)
   own = datasets.get(dataset).suite_scale.epsilon
-  trained = training_epsilon not in (None, own)
-  epsilon = training_epsilon if options.epsilon is None and trained else options.epsilon
-  attacks = []
+  epsilon = options.epsilon
+  if epsilon is None and training_epsilon not in (None, own):
+    epsilon = training_epsilon
+  attacks: list[NamedAttack] = []
   for name in options.suites:
     made = suites.suite(name, dataset, epsilon, black_box and name == "table1")
     if options.epsilon is not None and not _in_linf(made):
@@ -88,9 +89,9 @@ def planned_attacks(
   if options.suite_file:
     attacks += suites.read_suite(options.suite_file, dataset, training_epsilon)
   require_names(attacks)
-  notes = ()
-  if options.epsilon is None and trained and _in_linf(attacks):
-    notes = (f"Trained at epsilon {pixels(training_epsilon)}, not at {dataset}'s {pixels(own)}: judged at its own.",)
+  notes: tuple[str, ...] = ()
+  if options.epsilon is None and epsilon is not None and _in_linf(attacks):
+    notes = (f"Trained at epsilon {pixels(epsilon)}, not at {dataset}'s {pixels(own)}: judged at its own.",)
   return PlannedAttacks(attacks, own if epsilon is None else epsilon, notes)
 
 

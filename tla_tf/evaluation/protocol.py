@@ -16,7 +16,7 @@ from tla_tf import attack_configs
 from tla_tf.data import ImageData
 from tla_tf.errors import InputError
 from tla_tf.evaluation import rows
-from tla_tf.evaluation.judge import Judge, KeptImages, joined
+from tla_tf.evaluation.judge import Judge, KeptImages, Verdict, joined
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.records.evaluation import AttackRow, CleanShare, WorstCase
 from tla_tf.types import Target
@@ -87,7 +87,10 @@ def evaluate_with(
   """
   require_names(attacks)
   right, count = judge.right, len(judge.data)
-  found, kept, fell, done = [], {}, {}, []
+  found: list[AttackRow] = []
+  kept: dict[str, KeptImages] = {}
+  fell: dict[str, np.ndarray] = {}
+  done: list[tuple[NamedAttack, int | None, Verdict]] = []
   for attack in attacks:
     draws = attack_configs.draws(attack.config) or attack.target is Target.RANDOM or attack.on_survivors
     runs, gone = [], []

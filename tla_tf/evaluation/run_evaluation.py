@@ -188,8 +188,8 @@ def _probed(judge: Judge, plan: PlannedAttacks, options: EvaluationOptions) -> P
   """The probes in the ball of the first attack in L-infinity or L2; with none, in the plan's L-infinity ball."""
   if not options.probe_examples:
     return None
-  threat = next(
+  norm, epsilon = next(
     ((attack.config.norm, attack.config.epsilon) for attack in plan.attacks if attack.config.norm is not Norm.L0),
     (Norm.LINF, plan.epsilon),
   )
-  return probes.probe(judge, *threat, options.probe_examples, options.seed)
+  return probes.probe(judge, norm, epsilon, options.probe_examples, options.seed)

@@ -25,5 +25,5 @@ def interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, f
 
 def spread(values: collections.abc.Sequence[float]) -> tuple[float, float | None]:
   """Mean and sample standard deviation (None of fewer than two) of accuracies over seeds."""
-  values = np.asarray(values, float)
-  return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None
+  found = np.asarray(values, float)
+  return float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else None

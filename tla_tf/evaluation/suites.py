@@ -19,7 +19,6 @@ import yaml
 from tla_tf import datasets
 from tla_tf.attack_configs import KINDS, CarliniWagnerConfig, DeepFoolConfig, JsmaConfig, TransferConfig
 from tla_tf.attacks import auto_attack, presets
-from tla_tf.config import Config
 from tla_tf.datasets import SuiteScale
 from tla_tf.errors import InputError
 from tla_tf.registry import expected
@@ -31,7 +30,7 @@ class NamedAttack(typing.NamedTuple):
 
   Attributes:
     name: its name in tables, unique in an evaluation.
-    config: settings, a class of `attack_configs.KINDS`.
+    config: settings, of a class of `attack_configs.KINDS`.
     target: the class to aim at; NONE for an untargeted attack.
     on_survivors: attack only what the suite's earlier attacks left; accuracy
       is then what stands after all of them.
@@ -39,7 +38,7 @@ class NamedAttack(typing.NamedTuple):
   """
 
   name: str
-  config: Config
+  config: typing.Any
   target: Target = Target.NONE
   on_survivors: bool = False
   suite: str = "own"
@@ -72,7 +71,7 @@ def suite(name: str, dataset: str, epsilon: float | None = None, black_box: bool
   return tuple(attack._replace(suite=name) for attack in attacks)
 
 
-def _with_epsilon(config: Config, epsilon: float) -> Config:
+def _with_epsilon(config: typing.Any, epsilon: float) -> typing.Any:
   if config.norm is not Norm.LINF:
     return config
   if isinstance(config, TransferConfig):

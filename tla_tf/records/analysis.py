@@ -127,7 +127,7 @@ class DetectionResult:
   false_positive_rate: float
   at_threshold: FlaggedShares
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ("auc_misclassified", "auc_adversarial"):
       area, interval = getattr(self, name), getattr(self, f"{name}_interval")
       require((area is None) == (interval is None), f"{name}_interval", "one where there is an area", interval)

@@ -44,9 +44,10 @@ class ArrayRecord:
   FILE: typing.ClassVar[str]
   REMEDY: typing.ClassVar[str]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     lengths: dict[str, int] = {}
-    for name, layout in _layouts(type(self)).items():
+    kind: typing.Any = type(self)
+    for name, layout in _layouts(kind).items():
       array = getattr(self, name)
       if not isinstance(array, np.ndarray) or array.dtype.kind not in layout.kinds or not _fits(array, layout, lengths):
         found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__

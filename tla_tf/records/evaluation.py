@@ -124,14 +124,15 @@ class AttackRow:
   diagnostics: Diagnostics
   target_success: float | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     require(self.kind in KINDS, "kind", f"one of {list(KINDS)}", self.kind)
     _ = self.config
 
   @property
-  def config(self) -> Config:
-    """The attack's settings as a config."""
-    return KINDS[self.kind].from_dict(self.settings)
+  def config(self) -> typing.Any:
+    """The attack's settings as a config of its kind."""
+    kind: type[Config] = KINDS[self.kind]
+    return kind.from_dict(self.settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +200,7 @@ class Probes:
   steps: list[StepsPoint]
   same_outputs: bool
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     require(self.norm is not Norm.L0, "norm", "'linf' or 'l2'", self.norm.value)
     require(len(self.epsilons) >= 1, "epsilons", "at least one point", self.epsilons)
     require(len(self.steps) >= 2, "steps", "at least two points", self.steps)
@@ -255,7 +256,7 @@ class EvaluationRecord(Record):
   data_digest: str
   versions: dict[str, str]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     require(isinstance(self.config.get("dataset"), str), "config", "settings with a 'dataset'", sorted(self.config))
 
   @property
@@ -283,7 +284,14 @@ class EvaluationRecord(Record):
       "training_epsilon": self.training_epsilon,
     }
 
-    def row(suite, attack, share, norm=None, epsilon=None, **more):
+    def row(
+      suite: str | None,
+      attack: str,
+      share: AttackRow | CleanShare | Share,
+      norm: str | None = None,
+      epsilon: float | None = None,
+      **more: typing.Any,
+    ) -> dict[str, typing.Any]:
       low, high = share.interval
       ball = {"norm": norm, "epsilon": epsilon, "steps": more.get("steps"), "restarts": more.get("restarts")}
       found = {"accuracy": share.accuracy, "interval_low": low, "interval_high": high, "seconds": more.get("seconds")}

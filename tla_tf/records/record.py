@@ -72,7 +72,7 @@ class Record:
   REMEDY: typing.ClassVar[str]
   UPGRADES: typing.ClassVar[dict[int, collections.abc.Callable[[dict], dict]]] = {}
 
-  def __init_subclass__(cls):
+  def __init_subclass__(cls) -> None:
     if sorted(cls.UPGRADES) != list(range(1, cls.FORMAT)):
       raise TypeError(f"{cls.__name__}: expected an upgrade of every format before {cls.FORMAT}.")
 
@@ -258,7 +258,7 @@ def _value(kind: typing.Any, value: typing.Any, where: str) -> typing.Any:
   if issubclass(kind, Config):
     return _config(kind, value, where)
   if dataclasses.is_dataclass(kind):
-    return _dataclass(kind, value, where)
+    return _dataclass(typing.cast(type, kind), value, where)
   if issubclass(kind, enum.Enum):
     return _choice(kind, value, where)
   return _simple(kind, value, where)

@@ -21,5 +21,6 @@ def training_epsilon(settings: typing.Any) -> float | None:
   if not isinstance(attack, dict) or attack.get("norm") != Norm.LINF.value:
     return None
   epsilon = attack.get("epsilon")
-  known = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool) and 0 < epsilon <= 1
-  return float(epsilon) if known else None
+  if not isinstance(epsilon, (int, float)) or isinstance(epsilon, bool) or not 0 < epsilon <= 1:
+    return None
+  return float(epsilon)

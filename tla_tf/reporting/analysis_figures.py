@@ -12,11 +12,9 @@ import typing
 import numpy as np
 
 from tla_tf.records.analysis import AnalysisArrays, AnalysisRecord
-from tla_tf.reporting.figures import Place, color, new_figure, save, themed
+from tla_tf.reporting.figures import Figure, Place, color, new_figure, save, themed
 
-if typing.TYPE_CHECKING:
-  from matplotlib.axes import Axes
-  from matplotlib.figure import Figure
+Axes = typing.Any  # of matplotlib, which is imported when something is drawn
 
 # Predicted classes that get a colour of their own; the rest share one.
 _COLORED = 9
@@ -57,7 +55,8 @@ def tsne_of_class(models: dict[str, AnalysisArrays], class_names: typing.Sequenc
   classes, counts = np.unique(said, return_counts=True)
   common = sorted(classes[np.argsort(-counts, kind="stable")][:_COLORED])
   # Without the palette's grey, which is that of natural images.
-  shades = dict(zip(common, [shade for i, shade in enumerate(matplotlib.colormaps["tab10"].colors) if i != 7]))
+  palette: typing.Any = matplotlib.colormaps["tab10"]
+  shades = dict(zip(common, [shade for i, shade in enumerate(palette.colors) if i != 7]))
   true = int(next(iter(models.values())).classes[0])
   for name, arrays in models.items():
     axes, points, attacked = panels[name], arrays.tsne_class_points, arrays.tsne_class_attacked

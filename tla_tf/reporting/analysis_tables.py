@@ -53,7 +53,7 @@ def neighbour_table(results: dict[str, AnalysisRecord]) -> Table:
     cells += [_ranged(knn.by_epsilon.get(epsilon)) for epsilon in epsilons]
     cells.append(percent(own.natural.accuracy))
     found = [own.by_epsilon.get(epsilon) for epsilon in epsilons]
-    cells += [percent(share and share.accuracy) for share in found]
+    cells += [percent(None if share is None else share.accuracy) for share in found]
     rows.append((model, *cells))
   names = [f"PGD at {pixels(attack.epsilon)}" for attack in first.attacks.values()]
   header = (

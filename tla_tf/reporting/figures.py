@@ -15,9 +15,7 @@ from tla_tf.records.evaluation import EvaluationRecord
 from tla_tf.reporting.tables import suite_title
 from tla_tf.types import Norm
 
-if typing.TYPE_CHECKING:
-  from matplotlib.figure import Figure
-
+Figure = typing.Any  # of matplotlib, which is imported when something is drawn
 Place = str | pathlib.Path | typing.BinaryIO
 
 # Colours of models, in order, and of what is drawn around them.
@@ -35,10 +33,11 @@ def themed(draw: typing.Callable) -> typing.Callable:
   @functools.wraps(draw)
   def drawn(*args: typing.Any, theme: str = "light", **kwargs: typing.Any) -> typing.Any:
     import matplotlib
+    from matplotlib.rcsetup import cycler
 
     paper, ink = _PAPER[theme]
-    settings = {
-      "axes.prop_cycle": matplotlib.cycler(color=_PALETTES[theme]),
+    settings: typing.Any = {
+      "axes.prop_cycle": cycler(color=_PALETTES[theme]),
       "text.color": ink,
       "axes.labelcolor": ink,
       "axes.edgecolor": ink,
@@ -143,7 +142,7 @@ def robust_accuracy(results: dict[str, EvaluationRecord], suite: str, path: Plac
   Returns:
     The path.
   """
-  columns = {}
+  columns: dict[str, dict[str, typing.Any]] = {}
   for model, result in results.items():
     rows = {row.name: row for row in result.of_suite(suite)}
     columns[model] = {"Clean": result.clean, **rows, "Worst case": result.worst_case.by_suite.get(suite)}
@@ -190,9 +189,10 @@ def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
   """
   figure = new_figure(figsize=(9, 3.6))
   left, right = figure.subplots(1, 2, sharey=True)
-  for i, (model, result) in enumerate(results.items()):
-    probes, shade = result.probes, color(i)
-    style = {"color": shade, "markersize": 3.5, "label": model}
+  probed = {model: result.probes for model, result in results.items() if result.probes}
+  for i, (model, probes) in enumerate(probed.items()):
+    shade = color(i)
+    style: typing.Any = {"color": shade, "markersize": 3.5, "label": model}
     left.plot([p.epsilon for p in probes.epsilons], [p.accuracy for p in probes.epsilons], "o-", **style)
     right.plot([p.steps for p in probes.steps], [p.accuracy for p in probes.steps], "o-", **style)
     right.axhline(probes.noise.accuracy, color=shade, linestyle=":", linewidth=1)
@@ -217,7 +217,7 @@ def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
 
 @themed
 def adversarial_examples(
-  examples: dict[str, tuple], class_names: typing.Sequence[str], path: str | pathlib.Path, title: str = ""
+  examples: typing.Mapping[str, tuple], class_names: typing.Sequence[str], path: str | pathlib.Path, title: str = ""
 ) -> pathlib.Path | None:
   """Images that fell and how: a row an attack, in each clean image, adversarial image and their difference.
 
@@ -262,4 +262,5 @@ def adversarial_examples(
     for panel, heading in zip(grid[0][3 * i : 3 * i + 3], ("clean", "attacked", "change")):
       panel.set_title(heading, fontsize=8)
   figure.suptitle(title, fontsize=10)
-  return save(figure, path)
+  save(figure, path)
+  return pathlib.Path(path)

@@ -21,7 +21,7 @@ def write_evaluation(
   folder: RunFolder,
   record: EvaluationRecord,
   images: EvaluationImages,
-  examples: dict[str, tuple],
+  examples: typing.Mapping[str, tuple],
   class_names: typing.Sequence[str],
 ) -> None:
   """Writes `evaluation.json`, `evaluation_images.npz`, `evaluation.md` and figures into a run folder.

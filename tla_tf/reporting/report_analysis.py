@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
+import typing
 
 import numpy as np
 
@@ -11,13 +13,14 @@ from tla_tf.records.shown import pixels
 from tla_tf.reporting import analysis_figures, analysis_tables
 from tla_tf.reporting.document import Text
 from tla_tf.reporting.report_parts import Block, Runs, drawn, missing, results_of
+from tla_tf.reporting.run_files import Run
 from tla_tf.reporting.tables import Table, alike
 
 
 def embedding_blocks(runs: Runs) -> list[Block]:
   """Tables 5 and 6, Figures 1, 2 and 4."""
   analysed = results_of(runs, "analysis")
-  blocks: list[Block] = tables(analysed, analysis_tables.separation_table, analysis_tables.neighbour_table)
+  blocks: list[Block] = [*tables(analysed, analysis_tables.separation_table, analysis_tables.neighbour_table)]
   blocks += [Text(f"{name}: {note}") for name, result in analysed.items() for note in result.notes]
   if analysed:
     shares = ", ".join(
@@ -36,26 +39,31 @@ def embedding_blocks(runs: Runs) -> list[Block]:
 
 def tables(analysed: dict[str, AnalysisRecord], *makers: collections.abc.Callable) -> list[Table]:
   """The tables of the makers, each one for every group of runs that were analysed with the same settings."""
-  return [make(group) for make in makers for group in alike(analysed, lambda one, make=make: make(one)[:2])]
+
+  def described(make: collections.abc.Callable, one: dict[str, AnalysisRecord]) -> tuple:
+    return make(one)[:2]
+
+  return [make(group) for make in makers for group in alike(analysed, functools.partial(described, make))]
 
 
 def _analysis_figures(runs: Runs) -> list[Block]:
   """Figures 1, 2 and 4 side by side for runs that were analysed together, else one after the other."""
-  groups = {}
+  groups: dict[bytes, list[Run]] = {}
   for run in runs:
-    if run.arrays:
-      shown = (
+    if run.arrays and run.analysis:
+      drawn_from = (
         run.arrays.classes,
         run.arrays.retrieval_labels,
         run.arrays.retrieval_images[:, 0],
         np.array(run.analysis.usual_epsilon),
       )
-      groups.setdefault(b"".join(np.ascontiguousarray(part).tobytes() for part in shown), []).append(run)
-  blocks = []
+      groups.setdefault(b"".join(np.ascontiguousarray(part).tobytes() for part in drawn_from), []).append(run)
+  blocks: list[Block] = []
   for i, group in enumerate(groups.values()):
-    arrays, names = {run.name: run.arrays for run in group}, group[0].analysis.class_names
-    epsilon = pixels(group[0].analysis.usual_epsilon)
-    true, false = (names[label] for label in group[0].arrays.classes)
+    arrays = {run.name: run.arrays for run in group if run.arrays}
+    first = typing.cast(AnalysisRecord, group[0].analysis)
+    names, epsilon = first.class_names, pixels(first.usual_epsilon)
+    true, false = (names[label] for label in next(iter(arrays.values())).classes)
     shown = (
       (
         "tsne_class",
@@ -84,7 +92,7 @@ def _analysis_figures(runs: Runs) -> list[Block]:
 def detection_blocks(runs: Runs) -> list[Block]:
   """Figure 5 and the detector."""
   analysed = results_of(runs, "analysis")
-  blocks = []
+  blocks: list[Block] = []
   for i, group in enumerate(alike(analysed, lambda one: analysis_tables.detection_table(one).title)):
     arrays = {run.name: run.arrays for run in runs if run.name in group}
     blocks.append(

@@ -7,14 +7,15 @@ import io
 import shlex
 import typing
 
-from tla_tf.reporting.document import Figure, Missing
+from tla_tf.reporting.document import Bullets, Details, Figure, Missing, Text
 from tla_tf.reporting.run_files import Run
+from tla_tf.reporting.tables import Table
 
-Block = typing.Any  # of `document`, or a Table
+Block = Bullets | Details | Figure | Missing | Table | Text
 Runs = collections.abc.Sequence[Run]
 
 
-def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Missing]:
+def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Block]:
   """A note on the runs that lack something, and the command that makes it; none if none does."""
   lacking = [run for run in runs if not getattr(run, attribute)]
   if not lacking:

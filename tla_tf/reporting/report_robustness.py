@@ -12,7 +12,7 @@ from tla_tf.reporting.tables import Table, alike, of_suite, ranged, suite_title,
 def robustness_blocks(runs: Runs) -> list[Block]:
   """Accuracies by suite, notes, alarms and probes."""
   results = results_of(runs, "evaluation")
-  blocks = []
+  blocks: list[Block] = []
   for suite in suites_of(results):
     for group in of_suite(results, suite):
       blocks.append(_attack_table(group, suite))
@@ -61,10 +61,11 @@ def robustness_blocks(runs: Runs) -> list[Block]:
   return blocks + missing(runs, "evaluation", "accuracy under attack", "tla-evaluate")
 
 
-def probed_ball(one: dict[str, EvaluationRecord]) -> tuple:
+def probed_ball(one: dict[str, EvaluationRecord]) -> tuple | None:
   """What the probes of one model share with those of others on the same axes."""
   (result,) = one.values()
-  return result.probes.norm, result.probes.epsilon, result.probes.num_examples
+  probes = result.probes
+  return None if probes is None else (probes.norm, probes.epsilon, probes.num_examples)
 
 
 def _attack_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
@@ -83,7 +84,7 @@ def _attack_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
 
 def attack_image_blocks(runs: Runs) -> list[Block]:
   """The pictures of images that fell."""
-  blocks = [
+  blocks: list[Block] = [
     Figure(
       f"adversarial_examples_{i}",
       f"{run.name}: images that attacks broke; clean, attacked, and the change, with what the network says.",

@@ -52,7 +52,7 @@ def settings_blocks(runs: Runs) -> list[Block]:
   differing = [
     name for name in rest if len({repr(run.settings.get(name)) for run in runs if name not in run.unused}) > 1
   ]
-  blocks = [table("The settings that matter most, and all that differ", [*first, *differing])]
+  blocks: list[Block] = [table("The settings that matter most, and all that differ", [*first, *differing])]
   if rest:
     blocks.append(Details("All other settings", (table("As in config.json", [n for n in rest if n not in differing]),)))
   return blocks
@@ -69,7 +69,7 @@ def _shown(name: str, value: typing.Any) -> str:
 def training_blocks(runs: Runs) -> list[Block]:
   """Training curves, and which runs have none."""
   trained = {run.name: run.metrics for run in runs if run.metrics}
-  blocks = []
+  blocks: list[Block] = []
   if trained:
     blocks.append(
       drawn(

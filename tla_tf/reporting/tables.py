@@ -94,7 +94,7 @@ def suite_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
         model,
         percent(result.clean.accuracy),
         *(_cell(chosen[model].get(name)) for name in names),
-        percent(worst and worst.accuracy),
+        percent(None if worst is None else worst.accuracy),
         interval,
       )
     )

@@ -78,6 +78,14 @@ def test_help_needs_no_tensorflow(tmp_path):
     assert "imported" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [("--run_dir=none",), ("--suite=all",), ("--help",), ("stray",)])
+def test_a_tool_in_a_fork_says_and_returns_what_a_new_process_does(arguments, tmp_path):
+  """Of `cli.run`, on which these tests rely."""
+  forked, started = (run("tla-evaluate", *arguments, cwd=tmp_path) for run in (cli.run, cli.run_anew))
+  assert forked.stdout + forked.stderr
+  assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
 def test_a_name_too_long_is_one_sentence(tmp_path):
   cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={tmp_path / ('x' * 300)}"), "name too long")
 

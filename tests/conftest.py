@@ -42,8 +42,24 @@ def compiler(request):
   tf.config.run_functions_eagerly(False)
 
 
+# The files that take longest come first: where a worker gets whole files (`--dist loadfile`), none is left with them.
+LONGEST = (
+  "cli_analysis_test",
+  "models_test",
+  "cli_training_test",
+  "training_test",
+  "cli_judging_test",
+  "tf1_import_test",
+  "fine_tuning_test",
+  "docs_test",
+  "evaluation_test",
+  "golden_networks_test",
+)
+
+
 def pytest_collection_modifyitems(config, items):
-  """Leaves out the tests of the real files where TLA_TEST_DATA names no folder."""
+  """Orders files by duration; leaves out the tests of the real files where TLA_TEST_DATA names no folder."""
+  items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
   if not os.environ.get("TLA_TEST_DATA"):
     left_out = [item for item in items if item.get_closest_marker("real_data")]
     if left_out:

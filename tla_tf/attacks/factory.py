@@ -67,7 +67,7 @@ class AttackFactory:
       return GradientAttack(self._searches[shared], config)
     if isinstance(config, attack_configs.TransferConfig):
       if config not in self._transfers:
-        raise InputError("A black-box attack needs a second network: give --source_run_dir.")
+        raise InputError("A black-box attack needs a second network: give `source`.")
       return Transfer(self._network, config, self._transfers[config], self._jit)
     if config not in self._made:
       self._made[config] = _CLASSES[type(config)](self._network, config, self._jit)

@@ -9,14 +9,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from tla_tf.binaries import flag_names
 from tla_tf.errors import InputError, ToolError
-
-if TYPE_CHECKING:
-  pass
 
 
 def tool_name() -> str:
@@ -48,7 +46,7 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
     try:
       return main(argv[1:])
     except ToolError as error:
-      print(f"{name}: error: {error}", file=sys.stderr)
+      print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr)
       return 1
     except OSError as error:
       # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.

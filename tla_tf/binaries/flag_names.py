@@ -11,7 +11,7 @@ from absl import flags
 
 from tla_tf.errors import InputError
 
-_ARGUMENT = re.compile(r"`([a-z]\w*)(=[^`]*)?`")
+_ARGUMENT = re.compile(r"`([a-z][\w.]*)(=[^`]*)?`")
 
 
 def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str, str] | None = None) -> str:

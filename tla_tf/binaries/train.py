@@ -9,7 +9,7 @@ import sys
 from absl import flags
 
 from tla_tf import datasets
-from tla_tf.binaries import entry, presets, training_flags
+from tla_tf.binaries import entry, flag_names, presets, training_flags
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -24,6 +24,7 @@ Settings that are not given have the published value of the data set, or that of
 """
 
 
+@flag_names.translated(**training_flags.flag_of_path())
 def main(argv: list[str]) -> None:
   """Trains as the flags say; draws the training curves; says what to do next."""
   entry.refuse_arguments(argv)

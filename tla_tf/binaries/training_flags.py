@@ -52,6 +52,12 @@ def recipe_options() -> dict[str, Option]:
   return found
 
 
+def flag_of_path() -> dict[str, str]:
+  """The flag of every setting, by its path in `TrainingConfig`."""
+  options_ = {**shared_options(), **recipe_options()}
+  return {option.path: flag for flag, option in options_.items()} | {path: flag for flag, path in _READING.items()}
+
+
 def _settings(dataset: str) -> dict[str, TrainingConfig]:
   """The published settings of a data set by method, of the methods that have one."""
   found = {}

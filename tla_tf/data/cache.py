@@ -19,7 +19,7 @@ def default_folder() -> pathlib.Path:
   try:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tla_tf"
   except RuntimeError:
-    raise InputError("There is no home folder to keep decoded images in: choose a folder by --cache_dir.") from None
+    raise InputError("There is no home folder to keep decoded images in: choose a folder by `cache_dir`.") from None
 
 
 def load(cache_dir: files.AnyPath | None, key: str, make: Callable[[pathlib.Path], object]) -> dict[str, np.ndarray]:
@@ -43,4 +43,4 @@ def load(cache_dir: files.AnyPath | None, key: str, make: Callable[[pathlib.Path
   except InputError as error:
     if not str(error).startswith((str(entry), f"{entry.parent}:")):
       raise  # Not about the cache.
-    raise InputError(f"{error} (the cache of decoded images; --cache_dir chooses another place)") from error
+    raise InputError(f"{error} (the cache of decoded images; `cache_dir` chooses another place)") from error

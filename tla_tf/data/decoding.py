@@ -151,8 +151,8 @@ def _resized(path: pathlib.Path, image: Image.Image, size: Sequence[int], resize
   height, width = size
   if resize is Resize.REFUSE:
     raise InputError(
-      f"{path}: is {image.height}x{image.width}, expected {height}x{width}; --resize=stretch or crop "
-      "scales it, --image_size chooses the size."
+      f"{path}: is {image.height}x{image.width}, expected {height}x{width}; `resize=stretch` or crop "
+      "scales it, `image_size` chooses the size."
     )
   if resize is Resize.CROP:
     return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)

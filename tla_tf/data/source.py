@@ -38,13 +38,13 @@ def resolve(
     elif tfds_reader.prepared(tfds_name, data_dir):
       source = DataSource.TFDS
     elif not pathlib.Path(data_dir).is_dir():
-      raise InputError(f"{data_dir}: no such folder; correct --data_dir, the folder of {title}'s files.")
+      raise InputError(f"{data_dir}: no such folder; correct `data_dir`, the folder of {title}'s files.")
     else:
       # Not a download: it is more likely a slip than a wish.
       raise InputError(
-        f"{data_dir}: holds neither {title}'s files nor data that TFDS prepared; correct --data_dir "
-        "(when training, --data_source=tfds downloads into it)."
+        f"{data_dir}: holds neither {title}'s files nor data that TFDS prepared; correct `data_dir` "
+        "(when training, `data_source=tfds` downloads into it)."
       )
   if source is DataSource.FILES and data_dir is None:
-    raise InputError(f"{title} from files needs their folder: give --data_dir.")
+    raise InputError(f"{title} from files needs their folder: give `data_dir`.")
   return source

@@ -95,7 +95,9 @@ class BatchStream:
 
   def dataset(self, start, stop):
     """A `tf.data.Dataset` of the batches start, ..., stop - 1."""
-    return tf.data.Dataset.range(start, stop).map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    # Nothing in it is for AutoGraph, which would take a second to find that out.
+    batch = tf.autograph.experimental.do_not_convert(self.batch)
+    return tf.data.Dataset.range(start, stop).map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
   def _sequence(self, step, count, key):
     return seeds.permuted(step * count + tf.range(count, dtype=tf.int64), key, self._size)

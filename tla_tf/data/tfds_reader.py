@@ -37,7 +37,7 @@ def read(name: str, data_dir: AnyPath | None = None, parts: Sequence[str] = ("tr
   except Exception as error:
     raise InputError(
       f"TFDS could not prepare {name!r} ({_first_line(error)}); "
-      "check the network, or give --data_dir with the data set's files."
+      "check the network, or give `data_dir` with the data set's files."
     ) from error
   names = tuple(builder.info.features["label"].names)
   result = []

@@ -83,11 +83,11 @@ def _compare_classes(train_folder: pathlib.Path, names: Sequence[str], chosen: S
     if name not in folders:
       raise InputError(
         f"{train_folder / name}: no such folder, but wnids.txt names it; unpack the data set again, or "
-        "choose --classes."
+        "choose `classes`."
       )
   surplus = sorted(folders - set(names))
   if surplus and not chosen:
-    raise InputError(f"{train_folder / surplus[0]}: is not named in wnids.txt; correct that file, or choose --classes.")
+    raise InputError(f"{train_folder / surplus[0]}: is not named in wnids.txt; correct that file, or choose `classes`.")
 
 
 def _annotations(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ def load_cifar10(data_dir=None, data_source=DataSource.AUTO, heldout=0):
   elif folder is None:
     raise InputError(
       f"{data_dir}: holds none of CIFAR-10's batch files (data_batch_1.bin or data_batch_1); "
-      "give the folder that does as --data_dir."
+      "give the folder that does as `data_dir`."
     )
   else:
     _refuse_extra_files(folder, suffix)

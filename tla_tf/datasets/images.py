@@ -31,7 +31,7 @@ def load_image_folders(data_dir, reading=ReadingConfig(), cache_dir=None, progre
       are to be resized, of several sizes.
   """
   if data_dir is None:
-    raise InputError(f"Give --data_dir: {_LAYOUT}.")
+    raise InputError(f"Give `data_dir`: {_LAYOUT}.")
   root = pathlib.Path(data_dir)
   parts = [sub_folder(root, name, _LAYOUT) for name in ("train", "test")]
   found = [[path.name for path in entries(part, files=False)] for part in parts]

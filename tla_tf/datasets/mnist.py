@@ -58,7 +58,7 @@ def _find(folder, name):
 
 def _read(folder, part):
   if not folder.is_dir():
-    raise InputError(f"{folder}: no such folder; --data_dir must hold MNIST's four IDX files.")
+    raise InputError(f"{folder}: no such folder; `data_dir` must hold MNIST's four IDX files.")
   images_name, labels_name = _FILES[part]
   images_path = _find(folder, images_name)
   images = read_idx(images_path, 3)[..., None]

@@ -101,7 +101,7 @@ class DatasetSpec:
       trained on this data set with.
     reading_flags: which of the reading flags of `binaries.training_flags` make
       sense.
-    data_dir_help: help of --data_dir.
+    data_dir_help: help of the flag --data_dir.
     heldout_help: what the help of --heldout_examples says of the default.
     rank: place in lists.
   """

@@ -50,7 +50,7 @@ def load_tiny_imagenet(
   if chosen is DataSource.TFDS:
     return _through_tfds(data_dir, reading)
   if folder is None:
-    raise InputError(f"{data_dir}: holds no wnids.txt; give the folder {_OFFICIAL} as --data_dir.")
+    raise InputError(f"{data_dir}: holds no wnids.txt; give the folder {_OFFICIAL} as `data_dir`.")
   names, train, test = tiny_imagenet_files.list_files(folder, reading.classes)
   return labelled_files.load(
     folder, train, test, names, reading.replace(image_size=(64, 64)), cache_dir, HELDOUT, progress
@@ -69,7 +69,7 @@ def _through_tfds(data_dir: AnyPath | None, reading: ReadingConfig) -> Splits:
 
   if reading.classes:
     raise InputError(
-      "--classes: of Tiny ImageNet through TFDS all classes are read; give --data_source=files to choose some."
+      "`classes`: of Tiny ImageNet through TFDS all classes are read; give `data_source=files` to choose some."
     )
   train, test = tfds_reader.read("tiny_imagenet", data_dir, parts=("train", "validation"))
   return split(train, test, heldout_count(reading.heldout, HELDOUT, len(train)))

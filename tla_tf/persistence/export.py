@@ -36,7 +36,7 @@ def export_saved_model(
   """
   output = pathlib.Path(output)
   if output.exists():
-    raise InputError(f"{output}: exists already; remove it or choose another --output.")
+    raise InputError(f"{output}: exists already; remove it or choose another `output`.")
   signature = [tf.TensorSpec([None, *image_shape], tf.float32, name="images")]
 
   def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:

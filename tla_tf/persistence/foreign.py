@@ -83,7 +83,7 @@ class ForeignModel:
     if wanted is not None and (len(wanted) != 3 or any(a not in (None, b) for a, b in zip(wanted, data.image_shape))):
       raise InputError(
         f"{self.path}: takes images of shape {tuple(wanted)}, the data have {data.image_shape}; "
-        "give the right --dataset."
+        "give the right `dataset`."
       )
     stated = self.pixel_range
     found: dict[tuple[float, float], tuple[float, float]] = {}
@@ -94,7 +94,7 @@ class ForeignModel:
         if outputs.ndim != 2 or outputs.shape[1] != data.num_classes:
           raise InputError(
             f"{self.path}: returns outputs of shape {outputs.shape}, expected {data.num_classes} logits "
-            f"for each of {len(images)} images; give the right --dataset."
+            f"for each of {len(images)} images; give the right `dataset`."
           )
         if tried == stated and np.allclose(outputs.sum(1), 1.0, atol=1e-3) and outputs.min() >= -1e-6:
           self.probabilities, outputs = True, np.log(np.maximum(outputs, _TINY))
@@ -114,7 +114,7 @@ class ForeignModel:
     )
     # Over three standard errors: neither chance nor a model that is bad with any range.
     if best_accuracy > accuracy + 0.15:
-      raise InputError(f"{self.path}: {words}: state its range, perhaps --pixel_range={best[0]:g},{best[1]:g}.")
+      raise InputError(f"{self.path}: {words}: state its range, perhaps `pixel_range={best[0]:g},{best[1]:g}`.")
     if best != stated and entropy > 1.5 * best_entropy + 0.1:
       self.doubt = f"{words}; the cross-entropy is {entropy:.2f} against {best_entropy:.2f}."
 

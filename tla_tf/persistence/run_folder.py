@@ -63,18 +63,18 @@ class RunFolder:
     """
     folder = cls(path)
     if folder.path.exists() and not folder.path.is_dir():
-      raise InputError(f"{path}: is a file, not a folder; choose another --output_dir.")
+      raise InputError(f"{path}: is a file, not a folder; choose another `output_dir`.")
     if folder._config.exists():
       if read_object(folder._config).get("imported") is not None:
         raise InputError(
-          f"{path}: holds an imported network, whose training cannot go on; give it as --init_from, and "
-          "another --output_dir."
+          f"{path}: holds an imported network, whose training cannot go on; give it as `init_from`, and "
+          "another `output_dir`."
         )
       folder.require_writable()
       return folder, True
     if folder.path.exists() and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
       raise InputError(
-        f"{path}: holds files but no config.json, so it is no run folder; choose an empty or new --output_dir."
+        f"{path}: holds files but no config.json, so it is no run folder; choose an empty or new `output_dir`."
       )
     folder.require_writable()
     return folder, False
@@ -91,7 +91,7 @@ class RunFolder:
     files.make_folder(self.path)
     with files.locked(
       self.path / ".lock",
-      f"{self.path}: another process trains in this folder; wait for it, or choose another --output_dir.",
+      f"{self.path}: another process trains in this folder; wait for it, or choose another `output_dir`.",
     ):
       files.remove_leftovers(self.path)
       yield
@@ -105,9 +105,9 @@ class RunFolder:
     """
     folder = cls(path)
     if not folder.path.is_dir():
-      raise InputError(f"{path}: no such folder; give the --output_dir of a training run.")
+      raise InputError(f"{path}: no such folder; give the `output_dir` of a training run.")
     if not folder._config.is_file():
-      raise InputError(f"{path}: not a run folder (no config.json); give the --output_dir of a training run.")
+      raise InputError(f"{path}: not a run folder (no config.json); give the `output_dir` of a training run.")
     return folder
 
   def require_writable(self) -> None:
@@ -116,7 +116,7 @@ class RunFolder:
     while not existing.exists():
       existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-      raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); choose another --output_dir.")
+      raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); choose another `output_dir`.")
 
   def write_config(
     self, config: TrainingConfig, data: DataFacts, versions: dict[str, str], imported: Imported | None = None

@@ -208,7 +208,7 @@ def import_checkpoint(
   """
   output = pathlib.Path(output_dir)
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
-    raise InputError(f"{output}: exists already and is not empty; choose another --output_dir.")
+    raise InputError(f"{output}: exists already and is not empty; choose another `output_dir`.")
   checkpoint = Tf1Checkpoint(path)
   reading, shape = _image_shape(dataset, image_size)
   classes = _num_classes(checkpoint, network_name)
@@ -218,8 +218,8 @@ def import_checkpoint(
   say(match.describe())
   if not match.matched or not (match.complete or allow_partial):
     raise InputError(
-      f"{path}: does not match {network_name} completely (see above); give the right --network, or "
-      "--allow_partial to import the variables that do."
+      f"{path}: does not match {network_name} completely (see above); give the right `network`, or "
+      "`allow_partial` to import the variables that do."
     )
   for name in match.matched:
     names[name].assign(checkpoint.read(match.scope + name))
@@ -246,10 +246,10 @@ def _image_shape(dataset: str, image_size: Sequence[int] | None) -> tuple[Readin
   own = datasets.get(dataset).image_shape
   if own is not None:
     if image_size and tuple(image_size) != own[:2]:
-      raise InputError(f"--image_size: images of {dataset} are {own[0]}x{own[1]}; give --dataset=images for others.")
+      raise InputError(f"`image_size`: images of {dataset} are {own[0]}x{own[1]}; give `dataset=images` for others.")
     return ReadingConfig(), own
   if not image_size:
-    raise InputError(f"--dataset={dataset}: give --image_size, which its images do not have of their own.")
+    raise InputError(f"`dataset={dataset}`: give `image_size`, which its images do not have of their own.")
   reading = ReadingConfig(image_size=tuple(image_size))
   return reading, (*reading.image_size, reading.channels)
 
@@ -283,6 +283,6 @@ def _num_classes(checkpoint: Tf1Checkpoint, network_name: str) -> int:
   if len(found) != 1:
     raise InputError(
       f"{checkpoint.prefix}: does not tell the number of classes by {' or '.join(names)}, the last "
-      f"layer of {network_name}; give the right --network."
+      f"layer of {network_name}; give the right `network`."
     )
   return found.pop()

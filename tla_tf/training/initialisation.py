@@ -22,7 +22,7 @@ def find_init(run_dir, checkpoint="best", output_dir=None):
     InputError: if there is no such run or checkpoint.
   """
   if not run_dir:
-    raise InputError("--init_from: give the run folder whose network to begin with.")
+    raise InputError("`init_from`: give the run folder whose network to begin with.")
   if output_dir and (pathlib.Path(output_dir) / "config.json").is_file():
     before = RunFolder.open(output_dir).read_config()[0].init
     if before.run_dir == os.path.abspath(run_dir) and checkpoint in ("best", "last", str(before.checkpoint)):
@@ -47,7 +47,7 @@ def initialise(network, init):
   if store.digest(store.resolve(init.checkpoint)) != init.digest:
     raise InputError(
       f"{init.run_dir}: its checkpoint of step {init.checkpoint} is not the one that this run began "
-      "with; give another --output_dir to start anew."
+      "with; give another `output_dir` to start anew."
     )
   source = load_network(folder, init.checkpoint)
   name_of_source = folder.read_config()[0].network
@@ -56,13 +56,13 @@ def initialise(network, init):
     if (name, shape) != other:
       raise InputError(
         f"{init.run_dir}: its network {name_of_source} does not fit (variable {other[0]} of shape "
-        f"{other[1]} in place of {name} of {shape}); give the --network, image size and classes that "
+        f"{other[1]} in place of {name} of {shape}); give the `network`, image size and classes that "
         "it was trained with."
       )
   if len(ours) != len(theirs):
     raise InputError(
       f"{init.run_dir}: its network has {len(theirs)} variables, this one {len(ours)}; give the "
-      "--network that it was trained with."
+      "`network` that it was trained with."
     )
   for variable, value in zip(network.variables, source.variables):
     variable.assign(value)
@@ -72,4 +72,4 @@ def _open(run_dir):
   try:
     return RunFolder.open(run_dir)
   except InputError as error:
-    raise InputError(f"--init_from: {error}") from None
+    raise InputError(f"`init_from`: {error}") from None

@@ -181,21 +181,21 @@ def _require_same_run(folder, config, facts):
     name, was, now = difference
     if name.startswith("init."):
       raise InputError(
-        f"{folder.path}: began with other weights; give the same --init_from, or another --output_dir to start anew."
+        f"{folder.path}: began with other weights; give the same `init_from`, or another `output_dir` to start anew."
       )
     if name == "cosine_steps":
       raise InputError(
         f"{folder.path}: its learning rate is a cosine over {was} steps, not {now}; give "
-        f"--cosine_steps={was} to go on, or another --output_dir to start anew."
+        f"`cosine_steps={was}` to go on, or another `output_dir` to start anew."
       )
     raise InputError(
-      f"{folder.path}: was trained with {name}={was}, not {now}; give the same settings to go on, "
-      "or another --output_dir to start anew."
+      f"{folder.path}: was trained with `{name}={was}`, not {now}; give the same settings to go on, "
+      "or another `output_dir` to start anew."
     )
   if facts_before.digest != facts.digest:
     raise InputError(
       f"{folder.path}: was trained on other data (digest {facts_before.digest[:12]}, now "
-      f"{facts.digest[:12]}); give the same data, or another --output_dir."
+      f"{facts.digest[:12]}); give the same data, or another `output_dir`."
     )
 
 

@@ -86,7 +86,7 @@ class Attack(abc.ABC):
     images, labels = checked_batch(images, labels)
     if targets is not None:
       targets = checked_targets(targets, labels)
-    key = seeds.key(seed, "attack") if isinstance(seed, (int, np.integer)) else tf.convert_to_tensor(seed)
+    key = seeds.key(int(seed), "attack") if isinstance(seed, (int, np.integer)) else tf.convert_to_tensor(seed)
     return self.run(images, labels, key, targets, restart)
 
   def bound(self, example_ids: np.ndarray) -> Attack:

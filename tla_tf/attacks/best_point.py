@@ -22,10 +22,10 @@ class BestPoint(typing.NamedTuple):
   """
 
   adversarial: tf.Tensor
-  success: tf.Tensor | None
-  loss: tf.Tensor | None
-  zero_gradients: tf.Tensor | None
-  nonfinite_gradients: tf.Tensor | None
+  success: typing.Any
+  loss: typing.Any
+  zero_gradients: typing.Any
+  nonfinite_gradients: typing.Any
 
   @classmethod
   def at(cls, start: tf.Tensor) -> BestPoint:

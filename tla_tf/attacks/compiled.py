@@ -39,7 +39,7 @@ class CompiledAttack(Attack):
     super().__init__(network, config, jit)
     self.ball = balls.get(config.norm)
     self.trace_count = 0
-    self._functions = {}
+    self._functions: dict = {}
 
   @abc.abstractmethod
   def search(

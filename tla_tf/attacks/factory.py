@@ -16,7 +16,7 @@ from tla_tf.config import AttackConfig, Config
 from tla_tf.errors import InputError
 from tla_tf.types import Jit
 
-_CLASSES = {
+_CLASSES: dict[type, typing.Callable[..., Attack]] = {
   attack_configs.ApgdConfig: Apgd,
   attack_configs.CarliniWagnerConfig: CarliniWagner,
   attack_configs.DeepFoolConfig: DeepFool,
@@ -49,8 +49,8 @@ class AttackFactory:
     self._network = network
     self._jit = jit
     self._transfers = transfers or {}
-    self._searches = {}
-    self._made = {}
+    self._searches: dict = {}
+    self._made: dict = {}
 
   def make(self, config: Config) -> Attack:
     """The `Attack` of a config.

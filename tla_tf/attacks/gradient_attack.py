@@ -44,7 +44,7 @@ class GradientSearch:
     self.trace_count = 0
     self._forward = logits_function(network)
     self._jit = resolve_jit(jit, network)
-    self._functions = {}
+    self._functions: dict = {}
     # Apart from the loop, which also takes a start of the caller's.
     self._random_start = tf.function(self.ball.random_start, reduce_retracing=True, autograph=False)
 

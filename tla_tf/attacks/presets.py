@@ -16,7 +16,7 @@ def bim(epsilon: float, step_size: float, steps: int) -> AttackConfig:
 
 def pgd(epsilon: float, step_size: float, steps: int, restarts: int = 1, norm: Norm | str = Norm.LINF) -> AttackConfig:
   """Projected gradient descent from random starts (Madry et al. 2018)."""
-  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
+  return AttackConfig(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=Norm(norm))
 
 
 def cw_pgd(
@@ -24,13 +24,13 @@ def cw_pgd(
 ) -> AttackConfig:
   """PGD on the margin of Carlini and Wagner 2017, confidence 50."""
   return AttackConfig(
-    epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=norm, objective=Objective.MARGIN
+    epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts, norm=Norm(norm), objective=Objective.MARGIN
   )
 
 
 def noise(epsilon: float, tries: int, norm: Norm | str = Norm.LINF) -> AttackConfig:
   """Random points of the ball: PGD without a step, the baseline of every attack (Carlini et al. 2019)."""
-  return AttackConfig(epsilon=epsilon, step_size=0.0, steps=0, restarts=tries, norm=norm)
+  return AttackConfig(epsilon=epsilon, step_size=0.0, steps=0, restarts=tries, norm=Norm(norm))
 
 
 def mim(
@@ -52,5 +52,5 @@ def mim(
     steps=steps,
     random_start=False,
     momentum=momentum,
-    momentum_rule=momentum_rule,
+    momentum_rule=MomentumRule(momentum_rule),
   )

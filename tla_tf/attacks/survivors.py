@@ -34,7 +34,7 @@ def survivor_batches(
   batch_size: int = 100,
   progress: typing.Callable[[int, int], None] | None = None,
   run: typing.Callable[[int, np.ndarray, typing.Callable[[], AttackResult]], AttackResult] | None = None,
-) -> typing.Iterator[tuple[np.ndarray, AttackResult]]:
+) -> typing.Iterator[tuple[np.ndarray, typing.Any]]:
   """Yields what an attack finds on batches of the images that still stand.
 
   The caller marks broken images between batches; later restarts leave them out.

@@ -63,7 +63,7 @@ def _dataset(arguments: list[str]) -> str:
     raise InputError(f"--dataset={given}: this tool trains on {own}; give tla-train --dataset={given}.")
   if not (own or given):
     raise InputError(f"Give --dataset, one of {datasets.names()}.")
-  return datasets.get(own or given).name
+  return datasets.get(own or given or "").name
 
 
 def run() -> None:

@@ -6,6 +6,7 @@ Names: `mlp` (1,024 units; `mlp_256` for other widths), `lenet` (32 filters;
 """
 
 import re
+import typing
 
 import keras
 
@@ -40,7 +41,7 @@ __all__ = [
 
 _NUMBER = "[1-9][0-9]{0,4}"
 # Pattern of a name -> builder; named groups are the builder's arguments.
-_BUILDERS = {
+_BUILDERS: dict[str, typing.Callable[..., keras.Model]] = {
   rf"mlp(?:_(?P<width>{_NUMBER}))?": mlp,
   rf"lenet(?:_(?P<width>{_NUMBER}))?": lenet,
   rf"convnet(?:_(?P<width>{_NUMBER}))?": convnet,
@@ -50,7 +51,7 @@ _BUILDERS = {
 NAMES = ("mlp", "lenet", "convnet", "resnet_50", "wrn_32_10")
 
 
-def build(name: str, input_shape: tuple[int, int, int], num_classes: int, seed: int = 0) -> keras.Model:
+def build(name: str, input_shape: tuple[int, ...], num_classes: int, seed: int = 0) -> keras.Model:
   """Builds a network by its name.
 
   Args:

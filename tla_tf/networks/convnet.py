@@ -6,7 +6,7 @@ from tla_tf.networks.blocks import ColourBlocks
 from tla_tf.networks.standardisation import PerImageStandardisation
 
 
-def convnet(input_shape: tuple[int, int, int], num_classes: int, seed: int = 0, width: int = 32) -> keras.Model:
+def convnet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: int = 32) -> keras.Model:
   """Three 5x5 convolutions, each pooled by 2; conv 4x4 without padding; FC.
 
   Each convolution -> batch normalisation -> ReLU. On 32x32 images one position

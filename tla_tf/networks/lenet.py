@@ -5,7 +5,7 @@ import keras
 from tla_tf.networks.blocks import MnistBlocks
 
 
-def lenet(input_shape: tuple[int, int, int], num_classes: int, seed: int = 0, width: int = 32) -> keras.Model:
+def lenet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: int = 32) -> keras.Model:
   """Two pairs of 3x3 convolutions, each max-pooled; FC, FC classes.
 
   Args:

@@ -5,7 +5,7 @@ import keras
 from tla_tf.networks.blocks import MnistBlocks
 
 
-def mlp(input_shape: tuple[int, int, int], num_classes: int, seed: int = 0, width: int = 1024) -> keras.Model:
+def mlp(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: int = 1024) -> keras.Model:
   """FC `width` x 3, FC classes; FC -> BN -> ReLU.
 
   Args:

@@ -9,7 +9,7 @@ from tla_tf.networks.standardisation import PerImageStandardisation
 _COUNTS = (2, 3, 5, 2)
 
 
-def resnet_50(input_shape: tuple[int, int, int], num_classes: int, seed: int = 0, width: int = 64) -> keras.Model:
+def resnet_50(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: int = 64) -> keras.Model:
   """Conv7x7, four groups of pre-activation bottlenecks, global average, FC.
 
   No pooling after the first convolution, which has stride 1.

@@ -13,7 +13,7 @@ _SLOPE = 0.1
 
 
 def wide_resnet(
-  input_shape: tuple[int, int, int], num_classes: int, seed: int = 0, depth: int = 32, width: int = 10
+  input_shape: tuple[int, ...], num_classes: int, seed: int = 0, depth: int = 32, width: int = 10
 ) -> keras.Model:
   """Conv3x3-16, three groups of pre-activation units, global average, FC.
 

@@ -20,6 +20,7 @@ def standard(epsilon: float, norm: Norm | str = Norm.LINF) -> tuple[tuple[str, C
   Returns:
     A tuple of pairs (name, config).
   """
+  norm = Norm(norm)
   return (
     ("APGD-CE", ApgdConfig(epsilon=epsilon, steps=100, loss=ApgdLoss.CROSS_ENTROPY, restarts=1, norm=norm)),
     ("APGD-T", ApgdConfig(epsilon=epsilon, steps=100, loss=ApgdLoss.TARGETED_DLR, restarts=9, norm=norm)),

@@ -185,7 +185,9 @@ class Judge:
       run=judged,
       progress=self._progress and functools.partial(self._progress, label),
     )
-    for chosen, outcome in batches:
+    for chosen, found in batches:
+      # What `judged` made of the attack's result.
+      outcome = typing.cast(dict, found)
       fell = chosen[np.array(outcome["fell"], int)]
       fallen[fell] = True
       masks["attacked"][places[chosen]] = True

@@ -5,7 +5,7 @@ Subpackages load on first use, so that importing `tla_tf` is instant.
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _SUBPACKAGES = frozenset(
   {

@@ -323,7 +323,8 @@ class RobustModel(keras.Model):
   def evaluate(self, x=None, y=None, **kwargs):
     """As in Keras: clean and robust loss and accuracy. Arrays must hold images in [0, 1]."""
     _check_pixels(x)
-    return super().evaluate(x, y, **kwargs)
+    # Keras before 3.14 leaves tensors.
+    return keras.tree.map_structure(float, super().evaluate(x, y, **kwargs))
 
   @property
   def metrics(self):

@@ -158,7 +158,8 @@ def test_compiled_steps_equal_those_without_xla(digits_like, method):
   batches = _stream(digits_like).dataset(0, 2)
   plain, compiled = _model(METHODS[method]), _model(METHODS[method], jit=True)
   expected, found = _fit(plain, batches), _fit(compiled, batches)
-  assert _fit(compiled, batches)["loss"] < found["loss"] + 1.0
+  # A second run of the same steps takes the same trace, and other weights.
+  assert _fit(compiled, batches)["loss"] != found["loss"]
   assert compiled.trace_count == 1
   for name, value in expected.items():
     assert found[name] == pytest.approx(value, rel=1e-3), name
@@ -681,16 +682,11 @@ def float16():
   keras.config.set_dtype_policy("float32")
 
 
-def test_float16_is_refused_or_trains_at_full_speed(digits_like, float16):
+def test_float16_is_refused(float16):
   # Keras wraps the optimiser: it divides gradients by the scale that a loss without `scale_loss` never had.
-  model = make_model(METHODS["um"].replace(weight_decay=0.0), _network())
-  before = np.array(model.network.trainable_variables[0])
-  try:
+  model = make_model(METHODS["um"], _network())
+  with pytest.raises(InputError, match=r"computes in \['float16'\].*need float32"):
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-    _fit(model, _stream(digits_like).dataset(0, 1))
-  except InputError:
-    return
-  assert np.abs(np.array(model.network.trainable_variables[0]) - before).max() > 1e-3
 
 
 # Settings away from their defaults.
@@ -787,6 +783,8 @@ from tla_tf.config import AttackConfig
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+# One for all: the collective operations of a second one would meet those of the first.
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 rng = np.random.default_rng(0)
 batch = {"image": rng.random((16, 8, 8, 1), np.float32), "label": rng.integers(0, 4, 16).astype(np.int32)}
 
@@ -807,9 +805,29 @@ def step(strategy, jit):
 found = {"single": step(tf.distribute.get_strategy(), False)}
 for name, jit in (("off", False), ("auto", "auto")):
   try:
-    found[name] = step(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), jit)
+    found[name] = step(mirrored, jit)
   except Exception as error:
     found[name] = {"error": repr(error)}
+
+
+def state():
+  # Two steps of TLA with a memory bank and an average of weights.
+  with mirrored.scope():
+    model = models.TripletTraining(networks.build("mlp_8", (8, 8, 1), 4), attack=AttackConfig(0.1, 0.05, 2),
+                                   negative_pool="memory_bank", memory_bank_size=20, memory_bank_start=0,
+                                   weight_average=0.5)
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+  for _ in range(2):
+    before = [v.numpy().tolist() for v in model.averaged_network.variables]
+    model.fit(tf.data.Dataset.from_tensor_slices(batch).batch(16), verbose=0, shuffle=False)
+  named = {v.name: v for v in model.state()["negatives"].variables}
+  return {"labels": named["labels"].numpy().tolist(), "next": int(named["next"].numpy()),
+          "trainable": [v.trainable for v in model.network.variables], "before": before,
+          "after": [v.numpy().tolist() for v in model.averaged_network.variables],
+          "weights": [v.numpy().tolist() for v in model.network.variables], "label": batch["label"].tolist()}
+
+
+found["state"] = state()
 print(json.dumps(found))
 """
 
@@ -828,3 +846,14 @@ def test_step_on_two_devices_equals_step_on_one(steps_by_strategy, jit):
   assert "error" not in double, double["error"]
   assert double["loss"] == pytest.approx(single["loss"], rel=1e-5)
   _assert_weights_equal([np.array(w) for w in single["weights"]], [np.array(w) for w in double["weights"]])
+
+
+def test_the_state_of_a_step_on_two_devices(steps_by_strategy):
+  found = steps_by_strategy["state"]
+  # The bank is the first replica's: half of each batch.
+  assert found["next"] == 16
+  assert found["labels"] == [*found["label"][:8] * 2, *[-1] * 4]
+  decay = 2 / 11
+  for trainable, before, after, weights in zip(*(found[k] for k in ("trainable", "before", "after", "weights"))):
+    expected = decay * np.array(before) + (1 - decay) * np.array(weights) if trainable else weights
+    np.testing.assert_allclose(after, expected, atol=1e-6)

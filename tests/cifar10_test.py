@@ -388,7 +388,7 @@ def test_a_folder_without_batches_is_refused(tmp_path, folder, told):
 
 
 def test_files_without_a_folder_are_refused():
-  with pytest.raises(InputError, match="--data_dir"):
+  with pytest.raises(InputError, match="`data_dir`"):
     load_cifar10(None, "files")
 
 

@@ -28,7 +28,7 @@ def _train(*arguments):
 @pytest.mark.parametrize(
   "flag,words",
   [
-    ("--method=magic", ["method", "um|at|alp|tla|tla_rn|tla_sa"]),
+    ("--method=trade", ["--method=trade", "did you mean 'trades'", "'um', 'at', 'alp'"]),
     ("--network=resnet", ["resnet", "mlp"]),
     ("--epsilon=-0.1", ["--epsilon", "-0.1"]),
     ("--epsilon=8", ["--epsilon", "at most 1"]),
@@ -106,7 +106,7 @@ def test_a_margin_has_an_effect_where_its_positive_is_used(flags, noted, tmp_pat
 
 
 def test_random_negatives_that_are_nearest():
-  cli.assert_refused(_train("--output_dir=unused", "--method=tla_rn", "--negatives=nearest"), "random negatives")
+  cli.assert_refused(_train("--output_dir=unused", "--method=tla_rn", "--negatives=nearest"), "--negatives=random")
 
 
 def test_output_dir_is_a_file(tmp_path):
@@ -128,7 +128,7 @@ def test_output_dir_cannot_be_made():
 
 def test_resuming_with_other_settings(copy):
   before = cli.contents(copy)
-  cli.assert_refused(_train(f"--output_dir={copy}", "--method=at", "--epsilon=0.1"), "attack.epsilon", "0.2", "0.1")
+  cli.assert_refused(_train(f"--output_dir={copy}", "--method=at", "--epsilon=0.1"), "--epsilon=0.2", "0.1")
   cli.assert_refused(_train(f"--output_dir={copy}", "--method=tla"), "method=at")
   assert cli.contents(copy) == before
 

@@ -70,7 +70,7 @@ def test_cifar10_stopped_and_continued_ends_in_the_same_bits(files, tmp_path):
   cli.assert_same_run(tmp_path / "whole", tmp_path / "parts", 4)
   settings = config_of(tmp_path / "whole")["settings"]
   assert (settings["augment_pad"], settings["augment_flip"]) == (2, True)
-  assert settings["triplet"]["positives"] == "both"
+  assert settings["recipe"]["triplet"]["positives"] == "both"
 
 
 def test_tiny_imagenet_is_trained_from_its_official_layout(files, tmp_path):

@@ -308,7 +308,7 @@ def test_a_file_without_images_is_refused(tmp_path):
 
 
 def test_files_without_a_folder_are_refused():
-  with pytest.raises(InputError, match="--data_dir"):
+  with pytest.raises(InputError, match="`data_dir`"):
     load_mnist(None, "files")
 
 
@@ -403,7 +403,7 @@ def unreachable(*args, **kwargs):
 
 def test_without_network_the_remedy_is_told(tmp_path, monkeypatch):
   monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", unreachable)
-  with pytest.raises(InputError, match=r"'mnist' \(ConnectionError: Name or service not known\).*--data_dir") as caught:
+  with pytest.raises(InputError, match=r"'mnist' \(ConnectionError: Name or service not known\).*`data_dir`") as caught:
     load_mnist(tmp_path, "tfds")
   assert "\n" not in str(caught.value)
 
@@ -463,7 +463,9 @@ def test_mnist_is_loaded_by_name(tmp_path):
 
 
 def test_an_unknown_data_set_is_refused():
-  with pytest.raises(InputError, match=r"'imagenet': expected one of \['digits', 'mnist', 'cifar10',"):
+  with pytest.raises(
+    InputError, match=r"'imagenet': did you mean 'tiny_imagenet'\? expected one of \['digits', 'mnist',"
+  ):
     datasets.load("imagenet")
 
 

@@ -70,7 +70,7 @@ def test_logits_of_pixels_in_0_1(by_range, digits, tmp_path, kind, pixel_range):
 )
 def test_a_range_that_costs_accuracy_is_refused(by_range, digits, tmp_path, kind, stated, right):
   path, load = _saved(by_range[right], tmp_path / "model", kind)
-  with pytest.raises(InputError, match=rf"--pixel_range={right[0]:g},{right[1]:g}"):
+  with pytest.raises(InputError, match=rf"`pixel_range={right[0]:g},{right[1]:g}`"):
     load(path, stated).check(digits.test)
 
 
@@ -137,7 +137,7 @@ def test_probabilities_of_a_saved_model_become_their_logarithms(model, digits, t
 def test_another_data_set_is_refused(model, digits, tmp_path):
   path, load = _saved(model, tmp_path / "model", "keras")
   images = np.zeros((4, 5, 5, 1), np.uint8)
-  with pytest.raises(InputError, match=r"\(8, 8, 1\).*\(5, 5, 1\).*--dataset"):
+  with pytest.raises(InputError, match=r"\(8, 8, 1\).*\(5, 5, 1\).*`dataset`"):
     load(path).check(data.ImageData(images, np.zeros(4, int), tuple("abcdefghij")))
   eleven = data.ImageData(digits.test.images, digits.test.labels, tuple("abcdefghijk"))
   with pytest.raises(InputError, match="11 logits"):

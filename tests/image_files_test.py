@@ -284,7 +284,7 @@ def test_files_that_tfds_cannot_prepare_are_named(downloaded, tmp_path):
 
 
 def test_classes_cannot_be_chosen_through_tfds(tmp_path):
-  with pytest.raises(InputError, match="--classes: .*--data_source=files"):
+  with pytest.raises(InputError, match="`classes`: .*`data_source=files`"):
     load_tiny_imagenet(tmp_path, "tfds", ReadingConfig(classes=("n01", "n02")))
 
 
@@ -365,7 +365,7 @@ def test_a_file_among_the_classes_is_refused(folders, read_folders, part):
 def test_without_a_home_a_cache_must_be_named(folders, monkeypatch):
   monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
   monkeypatch.setattr(cache.pathlib.Path, "home", classmethod(lambda cls: (_ for _ in ()).throw(RuntimeError())))
-  with pytest.raises(InputError, match="--cache_dir"):
+  with pytest.raises(InputError, match="`cache_dir`"):
     load_image_folders(folders)
 
 
@@ -380,7 +380,7 @@ def test_grey_images_have_one_channel_of_luma(folders, read_folders):
 
 def test_other_sizes_are_refused_unless_a_way_to_resize_is_given(folders, read_folders):
   write(folders / "test" / "b" / "1.png", plain((7, 8, 9), 12, 20))
-  with pytest.raises(InputError, match="test/b/1.png: is 12x20, expected 6x5; .*--resize=stretch or crop"):
+  with pytest.raises(InputError, match="test/b/1.png: is 12x20, expected 6x5; .*`resize=stretch` or crop"):
     read_folders()
   with pytest.raises(InputError, match="is 6x5, expected 12x20"):
     read_folders(image_size=(12, 20))
@@ -707,9 +707,9 @@ def test_two_makers_of_one_entry_agree(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path):
   write(tmp_path / "file", b"")
-  with pytest.raises(InputError, match="file.*--cache_dir"):
+  with pytest.raises(InputError, match="file.*`cache_dir`"):
     cache.load(tmp_path / "file" / "sub", KEY, make)
-  with pytest.raises(InputError, match="file.*--cache_dir"):
+  with pytest.raises(InputError, match="file.*`cache_dir`"):
     cache.load(tmp_path / "file", KEY, make)
 
 
@@ -720,7 +720,7 @@ def test_an_entry_that_cannot_be_replaced_is_told(tmp_path, monkeypatch):
   cache.load(tmp_path, KEY, make)
   write(tmp_path / KEY[:32] / "first.npy", b"")
   monkeypatch.setattr(cache.files, "remove_folder", denied)
-  with pytest.raises(InputError, match="Permission denied.*--cache_dir"):
+  with pytest.raises(InputError, match="Permission denied.*`cache_dir`"):
     cache.load(tmp_path, KEY, make)
 
 
@@ -728,7 +728,7 @@ def test_a_full_disk_is_told_with_the_remedy(tmp_path):
   def full(folder):
     raise OSError(28, "No space left on device")
 
-  with pytest.raises(InputError, match="No space left on device.*--cache_dir"):
+  with pytest.raises(InputError, match="No space left on device.*`cache_dir`"):
     cache.load(tmp_path, KEY, full)
 
 

@@ -107,7 +107,7 @@ def test_its_training_goes_on(old):
 
 
 def test_other_settings_do_not_go_on(old):
-  with pytest.raises(tla_tf.errors.InputError, match="margin=0.05, not 0.25"):
+  with pytest.raises(tla_tf.errors.InputError, match="`recipe.triplet.margin=0.05`, not 0.25"):
     tla_tf.train(CONFIG.replace(train_steps=30, triplet=TripletConfig(margin=0.25)), old)
 
 

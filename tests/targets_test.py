@@ -128,7 +128,7 @@ def test_transfer_replays_what_was_made_for_the_example():
 
 
 def test_transfer_without_images_is_refused():
-  with pytest.raises(InputError, match="--source_run_dir"):
+  with pytest.raises(InputError, match="`source`"):
     AttackFactory(_linear, "off").make(TransferConfig())
 
 

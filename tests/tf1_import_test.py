@@ -155,8 +155,8 @@ def test_the_classes_are_those_of_the_checkpoint(tmp_path, dataset, classes, fir
   )
   config, facts = done.folder.read_config()
   assert done.network.output["logits"].shape == (None, classes)
-  assert (facts["image_shape"], facts["num_classes"], facts["data_dir"]) == (list(shape), classes, "/data")
-  assert (len(facts["class_names"]), facts["class_names"][0]) == (classes, first)
+  assert (facts.image_shape, facts.num_classes, facts.data_dir) == (shape, classes, "/data")
+  assert (len(facts.class_names), facts.class_names[0]) == (classes, first)
   assert (config.dataset, config.network, config.method) == (dataset, "mlp_4", "at")
 
 
@@ -180,7 +180,7 @@ def test_images_of_another_size(tmp_path):
   "dataset, size, match",
   [
     ("mnist", (9, 7), "images of mnist are 28x28"),
-    ("images", None, "give --image_size"),
+    ("images", None, "give `image_size`"),
     ("images", (-5, 7), "image_size"),
     ("images", (0, 0), "image_size"),
   ],
@@ -230,7 +230,7 @@ def test_an_imported_network_begins_another_run(tmp_path):
   assert init.checkpoint == 70
   for ours, theirs in zip(network.variables, done.network.variables):
     np.testing.assert_array_equal(ours, theirs)
-  with pytest.raises(InputError, match="--init_from"):
+  with pytest.raises(InputError, match="`init_from`"):
     RunFolder.create(done.folder.path)
 
 
@@ -373,7 +373,7 @@ def test_other_precisions_are_read(tmp_path):
 
 def test_a_checkpoint_of_tensorflow_2_is_refused(tmp_path):
   network = networks.build("mlp_4", (28, 28, 1), 3)
-  CheckpointStore(tmp_path / "checkpoints").save(5, network, None, {})
+  CheckpointStore(tmp_path / "checkpoints").save(5, {"network": network}, {})
   prefix = tmp_path / "checkpoints" / "step_000000005" / "state"
   refused(tmp_path, prefix, "object-based checkpoint of TensorFlow 2")
 

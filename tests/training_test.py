@@ -125,6 +125,6 @@ def test_a_cosine_goes_on_only_with_the_length_it_began_with(tmp_path):
   config = _small(learning_rate_schedule="cosine", train_steps=3)
   training.train(config, tmp_path / "run", say=lambda line: None)
   longer = config.replace(train_steps=6, cosine_steps=6)
-  with pytest.raises(InputError, match="give --cosine_steps=3 to go on"):
+  with pytest.raises(InputError, match="give `cosine_steps=3` to go on"):
     training.train(longer, tmp_path / "run", say=lambda line: None)
   training.train(longer.replace(cosine_steps=3), tmp_path / "run", say=lambda line: None)

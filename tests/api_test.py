@@ -53,7 +53,7 @@ def test_a_run_is_judged_at_the_epsilon_of_its_training(judged):
   assert (records["um"].training_epsilon, records["at"].training_epsilon) == (0.2, 0.1)
   assert (records["um"].probes.epsilon, records["at"].probes.epsilon) == (0.2, 0.1)
   assert records["um"].notes == []
-  assert records["at"].notes == ["Trained at epsilon 0.1, not at digits's 0.2: judged at its own."]
+  assert records["at"].notes == ["Its epsilon is 0.1, not digits's 0.2: judged at its own."]
   assert notes[0] == f"at: {records['at'].notes[0]} `epsilon` chooses another."
   assert len(notes) == 2 and "different epsilons" in notes[1]
 
@@ -69,7 +69,7 @@ def test_what_is_returned_is_what_is_written(runs, judged):
     assert (folder.figures / "accuracy_curves.png").is_file()
   # Judged at different epsilons, the runs stand in different tables and figures.
   text = (runs / "both" / "table.md").read_text()
-  assert text.count("| Model |") == 2 and "at: Trained at epsilon 0.1" in text
+  assert text.count("| Model |") == 2 and "at: Its epsilon is 0.1" in text
   assert {path.name for path in (runs / "both").glob("*.png")} >= {
     "robust_accuracy.png",
     "robust_accuracy_2.png",
@@ -111,18 +111,18 @@ def test_an_analysis_is_at_the_epsilon_of_the_training(runs, analysed):
   assert list(records["um"].separation_ratio) == ["0.05", "0.2"] and records["um"].notes == []
   assert list(records["at"].separation_ratio) == ["0.05", "0.1"]
   assert (records["at"].usual_epsilon, records["at"].training_epsilon) == (0.1, 0.1)
-  assert records["at"].notes == ["Trained at epsilon 0.1, not at digits's 0.2: the strong attack is at its own."]
+  assert records["at"].notes == ["Its epsilon is 0.1, not digits's 0.2: the strong attack is at its own."]
   assert notes == [f"at: {records['at'].notes[0]} `weak_epsilon` and `strong_epsilon` choose others."]
   for name, record in records.items():
     assert AnalysisRecord.read(runs / name / "analysis.json") == record
     assert not (runs / name / "tensorboard" / "projector_config.pbtxt").exists()
-  assert "at: Trained at epsilon 0.1" in (runs / "both" / "analysis.md").read_text()
+  assert "at: Its epsilon is 0.1" in (runs / "both" / "analysis.md").read_text()
 
 
 def test_the_report_repeats_what_a_reader_should_know(runs, judged, analysed, tmp_path):
   written = api.write_report([runs / "um", runs / "at"], tmp_path / "report.html")
   text = written.markdown.read_text()
-  assert text.count("Trained at epsilon 0.1") == 2
+  assert text.count("Its epsilon is 0.1") == 2
   assert "different settings" in text
   assert written.html.read_text().startswith("<!doctype html>")
 

@@ -142,7 +142,7 @@ def test_a_run_is_judged_at_its_own_epsilon_and_says_so(runs, tmp_path):
   for given, epsilon in (((), 0.1), (("--epsilon=0.2",), 0.2)):
     done = cli.run("tla-evaluate", *arguments, *given)
     assert done.returncode == 0, done.stderr
-    said = "at: Trained at epsilon 0.1, not at digits's 0.2: judged at its own. --epsilon chooses another.\n"
+    said = "at: Its epsilon is 0.1, not digits's 0.2: judged at its own. --epsilon chooses another.\n"
     assert (said in done.stderr) is not bool(given)
     result = _result(tmp_path / "at")
     assert {row["epsilon"] for row in result["attacks"]} == {epsilon}

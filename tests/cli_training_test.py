@@ -51,6 +51,49 @@ def test_a_finished_run_says_so_and_changes_nothing(uninterrupted):
   assert cli.contents(uninterrupted / "checkpoints") == before
 
 
+# Methods and parts with state of their own, or with another attack.
+WITH_STATE = {
+  "trades": ("--method=trades",),
+  "memory bank and average": (
+    "--method=tla",
+    "--negative_pool=memory_bank",
+    "--memory_bank_size=70",
+    "--memory_bank_start=5",
+    "--weight_average=0.9",
+    "--schedule=epsilon:0=0,20=1",
+  ),
+}
+
+
+@pytest.mark.parametrize("case", WITH_STATE)
+def test_what_has_state_of_its_own_is_killed_and_resumes_to_the_same_bits(case, tmp_path):
+  flags = (*WITH_STATE[case], "--negative_pool_size=20")
+  cli.train_small(tmp_path / "whole", *flags)
+  cli.kill_when("step 10/", "tla-train-digits", *cli.SMALL, *flags, f"--output_dir={tmp_path / 'killed'}")
+  assert "going on at step" in cli.train_small(tmp_path / "killed", *flags)
+  cli.assert_same_run(tmp_path / "whole", tmp_path / "killed", 30)
+  names = cli.values(tmp_path / "killed", 30)
+  assert any(name.startswith("negatives/") for name in names) == ("bank" in case)
+  judged = json.loads((tmp_path / "killed/checkpoints/step_000000030/meta.json").read_text()).get("judged", "network")
+  assert judged == ("average" if "average" in case else "network")
+
+
+def test_any_data_set_is_trained_on_by_its_name(tmp_path):
+  done = cli.run("tla-train", *cli.SMALL, "--dataset=digits", "--train_steps=2", f"--output_dir={tmp_path / 'run'}")
+  assert done.returncode == 0, done.stderr
+  assert "--beta" in cli.run("tla-train", "--dataset=cifar10", "--help").stdout
+
+
+def test_the_data_set_of_a_tool_is_its_own(tmp_path):
+  (tmp_path / "file.flags").write_text("--dataset=digits\n")
+  for arguments in ("--dataset=digits",), (f"--flagfile={tmp_path / 'file.flags'}",):
+    done = cli.run("tla-train-mnist", *arguments, f"--output_dir={tmp_path / 'run'}")
+    cli.assert_refused(done, "--dataset=digits", "trains on mnist")
+  cli.assert_refused(cli.run("tla-train", "--output_dir=x"), "Give --dataset", "'digits'")
+  cli.assert_refused(cli.run("tla-train", "--dataset=mnits", "--output_dir=x"), "did you mean 'mnist'")
+  assert not (tmp_path / "run").exists()
+
+
 def test_other_methods_without_jit_resume_too(tmp_path):
   """Without XLA, and with batch statistics inside the attack."""
   flags = ("--method=at", "--attack_mode=training", "--jit=off", "--train_steps=20")
@@ -119,14 +162,8 @@ def test_every_setting_has_its_flag():
 
   # No tool has them all: only image folders may be resized, only they come from one source.
   shown = "".join(cli.run(tool, "--help").stdout for tool in ("tla-train-mnist", "tla-train-images"))
-  flags = {
-    *training_flags.shared_options(),
-    *training_flags.recipe_options(),
-    "heldout_examples",
-    "resize",
-    "data_source",
-  }
-  assert len(flags) > 45
+  flags = set(training_flags.flag_of_path().values())
+  assert {"beta", "memory_bank_size", "margin", "resize"} <= flags
   for flag in flags:
     assert f"  --{flag}:" in shown or f"  --[no]{flag}:" in shown, flag
 

@@ -485,6 +485,11 @@ def test_trades_has_its_papers_numbers():
   assert (mnist.attack.epsilon, mnist.attack.step_size, mnist.attack.steps) == (0.3, 0.01, 40)
   assert (cifar10.attack.step_size, cifar10.attack.steps) == (0.007, 10)
   assert (mnist.optimizer, mnist.learning_rate, cifar10.learning_rate) == ("momentum", 0.01, 0.1)
+  assert (mnist.weight_decay, cifar10.weight_decay, mnist.batch_size, cifar10.batch_size) == (0.0, 2e-4, 128, 128)
+  assert (cifar10.attack.epsilon, cifar10.augment_pad, cifar10.augment_flip) == (0.031, 4, True)
+  # Epochs of the images that are not held out: 100, falling after 54; 76, falling after 74.
+  assert (mnist.train_steps, mnist.learning_rate_drops) == (42_969, ((23_203, 0.001),))
+  assert (cifar10.train_steps, cifar10.learning_rate_drops) == (29_094, ((28_328, 0.01),))
 
 
 def test_digits_defaults_to_a_small_mlp():
@@ -524,6 +529,8 @@ def test_replace_reaches_the_recipe():
   assert (other.method, other.recipe) == ("alp", PairingConfig())
   with pytest.raises(TypeError, match="beta"):
     config.replace(beta=1.0)
+  both = TrainingConfig(method="at").replace(recipe={"clean_weight": 1.0}, attack_mode="training")
+  assert (both.recipe.clean_weight, both.recipe.attack_mode) == (1.0, types.PassMode.TRAINING)
 
 
 def test_tla_rn_and_tla_sa_fix_their_part_of_the_triplet():

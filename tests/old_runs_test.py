@@ -106,6 +106,19 @@ def test_its_training_goes_on(old):
   assert {store.record(step).step for step in store.steps()} == set(store.steps())
 
 
+def test_all_that_its_training_had_changed_is_restored():
+  model, _ = training.build_model(CONFIG, (8, 8, 1), 10)
+  CheckpointStore(FIXTURE / "checkpoints").restore(20, model.state())
+  state = str(FIXTURE / "checkpoints/step_000000020/state")
+  kept = {name: tf.train.load_variable(state, name) for name, _ in tf.train.list_variables(state) if name[0] != "_"}
+  assert int(model.optimizer.iterations) == 20
+  # Every array of the checkpoint is somewhere in the state, slots of the optimiser included.
+  restored = [np.array(v) for part in model.state().values() for v in part.variables]
+  for name, value in kept.items():
+    assert any(np.array_equal(value, array) for array in restored), name
+  assert max(np.abs(np.array(v)).max() for v in model.optimizer.variables[2:]) > 0
+
+
 def test_other_settings_do_not_go_on(old):
   with pytest.raises(tla_tf.errors.InputError, match="`recipe.triplet.margin=0.05`, not 0.25"):
     tla_tf.train(CONFIG.replace(train_steps=30, triplet=TripletConfig(margin=0.25)), old)

@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from tla_tf import data, models, networks, published, recipes, registry, training
+from tla_tf import data, datasets, models, networks, published, recipes, registry, training
 from tla_tf.config import AttackConfig, RecipeConfig, TrainingConfig, option
 from tla_tf.errors import InputError
+from tla_tf.ops import seeds
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.persistence import CheckpointStore
 from tla_tf.persistence.loading import load_network
@@ -158,6 +159,56 @@ def test_a_run_of_a_method_of_ones_own_resumes_to_the_same_bits(centres, tmp_pat
     np.testing.assert_array_equal(tf.train.load_variable(whole, name), tf.train.load_variable(parts, name), name)
 
 
+def test_two_terms_of_one_name_are_refused(monkeypatch):
+  at = recipes.get("at")
+  monkeypatch.setattr(type(at), "terms", lambda self, config: [Term("p"), Term("p")])
+  with pytest.raises(InputError, match="'at' logs 'p' twice"):
+    models.RobustModel(networks.build("mlp_8", SHAPE, CLASSES), "at")
+  monkeypatch.setattr(type(at), "terms", lambda self, config: [Term("accuracy")])
+  with pytest.raises(InputError, match="'accuracy' twice"):
+    models.RobustModel(networks.build("mlp_8", SHAPE, CLASSES), "at")
+
+
+def test_a_setting_of_a_method_may_not_be_called_like_a_shared_one():
+  @dataclasses.dataclass(frozen=True)
+  class SeedConfig(RecipeConfig):
+    seed: int = 0
+
+  with pytest.raises(TypeError, match="SeedConfig.seed"):
+    type("Seeded", (recipes.Recipe,), {"config_class": SeedConfig})
+
+
+def test_another_entry_of_a_known_name_is_refused(centres):
+  recipes.register(Centres())  # The same, run anew.
+  with pytest.raises(ValueError, match="another method called 'at', of tla_tf.recipes.adversarial"):
+    registry.METHODS.register("at", Centres())
+  with pytest.raises(ValueError, match="another data set called 'mnist'"):
+    registry.DATASETS.register("mnist", datasets.get("digits"))
+
+
+def test_a_look_up_that_fails_leaves_nothing_half_known(monkeypatch):
+  found = registry.Registry("method", "tla_tf.recipes")
+
+  def fail(name):
+    raise ZeroDivisionError
+
+  with monkeypatch.context() as patch:
+    patch.setattr(registry.importlib, "import_module", fail)
+    with pytest.raises(ZeroDivisionError):
+      found.names()
+    with pytest.raises(ZeroDivisionError):
+      found.names()
+
+
+@pytest.mark.parametrize(
+  "name, value",
+  [("weight_average", 1.0), ("weight_decay", -1.0), ("label_smoothing", 3.0), ("weight_average_start", -1)],
+)
+def test_a_model_refuses_numbers_out_of_range(name, value):
+  with pytest.raises(InputError, match=f"`{name}`"):
+    models.RobustModel(networks.build("mlp_8", SHAPE, CLASSES), "at", **{name: value})
+
+
 # --------------------------------------------------------------------------- state of a step
 
 STATES = {
@@ -214,6 +265,8 @@ def test_the_averaged_weights_are_judged(images):
     for network in (model.network, model.judged_network)
   )
   assert found["loss"] == pytest.approx(judged, rel=1e-4)
+  predicted = model.predict(images.images, verbose=0)["logits"]
+  np.testing.assert_allclose(predicted, model.judged_network(images.images)["logits"], atol=1e-5)
   assert abs(raw - judged) > 1e-3
 
 
@@ -338,6 +391,15 @@ def test_negatives_of_the_bank_are_those_of_brute_force(seed):
     assert chosen.valid[i] == 1 and chosen.labels[i] != label
 
 
+@pytest.mark.parametrize("rule, valid", [("nearest", 0.0), ("random", 0.0), ("authors_random", 1.0)])
+def test_a_bank_of_the_anchors_class_alone_has_no_negative_but_for_the_authors_rule(rule, valid):
+  bank = recipes.negatives.MemoryBank(rule, 20, start=0)
+  bank.build(3)
+  clean = np.ones((5, 3), np.float32)
+  bank.update(_step(clean, [2] * 5, **{Role.POSITIVE: (clean, [2] * 5)}))
+  np.testing.assert_array_equal(bank.choose(_step(clean, [2] * 5)).valid, [valid] * 5)
+
+
 @pytest.mark.parametrize("rule", ["nearest", "random", "authors_random"])
 def test_an_empty_bank_gives_no_negative(rule):
   bank = recipes.negatives.MemoryBank(rule, 20, start=0)
@@ -420,6 +482,29 @@ def test_the_attack_of_trades_starts_with_noise_and_raises_the_divergence(images
   uniform = batch["image"] + tf.sign(noise) * 0.1
   random = model.network(tf.clip_by_value(uniform, 0, 1))["logits"]
   assert np.mean(kl_divergence(logits, attacked)) > 2 * np.mean(kl_divergence(logits, random))
+
+
+def test_the_attack_of_trades_is_a_pgd_on_the_divergence_in_inference_mode(images):
+  batch = data.BatchStream(images, BATCH, seed=1).batch(0)
+  attack = AttackConfig(epsilon=0.1, step_size=0.03, steps=4)
+  model = _model("trades", attack=attack)
+  _fit(model, images, 0, 3)  # Away from where batch and moving statistics are alike.
+  statistics = [np.array(v) for v in model.network.non_trainable_variables]
+  x = model.perturb(batch["image"], batch["label"], tf.constant([1, 2]))
+  for before, after in zip(statistics, model.network.non_trainable_variables):
+    np.testing.assert_array_equal(before, after)
+  clean = tf.nn.softmax(model.network(batch["image"], training=False)["logits"])
+  by_hand = batch["image"] + 0.001 * seeds.normal(tf.shape(batch["image"]), tf.constant([1, 2]))
+  by_hand = tf.clip_by_value(by_hand, 0.0, 1.0)
+  for _ in range(4):
+    with tf.GradientTape() as tape:
+      tape.watch(by_hand)
+      said = tf.nn.log_softmax(model.network(by_hand, training=False)["logits"])
+      divergence = tf.reduce_sum(clean * (tf.math.log(clean) - said))
+    moved = by_hand + 0.03 * tf.sign(tape.gradient(divergence, by_hand))
+    by_hand = tf.clip_by_value(tf.clip_by_value(moved, batch["image"] - 0.1, batch["image"] + 0.1), 0.0, 1.0)
+  # Where a gradient is within rounding of 0 its sign may differ.
+  assert np.mean(np.abs(x - by_hand) > 1e-5) < 0.02
 
 
 def test_trades_without_beta_is_the_undefended_model_but_for_its_statistics(images):

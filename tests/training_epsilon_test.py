@@ -2,11 +2,13 @@
 
 import pytest
 
+from tla_tf import published
 from tla_tf.errors import InputError
 from tla_tf.evaluation import EvaluationOptions, suite
 from tla_tf.evaluation.analysis_planning import AnalysisOptions
 from tla_tf.evaluation.analysis_planning import planned_attacks as analysis_attacks
 from tla_tf.evaluation.planning import planned_attacks
+from tla_tf.records import training_epsilon
 from tla_tf.types import Norm
 
 OWN = 4 / 255
@@ -29,7 +31,7 @@ def test_suites_are_made_for_the_epsilon_of_the_training():
   # Other norms stay.
   others = {attack.config.norm: attack.config.epsilon for attack in plan.attacks if attack.config.norm is not Norm.LINF}
   assert others == {Norm.L2: 128 / 255, Norm.L0: 0.02}
-  assert plan.notes == ("Trained at epsilon 4/255, not at cifar10's 8/255: judged at its own.",)
+  assert plan.notes == ("Its epsilon is 4/255, not cifar10's 8/255: judged at its own.",)
 
 
 def test_what_is_asked_for_comes_first():
@@ -93,7 +95,7 @@ def test_an_analysis_at_the_data_sets_epsilon_is_as_it_was(dataset, weak, strong
 def test_the_usual_attack_is_at_the_epsilon_of_the_training():
   weak, strong, (note,) = _radii("mnist", 0.2)
   assert (weak, strong) == (0.03, 0.2)
-  assert note == "Trained at epsilon 0.2, not at mnist's 0.3: the strong attack is at its own."
+  assert note == "Its epsilon is 0.2, not mnist's 0.3: the strong attack is at its own."
   weak, strong, (note,) = _radii("cifar10", OWN)
   assert (weak, strong) == (OWN, 25 / 255) and "the weak attack is at its own." in note
   attacks = analysis_attacks(AnalysisOptions(), "cifar10", OWN)
@@ -142,3 +144,17 @@ def test_an_epsilon_that_is_asked_for_is_taken():
 def test_options_of_an_analysis_are_checked(changes):
   with pytest.raises(InputError, match=f"`{next(iter(changes))}`"):
     analysis_attacks(AnalysisOptions(**changes), "mnist")
+
+
+@pytest.mark.parametrize("points, expected", [((), 0.2), (((0, 0.0), (5, 1.0)), 0.2), (((0, 0.5),), 0.1)])
+def test_the_epsilon_of_a_scheduled_run_is_that_of_its_end(points, expected):
+  schedules = (("epsilon", points),) if points else ()
+  config = published.setting("digits", "at").replace(schedules=schedules)
+  assert training_epsilon(config.to_dict()) == pytest.approx(expected)
+
+
+def test_nothing_is_said_where_no_attack_is_made_for_the_runs_epsilon(tmp_path):
+  own = tmp_path / "own.yaml"
+  own.write_text("- attack: pgd\n  epsilon: 0.2\n  step_size: 0.1\n  steps: 3\n")
+  plan = planned_attacks(EvaluationOptions(suites=(), suite_file=str(own)), "digits", training_epsilon=0.05)
+  assert plan.notes == ()

@@ -211,7 +211,7 @@ def evaluate_runs(
   Raises:
     InputError: for anything wrong in folders, data or options.
   """
-  from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
+  from tla_tf.evaluation.planning import EvaluationOptions, linf_radii, planned_attacks
   from tla_tf.evaluation.subject import run_subject
 
   folders, asked = _opened(runs), EvaluationOptions(**options)
@@ -219,7 +219,7 @@ def evaluate_runs(
   for name, folder in folders.items():
     config, _ = folder.read_config()
     plan = planned_attacks(asked, config.dataset, source is not None, training_epsilon(config.to_dict()))
-    radii.add(plan.epsilon)
+    radii.add(linf_radii(plan.attacks))
     for sentence in plan.notes:
       note(f"{name}: {sentence} `epsilon` chooses another.")
   if len(radii) > 1:

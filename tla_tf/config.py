@@ -357,6 +357,8 @@ class TrainingConfig(Config):
     own = {name: changes.pop(name) for name in list(changes) if name in method.fields() and name not in _SHARED}
     if own or method.name != self.method:
       recipe = changes.get("recipe", self.recipe)
+      if isinstance(recipe, dict):
+        recipe = method.config_class.from_dict(recipe)
       same = isinstance(recipe, method.config_class) and ("recipe" in changes or method.name == self.method)
       changes["recipe"] = dataclasses.replace(recipe if same else method.config_class(), **own)
     return dataclasses.replace(self, **changes)

@@ -39,9 +39,12 @@ class Registry(typing.Generic[Entry]):
       ValueError: if another entry has that name.
     """
     known = self._entries.setdefault(name, entry)
-    # A module that is imported anew, in a notebook say, replaces what it had registered.
-    if known is not entry and type(known).__qualname__ != type(entry).__qualname__:
-      raise ValueError(f"two entries called {name!r} among {self._package}")
+    # A module that is run anew, in a notebook say, replaces what it had registered.
+    if known is not entry and _origin(known) != _origin(entry):
+      raise ValueError(
+        f"There is another {self.kind} called {name!r}, of {_origin(known)}: choose another name for that of "
+        f"{_origin(entry)}."
+      )
     self._entries[name] = entry
     return entry
 
@@ -68,9 +71,19 @@ class Registry(typing.Generic[Entry]):
   def _load(self) -> None:
     if self._complete:
       return
+    # Set first: the modules look up names themselves.
     self._complete = True
-    for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
-      importlib.import_module(f"{self._package}.{module.name}")
+    try:
+      for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
+        importlib.import_module(f"{self._package}.{module.name}")
+    except BaseException:
+      self._complete = False
+      raise
+
+
+def _origin(entry: typing.Any) -> str:
+  """The module that an entry is of: that of a data set's reader, or of a recipe's class."""
+  return getattr(entry, "read", type(entry)).__module__
 
 
 def expected(name: str, known: typing.Iterable[str]) -> str:

@@ -58,7 +58,7 @@ def expand(arguments: Sequence[str], dataset: str) -> list[str]:
   Raises:
     InputError: see `find`.
   """
-  name = _given(arguments)
+  name = value_of("preset", arguments)
   return list(arguments) if name is None else [f"--flagfile={find(name, dataset)}", *arguments]
 
 
@@ -67,8 +67,13 @@ def _files() -> dict[str, pathlib.Path]:
   return {path.stem: path for path in sorted(folder.glob("*.flags"))} if folder else {}
 
 
-def _given(arguments: Sequence[str]) -> str | None:
-  """The last value of --preset, also within flag files."""
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+  """The last value of a flag on an unparsed command line, also within flag files; None where it is not given.
+
+  Args:
+    flag: its name.
+    arguments: of the command line, without the tool's name.
+  """
   try:
     words = flags.FLAGS.read_flags_from_files(list(arguments))
   except flags.Error:
@@ -77,7 +82,7 @@ def _given(arguments: Sequence[str]) -> str | None:
   for word, following in zip(words, [*words[1:], None]):
     if word == "--":
       break
-    match = re.fullmatch(r"--?preset(?:=(.*))?", word)
+    match = re.fullmatch(rf"--?{flag}(?:=(.*))?", word)
     if match:
       value = following if match[1] is None else match[1]
   return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import re
 import sys
 
 from absl import flags
@@ -53,16 +51,16 @@ def main(argv: list[str]) -> None:
 
 def _dataset(arguments: list[str]) -> str:
   """The data set, by the script's name (tla-train-mnist) or by --dataset."""
-  name = pathlib.Path(sys.argv[0]).stem.replace("_", "-").removeprefix("tla-")
+  name = entry.tool_name().removeprefix("tla-")
   own = name.removeprefix("train-").replace("-", "_") if name.startswith("train-") else None
-  given = None
-  for i, word in enumerate(arguments):
-    if match := re.fullmatch(r"--?dataset(?:=(.*))?", word):
-      given = match[1] if match[1] is not None else next(iter(arguments[i + 1 :]), "")
+  given = presets.value_of("dataset", arguments)
   if own and given not in (None, own):
     raise InputError(f"--dataset={given}: this tool trains on {own}; give tla-train --dataset={given}.")
+  preset = presets.value_of("preset", arguments)
+  if not (own or given) and preset:
+    given = next((name for name in datasets.names() if preset in presets.names(name)), None)
   if not (own or given):
-    raise InputError(f"Give --dataset, one of {datasets.names()}.")
+    raise InputError(f"Give --dataset, one of {datasets.names()}; with --help, too.")
   return datasets.get(own or given or "").name
 
 

@@ -96,7 +96,7 @@ def planned_attacks(options: AnalysisOptions, dataset: str, training_epsilon: fl
   if asked[usual] is None and training_epsilon is not None and training_epsilon != own[usual]:
     chosen[usual] = training_epsilon
     note = (
-      f"Trained at epsilon {pixels(training_epsilon)}, not at {dataset}'s {pixels(own[usual])}: the {usual} attack is "
+      f"Its epsilon is {pixels(training_epsilon)}, not {dataset}'s {pixels(own[usual])}: the {usual} attack is "
       "at its own"
     )
     if asked[other] is None and not _apart(**chosen):

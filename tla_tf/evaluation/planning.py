@@ -83,20 +83,21 @@ def planned_attacks(
   attacks: list[NamedAttack] = []
   for name in options.suites:
     made = suites.suite(name, dataset, epsilon, black_box and name == "table1")
-    if options.epsilon is not None and not _in_linf(made):
+    if options.epsilon is not None and not linf_radii(made):
       raise InputError(f"`epsilon` is a radius in L-infinity, in which suite {name!r} has no attack.")
     attacks += made
   if options.suite_file:
     attacks += suites.read_suite(options.suite_file, dataset, training_epsilon)
   require_names(attacks)
   notes: tuple[str, ...] = ()
-  if options.epsilon is None and epsilon is not None and _in_linf(attacks):
-    notes = (f"Trained at epsilon {pixels(epsilon)}, not at {dataset}'s {pixels(own)}: judged at its own.",)
+  if options.epsilon is None and epsilon is not None and epsilon in linf_radii(attacks):
+    notes = (f"Its epsilon is {pixels(epsilon)}, not {dataset}'s {pixels(own)}: judged at its own.",)
   return PlannedAttacks(attacks, own if epsilon is None else epsilon, notes)
 
 
-def _in_linf(attacks: typing.Iterable[NamedAttack]) -> bool:
-  return any(attack.config.norm is Norm.LINF for attack in attacks)
+def linf_radii(attacks: typing.Iterable[NamedAttack]) -> frozenset[float]:
+  """The radii of the attacks in L-infinity."""
+  return frozenset(attack.config.epsilon for attack in attacks if attack.config.norm is Norm.LINF)
 
 
 def _require_sound(options: EvaluationOptions) -> None:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tla_tf import balls, networks, recipes
 from tla_tf.attacks.gradient_loop import gradient_loop
-from tla_tf.config import AttackConfig, checked_schedules
+from tla_tf.config import AttackConfig, checked_schedules, require, require_number, require_whole
 from tla_tf.errors import InputError
 from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models.weight_average import WeightAverage
@@ -99,6 +99,7 @@ class RobustModel(keras.Model):
     self.validation_attack = validation_attack or attack
     self.weight_decay = weight_decay
     self.label_smoothing = label_smoothing
+    self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self.seed = seed
     self.trace_count = 0
     self._inner_attack = self.recipe.inner_attack(self.settings)
@@ -115,9 +116,9 @@ class RobustModel(keras.Model):
         "A training step makes one start: give attacks with restarts=1, and judge with "
         "attacks.attack_survivors or tla-evaluate."
       )
+    self._require_sound()
     self.schedules = checked_schedules(schedules, self.recipe, self.settings)
     self._build_parts()
-    self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
     # As an attribute, so that Keras sees its variables.
     self.averaged_network = None if self._average is None else self._average.network
@@ -125,6 +126,20 @@ class RobustModel(keras.Model):
     self._test_metrics: dict = {}
     # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
     self.built = network.built
+
+  def _require_sound(self) -> None:
+    """Raises InputError for numbers out of range, and for a recipe whose parts do not go together."""
+    require_number(self, "weight_decay", "weight_average")
+    require_number(self, "label_smoothing", high=1.0)
+    require(self.weight_average < 1, "weight_average", "a number of at least 0 and below 1", self.weight_average)
+    require_whole(self, "weight_average_start")
+    names = ["loss", "accuracy", "weight_decay", *(term.name for term in self._terms)]
+    names += [name for term in self._terms for name in term.logged]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+      raise InputError(f"Method {self.method!r} logs {twice!r} twice: give its terms names of their own.")
+    if self._negatives is not None and Role.ADVERSARIAL not in self.recipe.roles(self.settings):
+      raise InputError(f"Method {self.method!r} has negatives but no attacked images, which they are negatives of.")
 
   # ------------------------------------------------------------- the state of a step
 
@@ -281,7 +296,8 @@ class RobustModel(keras.Model):
 
   def call(self, inputs, training=False):
     """Images float32 [n, ...] in [0, 1] -> {"embedding", "logits"}."""
-    return self.network(inputs, training=training)
+    # As `evaluate` does, `predict` asks the weights that are judged.
+    return self.network(inputs, training=True) if training else self.judged_network(inputs, training=False)
 
   def compile(self, optimizer="adam", loss=None, *, jit_compile="auto", **kwargs):
     """As in Keras; the loss and the metrics are the model's own.

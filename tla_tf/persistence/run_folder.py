@@ -166,6 +166,3 @@ class RunFolder:
   def write_metrics(self, rows: list[dict]) -> None:
     """Replaces `metrics.jsonl`."""
     files.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-read_json = read_object

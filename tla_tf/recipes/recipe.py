@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from tla_tf.config import Option, RecipeConfig, options
+from tla_tf.config import Option, RecipeConfig, TrainingConfig, options
 from tla_tf.errors import InputError
 from tla_tf.recipes.inner_attack import InnerAttack
 from tla_tf.recipes.negatives import NegativeSource
@@ -50,6 +50,13 @@ class Recipe(typing.Generic[Settings]):
   accuracy_role: str = Role.ADVERSARIAL
   refused: typing.Mapping[str, tuple] = {}
   rank: int = 100
+
+  def __init_subclass__(cls) -> None:
+    shared = {field.name for field in dataclasses.fields(TrainingConfig)}
+    clash = sorted(shared & {field.name for field in dataclasses.fields(cls.config_class)})
+    if clash:
+      name = cls.config_class.__name__
+      raise TypeError(f"{name}.{clash[0]}: TrainingConfig has a field of that name; choose another.")
 
   # ------------------------------------------------------------- settings
 

@@ -47,6 +47,6 @@ class Stateful:
     variable = self.state.add_weight(
       name=name, shape=shape, initializer=initializer, trainable=trainable, dtype=dtype, aggregation=aggregation
     )
-    # Checkpoints follow attributes.
-    setattr(self.state, name, variable)
+    # Checkpoints follow attributes; a name of its own cannot meet those of Keras.
+    setattr(self.state, f"variable_{name}", variable)
     return variable

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from tla_tf.config import Config, option, other_default, require_number, require_whole
+from tla_tf.config import Config, option, other_default, require, require_number, require_whole
 from tla_tf.lazy import lazy
 from tla_tf.recipes import negatives
 from tla_tf.recipes.adversarial import AdversarialTraining
@@ -20,13 +20,16 @@ from tla_tf.types import Distance, FeatureNorm, NegativePool, Negatives, Pairing
 tf = lazy("tensorflow")
 losses = lazy("tla_tf.losses")
 
+# All of ImageNet several times over; more would overflow its whole numbers before long.
+_LARGEST_BANK = 1 << 24
+
 
 @dataclasses.dataclass(frozen=True)
 class TripletConfig(Config):
   """The triplet terms (paper, Section 4 and Equation 1).
 
   Attributes:
-    weight: lambda_1.
+    weight: lambda_1. Of the mean-square feature norm it is a factor, too, but a schedule of the term "triplet" is not.
     margin: alpha of the class-mate term.
     distance: D.
     feature_norm: `mean_square` (code; its weight is multiplied by `weight`
@@ -100,6 +103,8 @@ class TripletTrainingConfig(PairingConfig):
   def validate(self):
     super().validate()
     require_whole(self, "negative_pool_size", "memory_bank_size", low=1)
+    size = self.memory_bank_size
+    require(size <= _LARGEST_BANK, "memory_bank_size", f"at most {_LARGEST_BANK:,}", size)
     require_whole(self, "memory_bank_start")
 
 
@@ -198,6 +203,10 @@ class TripletTraining(AdversarialTraining[TripletTrainingConfig]):
       unused += ["twin_margin"] + ["twin_noise"] * (Role.TWIN not in self.roles(config))
     if positives is Positives.TWIN:
       unused.append("margin")
+    if not config.pairing_weight:
+      unused.append("pairing")
+    if not config.triplet.feature_norm_weight:
+      unused.append("feature_norm")
     return tuple(unused)
 
   def roles(self, config: TripletTrainingConfig) -> tuple:

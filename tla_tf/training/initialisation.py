@@ -25,7 +25,7 @@ def find_init(run_dir, checkpoint="best", output_dir=None):
     raise InputError("`init_from`: give the run folder whose network to begin with.")
   if output_dir and (pathlib.Path(output_dir) / "config.json").is_file():
     before = RunFolder.open(output_dir).read_config()[0].init
-    if before.run_dir == os.path.abspath(run_dir) and checkpoint in ("best", "last", str(before.checkpoint)):
+    if before.run_dir == os.path.abspath(run_dir) and str(checkpoint) in ("best", "last", str(before.checkpoint)):
       return before
   store = CheckpointStore(_open(run_dir).checkpoints)
   step = store.resolve(checkpoint)

@@ -1,14 +1,17 @@
 """CIFAR-10 from its binary version, its Python pickles, or through TFDS."""
 
+from __future__ import annotations
+
 import pathlib
 
 import numpy as np
 
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import pickled_arrays, source, tfds_reader
-from tla_tf.data.image_data import ImageData, heldout_count, split
+from tla_tf.data.image_data import ImageData, Splits, heldout_count, split
 from tla_tf.datasets.spec import AnalysisScale, DatasetSpec, SuiteScale
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.registry import DATASETS
 from tla_tf.types import DataSource
 
@@ -20,7 +23,9 @@ _VERSIONS = {".bin": "cifar-10-batches-bin", "": "cifar-10-batches-py"}
 _TRAIN, _TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
 
 
-def load_cifar10(data_dir=None, data_source=DataSource.AUTO, heldout=0):
+def load_cifar10(
+  data_dir: AnyPath | None = None, data_source: DataSource | str = DataSource.AUTO, heldout: int = 0
+) -> Splits:
   """Returns `Splits` of 49,000 / 1,000 / 10,000 images [n, 32, 32, 3], uint8.
 
   Args:

@@ -15,7 +15,7 @@ def crop_and_flip(images: tf.Tensor, key: tf.Tensor, pad: int = 0, flip: bool = 
 
   Args:
     images: [n, height, width, channels] of any type.
-    key: int32 [2], see `ops.seeds`.
+    key: int32 [2], made by `ops.seeds.key` or `fold`.
     pad: zeros on every side before the crop; 0 leaves the place as it is.
     flip: whether every second image, on average, is mirrored.
 

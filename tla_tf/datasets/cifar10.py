@@ -31,7 +31,8 @@ def load_cifar10(
   Args:
     data_dir: folder of the six batch files, binary or pickled, or the folder
       above it; for TFDS, its data folder or None for its default.
-    data_source: `files`, `tfds`, or `auto`, see `data.source.resolve`.
+    data_source: `files`, `tfds`, or `auto`: files or TFDS's prepared data,
+      whichever `data_dir` holds; TFDS where no folder is given.
     heldout: number of training images held out, the first ones (the images
       are in no order); 0 takes 1,000, at most a tenth of the files' images.
       The authors train on all 50,000 and choose the best checkpoint on test

@@ -33,7 +33,7 @@ def load_image_folders(
   Args:
     data_dir: the folder that holds `train` and `test`.
     reading: ReadingConfig.
-    cache_dir: folder of decoded images, see `data.cache`.
+    cache_dir: folder that keeps decoded images; None for the user's own.
     progress: called with the number of files done and to do, or None.
 
   Raises:

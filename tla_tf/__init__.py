@@ -38,7 +38,7 @@ _SUBPACKAGES = frozenset(
 )
 
 
-# Functions on run folders, see `tla_tf.api`.
+# Functions of `tla_tf.api` on run folders.
 _FUNCTIONS = frozenset(
   {"analyze_runs", "evaluate_model", "evaluate_run", "evaluate_runs", "export_run", "train", "write_report"}
 )

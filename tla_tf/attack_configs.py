@@ -41,7 +41,7 @@ class CarliniWagnerConfig(Config):
   restarts: int = 1
   norm: types.Norm = types.Norm.L2
 
-  def validate(self):
+  def validate(self) -> None:
     _require_norm(self, types.Norm.L2)
     require_number(self, "step_size", "initial_constant", above=0.0)
     require_number(self, "confidence")
@@ -68,7 +68,7 @@ class DeepFoolConfig(Config):
   restarts: int = 1
   norm: types.Norm = types.Norm.L2
 
-  def validate(self):
+  def validate(self) -> None:
     _require_norm(self, types.Norm.L2)
     require_number(self, "overshoot")
     require_whole(self, "steps", "candidates", "restarts", low=1)
@@ -92,7 +92,7 @@ class JsmaConfig(Config):
   restarts: int = 9
   norm: types.Norm = types.Norm.L0
 
-  def validate(self):
+  def validate(self) -> None:
     _require_norm(self, types.Norm.L0)
     require_number(self, "theta", low=-1.0, high=1.0)
     require(self.theta != 0, "theta", "another number than 0", self.theta)
@@ -118,7 +118,7 @@ class ApgdConfig(Config):
   restarts: int = 1
   norm: types.Norm = types.Norm.LINF
 
-  def validate(self):
+  def validate(self) -> None:
     _require_norm(self, types.Norm.LINF, types.Norm.L2)
     require_whole(self, "steps", "restarts", low=1)
 
@@ -146,7 +146,7 @@ class FabConfig(Config):
   restarts: int = 9
   norm: types.Norm = types.Norm.LINF
 
-  def validate(self):
+  def validate(self) -> None:
     _require_norm(self, types.Norm.LINF, types.Norm.L2)
     require_number(self, "alpha_max", "beta", high=1.0)
     require_number(self, "eta", low=1.0)
@@ -175,7 +175,7 @@ class SquareConfig(Config):
   restarts: int = 1
   norm: types.Norm = types.Norm.LINF
 
-  def validate(self):
+  def validate(self) -> None:
     _require_norm(self, types.Norm.LINF, types.Norm.L2)
     require_number(self, "initial_share", above=0.0, high=1.0)
     require_whole(self, "steps", "restarts", low=1)
@@ -194,11 +194,11 @@ class TransferConfig(Config):
   restarts: typing.ClassVar[int] = 1
 
   @property
-  def epsilon(self):
+  def epsilon(self) -> float:
     return self.attack.epsilon
 
   @property
-  def norm(self):
+  def norm(self) -> types.Norm:
     return self.attack.norm
 
 
@@ -215,17 +215,17 @@ KINDS = {
 }
 
 
-def kind(config):
+def kind(config: Config) -> str:
   """The name of a config's class in `KINDS`."""
   return next(name for name, cls in KINDS.items() if type(config) is cls)
 
 
-def draws(config):
+def draws(config: Config) -> bool:
   """Whether the attack is random: whether another seed gives another result."""
   return config.random_start if isinstance(config, AttackConfig) else isinstance(config, (ApgdConfig, SquareConfig))
 
 
-def contains(config, earlier):
+def contains(config: Config, earlier: Config) -> bool:
   """Whether a gradient attack does all that an earlier one did from the same starts, and more.
 
   Both keep the best point that they meet: what the earlier one broke, the later

@@ -177,6 +177,6 @@ class Role:
   POSITIVE = "positive"  # another image of the anchor's class [A1]
 
 
-def values(choice):
+def values(choice: type[enum.Enum]) -> list[str]:
   """The values of a choice, in order, as a list of strings."""
   return [member.value for member in choice]

@@ -30,7 +30,8 @@ class _State(typing.NamedTuple):
     checked: float32, what it was when progress was last checked.
     nearest: float32 [n, d], the nearest adversarial image of all constants.
     distance: float32, its squared distance; infinite where there is none.
-    zero, nonfinite: int32, see `AttackResult`.
+    zero, nonfinite: int32, steps at which the whole gradient was 0, and at which
+      it held NaN or infinity.
   """
 
   rounds: tf.Tensor

@@ -37,7 +37,7 @@ class AttackFactory:
       "logits".
     jit: "auto", "on", "off" or a bool: whether XLA compiles attacks.
     transfers: dict from TransferConfig to the images made on the source
-      network, see `Transfer`.
+      network, float32 [n, ...] in [0, 1], one for each example id.
   """
 
   def __init__(

@@ -5,6 +5,8 @@ Example:
   tla-evaluate --run_dir=runs/authors_cifar10 --data_dir=DIR --suite=table1
 """
 
+from __future__ import annotations
+
 from absl import flags
 
 from tla_tf import datasets, recipes
@@ -38,7 +40,7 @@ for _name in ("checkpoint", "network", "output_dir"):
   flags.mark_flag_as_required(_name)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
   """Imports one checkpoint."""
   entry.refuse_arguments(argv)
   dataset = FLAGS.dataset or _DATASETS.get(FLAGS.network.partition("_")[0])
@@ -63,7 +65,7 @@ def main(argv):
   )
 
 
-def run():
+def run() -> None:
   """Entry point of the console script."""
   entry.run(main)
 

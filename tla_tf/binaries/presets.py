@@ -56,7 +56,7 @@ def expand(arguments: Sequence[str], dataset: str) -> list[str]:
     dataset: what the tool trains on.
 
   Raises:
-    InputError: see `find`.
+    InputError: for a preset that there is none of, or that is of another data set.
   """
   name = value_of("preset", arguments)
   return list(arguments) if name is None else [f"--flagfile={find(name, dataset)}", *arguments]

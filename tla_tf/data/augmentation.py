@@ -1,11 +1,13 @@
 """Random crops and flips: pure functions of a key."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from tla_tf.ops import seeds
 
 
-def crop_and_flip(images, key, pad=0, flip=False):
+def crop_and_flip(images: tf.Tensor, key: tf.Tensor, pad: int = 0, flip: bool = False) -> tf.Tensor:
   """Pads by zeros, crops back at random, and flips left to right at random.
 
   Every image has its own draws. Source: the authors' input pipeline (CIFAR-10
@@ -13,7 +15,7 @@ def crop_and_flip(images, key, pad=0, flip=False):
 
   Args:
     images: [n, height, width, channels] of any type.
-    key: int32 [2], see `ops.seeds`.
+    key: int32 [2], made by `ops.seeds.key` or `fold`.
     pad: zeros on every side before the crop; 0 leaves the place as it is.
     flip: whether every second image, on average, is mirrored.
 

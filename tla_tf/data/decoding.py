@@ -48,7 +48,7 @@ def content_digest(paths: Sequence[pathlib.Path], *facts: Any) -> str:
 def read_image(
   path: pathlib.Path, size: Sequence[int] | None = None, resize: Resize = Resize.REFUSE, channels: int = 3
 ) -> np.ndarray:
-  """One image file: uint8 [height, width, channels], upright; see `decode`."""
+  """One image file as `decode` reads it, by default in its own size: uint8 [height, width, channels], upright."""
   return _decode(path, _content(path), size, resize, channels)
 
 

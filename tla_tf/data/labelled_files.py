@@ -45,8 +45,9 @@ def load(
     test: LabelledFiles.
     class_names: names in the order of labels.
     reading: ReadingConfig.
-    cache_dir: see `cache.load`.
-    own_heldout: see `image_data.heldout_count`.
+    cache_dir: folder that keeps decoded images; None for the user's own.
+    own_heldout: training images held out where `reading` names no number; at
+      most a tenth of them.
     progress: called with the number of files done and to do, or None.
 
   Returns:

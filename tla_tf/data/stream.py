@@ -5,14 +5,17 @@ class-mates are drawn per anchor. Nothing is shuffled in a buffer and no
 iterator has a state: to resume at step t is to start at step t.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
 from tla_tf.data.augmentation import crop_and_flip
+from tla_tf.data.image_data import ImageData
 from tla_tf.ops import seeds
 
 
-def to_float(images):
+def to_float(images: tf.Tensor) -> tf.Tensor:
   """uint8 0..255 to float32 in [0, 1]; float32 stays."""
   return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
 
@@ -30,7 +33,16 @@ class BatchStream:
     augment_flip: whether images are mirrored at random.
   """
 
-  def __init__(self, data, batch_size, seed, classmates=True, pool_size=0, augment_pad=0, augment_flip=False):
+  def __init__(
+    self,
+    data: ImageData,
+    batch_size: int,
+    seed: int,
+    classmates: bool = True,
+    pool_size: int = 0,
+    augment_pad: int = 0,
+    augment_flip: bool = False,
+  ):
     self._images = data.images
     self._labels = tf.constant(data.labels)
     self._size = len(data)
@@ -51,7 +63,7 @@ class BatchStream:
     self._order, self._rank = tf.constant(order, tf.int64), tf.constant(rank)
     self._starts, self._counts = tf.constant(starts, tf.int64), tf.constant(counts, tf.int64)
 
-  def indices(self, step):
+  def indices(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
     """Which images batch `step` holds.
 
     Args:
@@ -69,7 +81,7 @@ class BatchStream:
       result["pool"] = self._sequence(step, self._pool_size, self._pool_key)
     return result
 
-  def batch(self, step):
+  def batch(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
     """Batch `step`.
 
     Args:
@@ -93,7 +105,7 @@ class BatchStream:
       result["pool_label"] = tf.gather(self._labels, indices["pool"])
     return result
 
-  def dataset(self, start, stop):
+  def dataset(self, start: int, stop: int) -> tf.data.Dataset:
     """A `tf.data.Dataset` of the batches start, ..., stop - 1."""
     # Nothing in it is for AutoGraph, which would take a second to find that out.
     batch = tf.autograph.experimental.do_not_convert(self.batch)

@@ -51,7 +51,7 @@ def load(
     data_dir: folder of the files, where the data set has files.
     data_source: a `types.DataSource`; image folders are always files.
     reading: ReadingConfig.
-    cache_dir: folder of decoded images, see `data.cache`.
+    cache_dir: folder that keeps decoded images; None for the user's own.
     progress: called with the number of image files decoded and to decode.
 
   Returns:

@@ -1,14 +1,17 @@
 """CIFAR-10 from its binary version, its Python pickles, or through TFDS."""
 
+from __future__ import annotations
+
 import pathlib
 
 import numpy as np
 
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import pickled_arrays, source, tfds_reader
-from tla_tf.data.image_data import ImageData, heldout_count, split
+from tla_tf.data.image_data import ImageData, Splits, heldout_count, split
 from tla_tf.datasets.spec import AnalysisScale, DatasetSpec, SuiteScale
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.registry import DATASETS
 from tla_tf.types import DataSource
 
@@ -20,13 +23,16 @@ _VERSIONS = {".bin": "cifar-10-batches-bin", "": "cifar-10-batches-py"}
 _TRAIN, _TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
 
 
-def load_cifar10(data_dir=None, data_source=DataSource.AUTO, heldout=0):
+def load_cifar10(
+  data_dir: AnyPath | None = None, data_source: DataSource | str = DataSource.AUTO, heldout: int = 0
+) -> Splits:
   """Returns `Splits` of 49,000 / 1,000 / 10,000 images [n, 32, 32, 3], uint8.
 
   Args:
     data_dir: folder of the six batch files, binary or pickled, or the folder
       above it; for TFDS, its data folder or None for its default.
-    data_source: `files`, `tfds`, or `auto`, see `data.source.resolve`.
+    data_source: `files`, `tfds`, or `auto`: files or TFDS's prepared data,
+      whichever `data_dir` holds; TFDS where no folder is given.
     heldout: number of training images held out, the first ones (the images
       are in no order); 0 takes 1,000, at most a tenth of the files' images.
       The authors train on all 50,000 and choose the best checkpoint on test

@@ -1,9 +1,11 @@
 """scikit-learn's handwritten digits: 1,797 images of 8x8, no download."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from tla_tf.config import AttackConfig
-from tla_tf.data.image_data import ImageData, split
+from tla_tf.data.image_data import ImageData, Splits, split
 from tla_tf.datasets.mnist import SPEC as MNIST
 from tla_tf.datasets.spec import AnalysisScale, DatasetSpec, SuiteScale
 from tla_tf.registry import DATASETS
@@ -12,7 +14,7 @@ HELDOUT = 200
 TEST = 360
 
 
-def load_digits(heldout=0):
+def load_digits(heldout: int = 0) -> Splits:
   """Returns `Splits` of 1,237 / 200 / 360 images [n, 8, 8, 1], uint8.
 
   The test images are the last 360 in scikit-learn's order, from other writers

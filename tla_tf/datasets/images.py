@@ -1,21 +1,31 @@
 """A user's own images: `train/<class>/*` and `test/<class>/*`, JPEG or PNG."""
 
+from __future__ import annotations
+
 import pathlib
+from collections.abc import Callable
 
 from tla_tf.config import ReadingConfig
 from tla_tf.data import labelled_files
 from tla_tf.data.folders import entries, sub_folder
+from tla_tf.data.image_data import Splits
 from tla_tf.data.labelled_files import LabelledFiles
 from tla_tf.datasets.spec import AnalysisScale, DatasetSpec
 from tla_tf.datasets.tiny_imagenet import SPEC as TINY_IMAGENET
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.registry import DATASETS
 
 _LAYOUT = "image folders have train/<class>/* and test/<class>/*"
 _HELDOUT = 500
 
 
-def load_image_folders(data_dir, reading=ReadingConfig(), cache_dir=None, progress=None):
+def load_image_folders(
+  data_dir: AnyPath | None,
+  reading: ReadingConfig = ReadingConfig(),
+  cache_dir: AnyPath | None = None,
+  progress: Callable[[int, int], object] | None = None,
+) -> Splits:
   """Returns `Splits` of images [n, height, width, channels], uint8.
 
   Classes are the folders of `train`, in the order of their names.
@@ -23,7 +33,7 @@ def load_image_folders(data_dir, reading=ReadingConfig(), cache_dir=None, progre
   Args:
     data_dir: the folder that holds `train` and `test`.
     reading: ReadingConfig.
-    cache_dir: folder of decoded images, see `data.cache`.
+    cache_dir: folder that keeps decoded images; None for the user's own.
     progress: called with the number of files done and to do, or None.
 
   Raises:

@@ -1,13 +1,16 @@
 """MNIST from its four IDX files, or through TFDS."""
 
+from __future__ import annotations
+
 import pathlib
 
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import source, tfds_reader
 from tla_tf.data.idx import read_idx
-from tla_tf.data.image_data import ImageData, split
+from tla_tf.data.image_data import ImageData, Splits, split
 from tla_tf.datasets.spec import AnalysisScale, DatasetSpec, SuiteScale
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.registry import DATASETS
 from tla_tf.types import DataSource
 
@@ -19,7 +22,9 @@ _FILES = {
 }
 
 
-def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=0):
+def load_mnist(
+  data_dir: AnyPath | None = None, data_source: DataSource | str = DataSource.AUTO, heldout: int = 0
+) -> Splits:
   """Returns `Splits` of 55,000 / 5,000 / 10,000 images [n, 28, 28, 1].
 
   Args:
@@ -33,7 +38,8 @@ def load_mnist(data_dir=None, data_source=DataSource.AUTO, heldout=0):
   Raises:
     InputError: for missing, damaged or mismatched files.
   """
-  if source.resolve("MNIST", "mnist", data_dir, data_source, _any_file(data_dir)) is DataSource.TFDS:
+  chosen = source.resolve("MNIST", "mnist", data_dir, data_source, _any_file(data_dir))
+  if chosen is DataSource.TFDS or data_dir is None:  # Files always have a folder.
     train, test = tfds_reader.read("mnist", data_dir)
   else:
     train, test = (_read(pathlib.Path(data_dir), part) for part in ("train", "test"))

@@ -83,7 +83,7 @@ class DatasetSpec:
     name: as flags, configs and result files call it.
     title: as people call it.
     read: function (data_dir, data_source, reading, cache_dir, progress) ->
-      `data.Splits`; see `datasets.load`.
+      `data.Splits`, with the arguments of `datasets.load`.
     training: settings that all methods share; `methods` and the recipes add
       their own.
     published: whether `training` is somebody's published setting; else it is a

@@ -37,9 +37,10 @@ def load_tiny_imagenet(
   Args:
     data_dir: the folder with `wnids.txt`, or the one above it; for TFDS, its
       data folder or None for its default.
-    data_source: `files`, `tfds`, or `auto`, see `data.source.resolve`.
+    data_source: `files`, `tfds`, or `auto`: files or TFDS's prepared data,
+      whichever `data_dir` holds; TFDS where no folder is given.
     reading: ReadingConfig: `heldout`, `classes`.
-    cache_dir: folder of decoded images, see `data.cache`.
+    cache_dir: folder that keeps decoded images; None for the user's own.
     progress: called with the number of files done and to do, or None.
 
   Raises:

@@ -131,6 +131,7 @@ class Embedder:
       Embedded.
     """
     data = getattr(self._subject.splits, split)
+    progress = self._progress
 
     def batches():
       found = survivor_batches(
@@ -142,7 +143,7 @@ class Embedder:
         seed=self._seed,
         restarts=1,
         batch_size=self._batch_size,
-        progress=self._progress and (lambda done, total: self._progress(f"attacking {split} {name}", done, total)),
+        progress=progress and (lambda done, total: progress(f"attacking {split} {name}", done, total)),
       )
       for rows, result in found:
         yield rows, result.adversarial
@@ -176,10 +177,10 @@ class Embedder:
     count, image_shape = len(positions), self._subject.test.image_shape
 
     def make(place):
-      kinds = {"predictions": (np.int64, ())}
+      kinds: dict[str, tuple[type, tuple[int, ...]]] = {"predictions": (np.int64, ())}
       if pictures:
         kinds["images"] = (np.uint8, image_shape)
-      made = {}
+      made: dict[str, np.memmap] = {}
       for rows, images in batches():
         embeddings, logits = (part.numpy() for part in self._forward(_filled(images, self._batch_size)))
         if not made:

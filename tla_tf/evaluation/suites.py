@@ -144,9 +144,10 @@ def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = N
   A list of mappings, or a mapping with the list under "attacks". Each has
   "attack": a preset ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise") or a kind
   ("gradient", "carlini_wagner", "deepfool", "jsma", "apgd", "fab", "square");
-  its settings by name; and, if wanted, "name", "target" (see `types.Target`)
-  and "on_survivors". Numbers may be fractions such as 8/255. An epsilon that is
-  left out is the data set's in the attack's norm.
+  its settings by name; and, if wanted, "name", "target" ("none", "random",
+  "second_likely" or "least_likely") and "on_survivors". Numbers may be
+  fractions such as 8/255. An epsilon that is left out is the data set's in the
+  attack's norm.
 
   Args:
     path: the file.

@@ -3,6 +3,10 @@
 Source: Mao et al. 2019, Equation 1 (`l2`); the authors' code (`mean_square`).
 """
 
+from __future__ import annotations
+
+import typing
+
 import tensorflow as tf
 
 from tla_tf.types import FeatureNorm
@@ -11,7 +15,9 @@ from tla_tf.types import FeatureNorm
 _SQUARED_NORM_FLOOR = 1e-12
 
 
-def feature_norm(embeddings, kind=FeatureNorm.MEAN_SQUARE):
+def feature_norm(
+  embeddings: typing.Sequence[tf.Tensor], kind: FeatureNorm | str = FeatureNorm.MEAN_SQUARE
+) -> tf.Tensor:
   """Size of several embeddings, summed over them.
 
   Args:

@@ -3,6 +3,8 @@
 Source: Mao et al. 2019, Section 4: [D(a, p) - D(a, n) + alpha]_+.
 """
 
+from __future__ import annotations
+
 import typing
 
 import keras
@@ -20,7 +22,13 @@ class TripletParts(typing.NamedTuple):
   negative_distance: tf.Tensor
 
 
-def triplet_parts(anchor, positive, negative, margin, distance=Distance.ANGULAR):
+def triplet_parts(
+  anchor: tf.Tensor,
+  positive: tf.Tensor,
+  negative: tf.Tensor,
+  margin: float | tf.Tensor,
+  distance: Distance | str = Distance.ANGULAR,
+) -> TripletParts:
   """max(0, D(a, p) - D(a, n) + margin) per example, with both distances.
 
   Args:
@@ -40,7 +48,13 @@ def triplet_parts(anchor, positive, negative, margin, distance=Distance.ANGULAR)
   return TripletParts(loss, positive_distance, negative_distance)
 
 
-def triplet(anchor, positive, negative, margin, distance=Distance.ANGULAR):
+def triplet(
+  anchor: tf.Tensor,
+  positive: tf.Tensor,
+  negative: tf.Tensor,
+  margin: float | tf.Tensor,
+  distance: Distance | str = Distance.ANGULAR,
+) -> tf.Tensor:
   """The loss of `triplet_parts` alone: float32 [n]."""
   return triplet_parts(anchor, positive, negative, margin, distance).loss
 
@@ -60,15 +74,21 @@ class TripletLoss(keras.losses.Loss):
     reduction: as in `keras.losses.Loss`.
   """
 
-  def __init__(self, margin=0.05, distance="angular", name="triplet", reduction="sum_over_batch_size"):
+  def __init__(
+    self,
+    margin: float = 0.05,
+    distance: Distance | str = "angular",
+    name: str = "triplet",
+    reduction: str | None = "sum_over_batch_size",
+  ):
     super().__init__(name=name, reduction=reduction)
     self.margin = float(margin)
     self.distance = Distance(distance)
 
-  def call(self, y_true, y_pred):
+  def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Anchors [n, d] and, stacked, positives and negatives [n, 2, d] -> [n]."""
     return triplet(y_true, y_pred[:, 0], y_pred[:, 1], self.margin, self.distance)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, typing.Any]:
     config = {"margin": self.margin, "distance": self.distance.value, "name": self.name, "reduction": self.reduction}
     return config

@@ -16,8 +16,9 @@ class Undefended(RobustModel):
 class AdversarialTraining(RobustModel):
   """AT (Madry et al. 2018): cross-entropy of adversarial images.
 
-  Settings besides those of `RobustModel`: `clean_weight`, `attack_mode`, see
-  `recipes.adversarial.AdversarialConfig`.
+  Settings besides those of `RobustModel`: `clean_weight`, the weight of the
+  cross-entropy of clean images, and `attack_mode`, whether the attack sees the
+  network in inference or in training mode.
   """
 
   method = "at"
@@ -27,8 +28,8 @@ class AdversarialTraining(RobustModel):
 class LogitPairing(RobustModel):
   """ALP (Kannan et al. 2018): AT that pairs each attacked image with its clean one.
 
-  Settings besides those of AT: `pairing`, `pairing_weight`, see
-  `recipes.logit_pairing.PairingConfig`.
+  Settings besides those of AT: `pairing`, "logits" or "embedding", and
+  `pairing_weight`.
   """
 
   method = "alp"
@@ -38,8 +39,8 @@ class LogitPairing(RobustModel):
 class TripletTraining(RobustModel):
   """TLA, TLA-RN and TLA-SA (Mao et al. 2019): AT with triplet terms on embeddings.
 
-  Settings besides those of AT: `triplet` (`recipes.triplet.TripletConfig`),
-  `negative_pool` and more, see `recipes.triplet.TripletTrainingConfig`. TLA-RN
+  Settings besides those of AT: those of `recipes.triplet.TripletTrainingConfig`,
+  with `triplet` (`TripletConfig`) and `negative_pool` among them. TLA-RN
   is `TripletConfig(negatives="random")`, TLA-SA `TripletConfig(switch_anchor=True)`.
   """
 

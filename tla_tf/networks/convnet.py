@@ -21,7 +21,8 @@ def convnet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width
       four times as many.
 
   Returns:
-    See `networks.build`. The embedding has 4 `width` entries, after ReLU.
+    A `keras.Model` from images in [0, 1] to {"embedding": [n, 4 `width`],
+    "logits": [n, `num_classes`]}; the embedding is taken after ReLU.
   """
   blocks = ColourBlocks(seed)
   images = keras.Input(input_shape, name="images")

@@ -16,7 +16,8 @@ def lenet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: 
       as many, the embedding 32 times as many entries.
 
   Returns:
-    See `networks.build`. The embedding is taken after ReLU.
+    A `keras.Model` from images in [0, 1] to {"embedding": [n, 32 `width`],
+    "logits": [n, `num_classes`]}; the embedding is taken after ReLU.
   """
   blocks = MnistBlocks(seed)
   images = keras.Input(input_shape, name="images")

@@ -15,7 +15,8 @@ def mlp(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: in
     width: units of each hidden layer.
 
   Returns:
-    See `networks.build`. The embedding has `width` entries, after ReLU.
+    A `keras.Model` from images in [0, 1] to {"embedding": [n, `width`],
+    "logits": [n, `num_classes`]}; the embedding is taken after ReLU.
   """
   blocks = MnistBlocks(seed)
   images = keras.Input(input_shape, name="images")

@@ -21,7 +21,8 @@ def resnet_50(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, wid
     width: filters of the first convolution and of the first bottlenecks.
 
   Returns:
-    See `networks.build`. The embedding has 32 `width` entries, after ReLU.
+    A `keras.Model` from images in [0, 1] to {"embedding": [n, 32 `width`],
+    "logits": [n, `num_classes`]}; the embedding is taken after ReLU.
   """
   blocks = ColourBlocks(seed)
   images = keras.Input(input_shape, name="images")

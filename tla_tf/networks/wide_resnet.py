@@ -29,7 +29,8 @@ def wide_resnet(
     width: factor on the number of filters.
 
   Returns:
-    See `networks.build`. The embedding has 64 `width` entries, some negative.
+    A `keras.Model` from images in [0, 1] to {"embedding": [n, 64 `width`],
+    "logits": [n, `num_classes`]}; some entries of the embedding are negative.
 
   Raises:
     InputError: for another depth.

@@ -18,7 +18,8 @@ def from_keras(model: keras.Model, embedding_layer: str | None = None) -> keras.
       None takes the input of the last dense layer.
 
   Returns:
-    A functional `keras.Model`, see `networks.build`.
+    A functional `keras.Model` from the same images to {"embedding": [n, d],
+    "logits": [n, classes]}.
 
   Raises:
     InputError: if the output is not logits, or the layer is missing or not a

@@ -16,10 +16,10 @@ from tla_tf import files
 def kept_arrays(
   folder: pathlib.Path, facts: Mapping[str, Any], make: Callable[[pathlib.Path], object], prefix: str = ""
 ) -> dict[str, np.ndarray]:
-  """Arrays by name, made where they are not kept yet; see `files.kept_arrays`.
+  """Arrays that are dear to make: made once, kept in a folder of their facts, checked when read.
 
   Args:
-    folder: where such folders are kept, each named by a digest of its facts.
+    folder: where such folders lie, each named by a digest of its facts.
     facts: dict of JSON values that determine the arrays.
     make: function that writes `NAME.npy` files into an empty folder.
     prefix: what the folder's name begins with.

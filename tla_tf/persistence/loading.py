@@ -17,7 +17,7 @@ def load_network(folder: RunFolder, step: int) -> keras.Model:
     step: a checkpoint's step.
 
   Returns:
-    A `keras.Model`, see `networks.build`.
+    A `keras.Model` from images in [0, 1] to {"embedding": [n, d], "logits": [n, classes]}.
 
   Raises:
     InputError: if the folder or the checkpoint is damaged or they do not fit.

@@ -135,7 +135,7 @@ class Tf1Checkpoint:
     """Matches the checkpoint with a network.
 
     Args:
-      names: dict from TF1 name without scope to variable, see `tf1_names`.
+      names: dict from TF1 name, without the scope `main_encoder/`, to variable.
 
     Returns:
       Match, under the scope with most matches.
@@ -187,8 +187,10 @@ def import_checkpoint(
   """Writes a run folder from a TF1 checkpoint.
 
   Args:
-    path: see `Tf1Checkpoint`.
-    network_name: see `networks.build`.
+    path: the checkpoint's prefix (`checkpoint-70000`), one of its files, or the
+      folder of `tf.train.Saver`, whose latest checkpoint is taken.
+    network_name: "mlp", "lenet", "resnet_50" or "wrn_32_10", or another size of
+      these, as in "mlp_256".
     output_dir: the run folder to make; must not exist, or be empty.
     dataset: a name of `datasets.names()`, what the network was trained on; its image size
       and published setting go into the folder.

@@ -22,7 +22,7 @@ from tla_tf.types import Covariance, Metric
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassSeparation:
-  """A class's part of Table 5's ratio; see `analysis.ClassSeparation`."""
+  """A class's part of Table 5's ratio, with the fields of `tla_tf.analysis.ClassSeparation`."""
 
   label: int
   natural: int

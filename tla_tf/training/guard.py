@@ -1,10 +1,13 @@
 """Stops a run whose loss is no longer finite, before it spoils a checkpoint."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 
 from tla_tf.errors import DivergedError
+from tla_tf.persistence.checkpoints import CheckpointStore
 
 
 class NonFiniteGuard(keras.callbacks.Callback):
@@ -14,11 +17,11 @@ class NonFiniteGuard(keras.callbacks.Callback):
     store: CheckpointStore of the run, to name the last good checkpoint.
   """
 
-  def __init__(self, store):
+  def __init__(self, store: CheckpointStore):
     super().__init__()
     self._store = store
 
-  def on_train_batch_end(self, batch, logs=None):
+  def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
     # The logged loss is the epoch's running mean: one bad step shows at once.
     if not math.isfinite(logs["loss"]):
       bad = [name for name, value in logs.items() if not math.isfinite(value)]
@@ -26,7 +29,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
       raise DivergedError(describe(self._store, f"{', '.join(bad)} not finite at step {step}"))
 
 
-def describe(store, what):
+def describe(store: CheckpointStore, what: str) -> str:
   """The sentence of a DivergedError."""
   last = store.last()
   kept = f"the last good checkpoint is that of step {last}" if last is not None else "there is no checkpoint yet"

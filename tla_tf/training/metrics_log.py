@@ -1,9 +1,13 @@
 """Metrics of every interval: `metrics.jsonl` and TensorBoard scalars."""
 
+from __future__ import annotations
+
 import time
 
 import keras
 import tensorflow as tf
+
+from tla_tf.persistence.run_folder import RunFolder
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -17,17 +21,17 @@ class MetricsLog(keras.callbacks.Callback):
     start: the step that the run starts or resumes at.
   """
 
-  def __init__(self, folder, start):
+  def __init__(self, folder: RunFolder, start: int):
     super().__init__()
     self._folder = folder
     self._rows = folder.read_metrics(up_to=start)
     self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
     self._since = time.monotonic()
 
-  def on_epoch_begin(self, epoch, logs=None):
+  def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
     self._since = time.monotonic()
 
-  def on_epoch_end(self, epoch, logs=None):
+  def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
     optimizer = self.model.optimizer
     step = int(optimizer.iterations)
     values = {name: float(value) for name, value in logs.items()}
@@ -40,10 +44,10 @@ class MetricsLog(keras.callbacks.Callback):
         tf.summary.scalar(f"heldout/{rest}" if rest and not group else f"train/{name}", value)
     self._writer.flush()
 
-  def last(self):
+  def last(self) -> dict[str, float]:
     """The metrics of the last interval."""
     return {name: value for name, value in self._rows[-1].items() if name not in ("step", "seconds")}
 
-  def close(self):
+  def close(self) -> None:
     """Closes the TensorBoard file."""
     self._writer.close()

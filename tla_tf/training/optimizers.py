@@ -1,8 +1,14 @@
 """Optimisers and learning rates with the update rules of the authors' code."""
 
+from __future__ import annotations
+
+import typing
+
 import keras
 import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
 
+from tla_tf.config import TrainingConfig
 from tla_tf.types import Schedule
 
 
@@ -19,26 +25,32 @@ class Momentum(keras.optimizers.Optimizer):
     **kwargs: as in `keras.optimizers.Optimizer`.
   """
 
-  def __init__(self, learning_rate=0.1, momentum=0.9, name="momentum", **kwargs):
+  def __init__(
+    self,
+    learning_rate: float | LearningRateSchedule = 0.1,
+    momentum: float = 0.9,
+    name: str = "momentum",
+    **kwargs: typing.Any,
+  ):
     super().__init__(learning_rate=learning_rate, name=name, **kwargs)
     self.momentum = momentum
 
-  def build(self, variables):
+  def build(self, variables: list[keras.Variable]) -> None:
     if not self.built:
       super().build(variables)
       self._accumulators = [self.add_variable_from_reference(v, name="accumulator") for v in variables]
 
-  def update_step(self, gradient, variable, learning_rate):
+  def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
     accumulator = self._accumulators[self._get_variable_index(variable)]
     self.assign(accumulator, self.momentum * tf.convert_to_tensor(accumulator) + tf.cast(gradient, variable.dtype))
     self.assign_sub(variable, tf.cast(learning_rate, variable.dtype) * tf.convert_to_tensor(accumulator))
 
-  def get_config(self):
+  def get_config(self) -> dict[str, typing.Any]:
     return {**super().get_config(), "momentum": self.momentum}
 
 
 @keras.saving.register_keras_serializable(package="tla_tf")
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+class WarmUp(LearningRateSchedule):
   """A linear warm-up before a constant rate or another schedule.
 
   Step t of the warm-up has (t + 1) / (steps + 1) of the rate that the schedule
@@ -49,24 +61,24 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     steps: length of the warm-up.
   """
 
-  def __init__(self, schedule, steps):
+  def __init__(self, schedule: float | LearningRateSchedule, steps: int):
     self.schedule = schedule
     self.steps = steps
 
-  def __call__(self, step):
+  def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
     rate = self.schedule(step) if callable(self.schedule) else self.schedule
     done = (tf.cast(step, tf.float32) + 1.0) / (self.steps + 1.0)
     return rate * tf.minimum(done, 1.0)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, typing.Any]:
     return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
 
   @classmethod
-  def from_config(cls, config):
+  def from_config(cls, config: dict[str, typing.Any]) -> WarmUp:
     return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
 
 
-def make_learning_rate(config):
+def make_learning_rate(config: TrainingConfig) -> float | LearningRateSchedule:
   """The learning rate of a run: piecewise constant or cosine, after a warm-up.
 
   A rate of `learning_rate_drops` holds from the step *after* its boundary
@@ -89,7 +101,7 @@ def make_learning_rate(config):
   return WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
 
 
-def make_optimizer(config):
+def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
   """The optimiser of a run: "adam" (TF1's epsilon 1e-8) or "momentum" (0.9).
 
   Args:

@@ -1,8 +1,14 @@
 """Picture grids of what a step trains on, for TensorBoard."""
 
+from __future__ import annotations
+
+import typing
+
 import keras
 import tensorflow as tf
 
+from tla_tf.data.stream import BatchStream
+from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.types import Role
 
 _COUNT = 16
@@ -19,13 +25,13 @@ class Pictures(keras.callbacks.Callback):
     stream: BatchStream; the pictures show the batch of the step.
   """
 
-  def __init__(self, folder, stream):
+  def __init__(self, folder: RunFolder, stream: BatchStream):
     super().__init__()
     self._writer = tf.summary.create_file_writer(str(folder.tensorboard), filename_suffix=".pictures")
     self._stream = stream
-    self._examples = None
+    self._examples: typing.Callable | None = None
 
-  def on_epoch_end(self, epoch, logs=None):
+  def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
     step = self.model.optimizer.iterations
     if self._examples is None:
       self._examples = tf.function(self._make, autograph=False)
@@ -34,7 +40,7 @@ class Pictures(keras.callbacks.Callback):
         tf.summary.image(f"pictures/{name}", grid(images)[None])
     self._writer.flush()
 
-  def close(self):
+  def close(self) -> None:
     """Closes the TensorBoard file."""
     self._writer.close()
 
@@ -56,7 +62,7 @@ class Pictures(keras.callbacks.Callback):
     }
 
 
-def grid(images, columns=_COLUMNS):
+def grid(images: tf.Tensor, columns: int = _COLUMNS) -> tf.Tensor:
   """Tiles images into one: float32 [n, h, w, c] -> [rows h s, columns w s, c].
 
   Small images are enlarged by a whole factor s; missing ones stay black.

@@ -47,7 +47,7 @@ def train(
     config: TrainingConfig.
     output_dir: the run folder; new, empty, or of the same run.
     data_dir: folder of the data set's files.
-    cache_dir: folder of decoded images, see `data.cache`.
+    cache_dir: folder that keeps decoded images; None for the user's own.
     say: receives lines for people.
     reading_progress: called with the number of image files decoded and to
       decode, or None.

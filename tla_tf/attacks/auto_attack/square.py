@@ -135,7 +135,7 @@ def _signs(draws):
   return tf.where(draws < 0.5, -1.0, 1.0)
 
 
-def _corner(draws, images, side):
+def _corner(draws: tf.Tensor, images: tf.Tensor, side: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Offsets of all pixels from a random corner, anywhere where the square fits; draws float32 [n, 2 or more]."""
   height, width = images.shape[1:3]
   row, column = (

@@ -123,7 +123,9 @@ def steps(config, size, batches):
 
 def feeding(network, method, repeats):
   """Steps from the stream against steps on a constant batch; returns whether the requirement holds."""
-  config = published.setting("cifar10", method, network).replace(negative_pool_size=100, attack_mode="inference")
+  config = published.setting("cifar10", method, network).replace(attack_mode="inference")
+  if method != "at":
+    config = config.replace(negative_pool_size=100)
   images = data.ImageData(noise(20_000, 32), np.arange(20_000) % 10, tuple("0123456789"))
   stream = data.BatchStream(
     images, config.batch_size, 0, method != "at", 100 if method != "at" else 0, config.augment_pad, config.augment_flip

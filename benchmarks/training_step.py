@@ -27,9 +27,11 @@ def random_data(count):
   return data.ImageData(images, rng.integers(0, 10, count), tuple("0123456789"))
 
 
-def step(method, network, batches):
+def step(method, network, batches, **settings):
   """A function that runs one training step on the next batch."""
-  config = published.setting("mnist", method, network).replace(attack_mode="inference")
+  # The attack, batch and optimiser of AT for all, in inference mode.
+  shared = published.setting("mnist", "at", network).replace(attack_mode="inference")
+  config = shared if method == "at" else shared.replace(method=method, **settings)
   model, _ = build_model(config, (28, 28, 1), 10)
   model.make_train_function()
   iterator = iter(batches)
@@ -59,7 +61,7 @@ def forward_and_backward(name, together):
 def compare(network, repeats):
   """Measures one network; returns whether the requirements hold."""
   config = published.setting("mnist", "tla", network)
-  stream = data.BatchStream(random_data(5000), config.batch_size, 0, True, config.negative_pool_size)
+  stream = data.BatchStream(random_data(5000), config.batch_size, 0, True, config.recipe.negative_pool_size)
   constant = tf.data.Dataset.from_tensors(stream.batch(tf.constant(0))).cache().repeat()
   seconds = measure(
     {
@@ -67,6 +69,8 @@ def compare(network, repeats):
       "TLA": step("tla", network, constant),
       "ALP": step("alp", network, constant),
       "UM": step("um", network, constant),
+      "TRADES": step("trades", network, constant, beta=1.0),
+      "TLA, memory bank": step("tla", network, constant, negative_pool="memory_bank"),
       "TLA from the stream": step("tla", network, stream.dataset(0, 100_000)),
     },
     repeats,

@@ -51,7 +51,9 @@ $(NPM_STAMP): package.json package-lock.json
 	@touch $@
 
 test: lint $(NPM_STAMP)  ## lint and all tests that are not slow
-	$(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile
+	@# In two goes: a worker keeps what XLA has compiled until it ends.
+	$(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile tests/[a-e]*_test.py
+	$(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile tests/[f-z]*_test.py
 
 test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 	$(QUIET) $(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: there are none

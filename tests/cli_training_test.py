@@ -67,14 +67,14 @@ WITH_STATE = {
 
 @pytest.mark.parametrize("case", WITH_STATE)
 def test_what_has_state_of_its_own_is_killed_and_resumes_to_the_same_bits(case, tmp_path):
-  flags = (*WITH_STATE[case], "--negative_pool_size=20")
+  flags = (*WITH_STATE[case], "--train_steps=20")
   cli.train_small(tmp_path / "whole", *flags)
   cli.kill_when("step 10/", "tla-train-digits", *cli.SMALL, *flags, f"--output_dir={tmp_path / 'killed'}")
   assert "going on at step" in cli.train_small(tmp_path / "killed", *flags)
-  cli.assert_same_run(tmp_path / "whole", tmp_path / "killed", 30)
-  names = cli.values(tmp_path / "killed", 30)
+  cli.assert_same_run(tmp_path / "whole", tmp_path / "killed", 20)
+  names = cli.values(tmp_path / "killed", 20)
   assert any(name.startswith("negatives/") for name in names) == ("bank" in case)
-  judged = json.loads((tmp_path / "killed/checkpoints/step_000000030/meta.json").read_text()).get("judged", "network")
+  judged = json.loads((tmp_path / "killed/checkpoints/step_000000020/meta.json").read_text()).get("judged", "network")
   assert judged == ("average" if "average" in case else "network")
 
 

@@ -3,6 +3,8 @@
 Pixels are in [0, 1]; so are `epsilon` and `step_size`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import enum
 import math
@@ -13,13 +15,15 @@ from tla_tf.errors import InputError
 from tla_tf.registry import METHODS, expected
 
 
-def require(condition, name, expected, received):
+def require(condition: typing.Any, name: str, expected: str, received: typing.Any) -> None:
   """Raises InputError for a setting unless the condition holds."""
   if not condition:
     raise InputError(f"Invalid value for `{name}`: expected {expected}, received {received!r}.")
 
 
-def require_number(config, *names, low=0.0, above=None, high=math.inf):
+def require_number(
+  config: typing.Any, *names: str, low: float = 0.0, above: float | None = None, high: float = math.inf
+) -> None:
   """Requires finite numbers of at least `low`, or above `above`, and at most `high`."""
   for name in names:
     value = getattr(config, name)
@@ -31,12 +35,15 @@ def require_number(config, *names, low=0.0, above=None, high=math.inf):
       require(ok and low <= value <= high, name, f"a number of at least {low:g}{limit}", value)
 
 
-def require_whole(config, *names, low=0):
+def require_whole(config: typing.Any, *names: str, low: int = 0) -> None:
   """Requires whole numbers of at least `low`."""
   for name in names:
     value = getattr(config, name)
     ok = isinstance(value, int) and not isinstance(value, bool)
     require(ok and value >= low, name, f"a whole number of at least {low}", value)
+
+
+Self = typing.TypeVar("Self", bound="Config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +69,10 @@ class Config:
         require(isinstance(value, bool), name, "True or False", value)
     self.validate()
 
-  def validate(self):
+  def validate(self) -> None:
     """Raises InputError for a value out of its range."""
 
-  def to_dict(self):
+  def to_dict(self) -> dict:
     """Returns plain JSON values."""
 
     def plain(value):
@@ -80,7 +87,7 @@ class Config:
     return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
   @classmethod
-  def from_dict(cls, values):
+  def from_dict(cls: type[Self], values: dict) -> Self:
     """Rebuilds a config from `to_dict`; raises InputError on unknown names."""
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
@@ -88,7 +95,7 @@ class Config:
       raise InputError(f"Unknown setting `{unknown[0]}` for {cls.__name__}; known: {sorted(known)}.")
     return cls(**values)
 
-  def replace(self, **changes):
+  def replace(self: Self, **changes: typing.Any) -> Self:
     """Returns a copy with some fields changed."""
     return dataclasses.replace(self, **changes)
 
@@ -113,7 +120,9 @@ class Option(typing.NamedTuple):
   ours: bool = False
 
 
-def option(default, help_, flag=None, pixels=False, ours=False):
+def option(
+  default: typing.Any, help_: str, flag: str | None = None, pixels: bool = False, ours: bool = False
+) -> typing.Any:
   """A field of a config that is a flag, too: flag and help are derived from it.
 
   Args:
@@ -127,12 +136,12 @@ def option(default, help_, flag=None, pixels=False, ours=False):
   return dataclasses.field(default=default, metadata=about)
 
 
-def other_default(config_class, name, default):
+def other_default(config_class: typing.Any, name: str, default: typing.Any) -> typing.Any:
   """The `option` of a class that is derived from, with another default."""
   return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
 
 
-def options(config_class, prefix=""):
+def options(config_class: type, prefix: str = "") -> typing.Iterator[Option]:
   """Yields the `Option` of every field that is one, in a config class and the configs within it."""
   kinds = typing.get_type_hints(config_class)
   for field in dataclasses.fields(config_class):
@@ -171,7 +180,7 @@ class AttackConfig(Config):
   restarts: int = 1
   norm: types.Norm = types.Norm.LINF
 
-  def validate(self):
+  def validate(self) -> None:
     require(self.norm is not types.Norm.L0, "norm", "'linf' or 'l2' for a gradient attack", self.norm.value)
     require_number(self, "epsilon", "step_size", high=1.0 if self.norm is types.Norm.LINF else math.inf)
     require_number(self, "momentum")
@@ -203,7 +212,7 @@ class ReadingConfig(Config):
   resize: types.Resize = types.Resize.REFUSE
   channels: int = 3
 
-  def validate(self):
+  def validate(self) -> None:
     require_whole(self, "heldout", "channels")
     require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
     for name, kind in (("classes", str), ("image_size", int)):
@@ -240,7 +249,7 @@ class InitConfig(Config):
   checkpoint: int = 0
   digest: str = ""
 
-  def validate(self):
+  def validate(self) -> None:
     require_whole(self, "checkpoint")
 
 
@@ -332,7 +341,7 @@ class TrainingConfig(Config):
     {"train_steps", "keep_checkpoints", "init.run_dir", "init.checkpoint"}
   )
 
-  def validate(self):
+  def validate(self) -> None:
     self._resolve_recipe()
     self._validate_drops()
     object.__setattr__(self, "schedules", checked_schedules(self.schedules, METHODS.get(self.method), self.recipe))
@@ -348,7 +357,7 @@ class TrainingConfig(Config):
     require_number(self, "weight_average")
     require(self.weight_average < 1, "weight_average", "a number of at least 0 and below 1", self.weight_average)
 
-  def replace(self, **changes):
+  def replace(self, **changes: typing.Any) -> TrainingConfig:
     """Returns a copy with some fields changed; fields of the recipe may be named, too.
 
     With another method, the recipe starts from its defaults.
@@ -397,7 +406,7 @@ class TrainingConfig(Config):
     require(all(step > 0 for step, _ in drops), "learning_rate_drops", form, self.learning_rate_drops)
     object.__setattr__(self, "learning_rate_drops", drops)
 
-  def first_difference(self, other):
+  def first_difference(self, other: TrainingConfig) -> tuple[str, typing.Any, typing.Any] | None:
     """The first setting that a continuation may not change, or None.
 
     Returns:
@@ -444,7 +453,7 @@ def _steps_and_numbers(name, given, form):
   return pairs
 
 
-def checked_schedules(given, method, recipe):
+def checked_schedules(given: typing.Any, method: typing.Any, recipe: RecipeConfig) -> tuple:
   """`TrainingConfig.schedules` as tuples.
 
   Args:

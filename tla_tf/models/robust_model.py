@@ -294,12 +294,14 @@ class RobustModel(keras.Model):
 
   # ------------------------------------------------------------- Keras
 
-  def call(self, inputs, training=False):
+  def call(self, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
     """Images float32 [n, ...] in [0, 1] -> {"embedding", "logits"}."""
     # As `evaluate` does, `predict` asks the weights that are judged.
     return self.network(inputs, training=True) if training else self.judged_network(inputs, training=False)
 
-  def compile(self, optimizer="adam", loss=None, *, jit_compile="auto", **kwargs):
+  def compile(
+    self, optimizer: typing.Any = "adam", loss: None = None, *, jit_compile: bool | str = "auto", **kwargs: typing.Any
+  ) -> None:
     """As in Keras; the loss and the metrics are the model's own.
 
     Args:
@@ -331,22 +333,22 @@ class RobustModel(keras.Model):
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
 
-  def fit(self, x=None, y=None, **kwargs):
+  def fit(self, x: typing.Any = None, y: typing.Any = None, **kwargs: typing.Any) -> keras.callbacks.History:
     """As in Keras. Arrays must hold images in [0, 1]."""
     _check_pixels(x)
     return super().fit(x, y, **kwargs)
 
-  def evaluate(self, x=None, y=None, **kwargs):
+  def evaluate(self, x: typing.Any = None, y: typing.Any = None, **kwargs: typing.Any) -> typing.Any:
     """As in Keras: clean and robust loss and accuracy. Arrays must hold images in [0, 1]."""
     _check_pixels(x)
     # Keras before 3.14 leaves tensors.
     return keras.tree.map_structure(float, super().evaluate(x, y, **kwargs))
 
   @property
-  def metrics(self):
+  def metrics(self) -> list[keras.metrics.Metric]:
     return [*self._train_metrics.values(), *self._test_metrics.values()]
 
-  def train_step(self, data):
+  def train_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """One step on a stream batch or on `(images, labels)`; see the class."""
     self.trace_count += 1
     step = tf.convert_to_tensor(self.optimizer.iterations)
@@ -364,7 +366,7 @@ class RobustModel(keras.Model):
       self._average.update(self.network, step)
     return _updated(self._train_metrics, found.values)
 
-  def test_step(self, data):
+  def test_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """Clean and robust loss and accuracy of a batch, in inference mode."""
     batch = _as_batch(data)
     images, labels = batch["image"], batch["label"]
@@ -394,7 +396,7 @@ class RobustModel(keras.Model):
     }
     return _updated(self._test_metrics, values)
 
-  def complete_batch(self, data, seed):
+  def complete_batch(self, data: typing.Any, seed: tf.Tensor) -> dict[str, tf.Tensor]:
     """A batch with class-mates and a pool, from the batch itself if need be.
 
     Args:
@@ -411,7 +413,7 @@ class RobustModel(keras.Model):
       batch["pool"], batch["pool_label"] = batch["image"], batch["label"]
     return batch
 
-  def step_examples(self, data, step):
+  def step_examples(self, data: typing.Any, step: typing.Any) -> dict[str, tf.Tensor]:
     """The images of a step, for people to look at: role -> float32 [n, ...].
 
     Args:
@@ -421,14 +423,14 @@ class RobustModel(keras.Model):
     seed = self.step_seed(step)
     return {role: x for role, (x, _) in self.step_images(self.complete_batch(data, seed), seed, step).items()}
 
-  def step_seed(self, step):
+  def step_seed(self, step: typing.Any) -> tf.Tensor:
     """Key int32 [2] of a step, different on every replica."""
     key = seeds.fold(seeds.key(self.seed, "step"), tf.convert_to_tensor(step))
     context = tf.distribute.get_replica_context()
     replica = context.replica_id_in_sync_group if context and context.num_replicas_in_sync > 1 else 0
     return seeds.fold(key, replica)
 
-  def get_config(self):
+  def get_config(self) -> dict:
     # A subclass has its method by itself.
     own = {} if type(self).method else {"method": self.method}
     return {
@@ -447,7 +449,7 @@ class RobustModel(keras.Model):
     }
 
   @classmethod
-  def from_config(cls, config):
+  def from_config(cls, config: dict) -> RobustModel:
     config = copy.deepcopy(config)  # Keras empties what it deserialises.
     config["network"] = keras.saving.deserialize_keras_object(config["network"])
     for name in ("attack", "validation_attack"):

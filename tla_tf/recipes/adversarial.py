@@ -35,7 +35,7 @@ class AdversarialConfig(RecipeConfig):
     "then do not move).",
   )
 
-  def validate(self):
+  def validate(self) -> None:
     require_number(self, "clean_weight")
 
 

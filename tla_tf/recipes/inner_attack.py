@@ -23,7 +23,9 @@ class InnerAttack:
   def __init__(self, mode: PassMode = PassMode.INFERENCE):
     self.mode = mode
 
-  def start(self, images: typing.Any, ball: typing.Any, attack: AttackConfig, epsilon: typing.Any, key: typing.Any):
+  def start(
+    self, images: typing.Any, ball: typing.Any, attack: AttackConfig, epsilon: typing.Any, key: typing.Any
+  ) -> typing.Any:
     """Where the search starts.
 
     Args:

@@ -29,7 +29,7 @@ class PairingConfig(AdversarialConfig):
   )
   pairing_weight: float = option(0.5, "Weight of the pairing.")
 
-  def validate(self):
+  def validate(self) -> None:
     super().validate()
     require_number(self, "pairing_weight")
 

@@ -37,7 +37,7 @@ class TradesConfig(RecipeConfig):
     0.001, "Standard deviation of the Gaussian noise that the training attack starts with.", pixels=True
   )
 
-  def validate(self):
+  def validate(self) -> None:
     require_number(self, "beta")
     require_number(self, "start_deviation", above=0.0, high=1.0)
 
@@ -62,7 +62,9 @@ class DivergenceAttack(InnerAttack):
     super().__init__()
     self._deviation = deviation
 
-  def start(self, images: typing.Any, ball: typing.Any, attack: AttackConfig, epsilon: typing.Any, key: typing.Any):
+  def start(
+    self, images: typing.Any, ball: typing.Any, attack: AttackConfig, epsilon: typing.Any, key: typing.Any
+  ) -> typing.Any:
     return balls.gaussian_start(images, self._deviation, key)
 
   def objective(

@@ -68,7 +68,7 @@ class TripletConfig(Config):
   )
   switch_anchor: bool = False
 
-  def validate(self):
+  def validate(self) -> None:
     require_number(self, "weight", "margin", "feature_norm_weight", "twin_margin")
     require_number(self, "twin_noise", high=1.0)
 
@@ -100,7 +100,7 @@ class TripletTrainingConfig(PairingConfig):
   pairing: PairingTarget = other_default(PairingConfig, "pairing", PairingTarget.EMBEDDING)
   pairing_weight: float = other_default(PairingConfig, "pairing_weight", 0.0)
 
-  def validate(self):
+  def validate(self) -> None:
     super().validate()
     require_whole(self, "negative_pool_size", "memory_bank_size", low=1)
     size = self.memory_bank_size

@@ -1,7 +1,11 @@
 """Starting a run from the weights of another: fine-tuning."""
 
+from __future__ import annotations
+
 import os
 import pathlib
+
+import keras
 
 from tla_tf.config import InitConfig
 from tla_tf.errors import InputError
@@ -9,7 +13,9 @@ from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
 
 
-def find_init(run_dir, checkpoint="best", output_dir=None):
+def find_init(
+  run_dir: str | os.PathLike, checkpoint: str | int = "best", output_dir: str | os.PathLike | None = None
+) -> InitConfig:
   """The InitConfig of a checkpoint of another run.
 
   Args:
@@ -32,7 +38,7 @@ def find_init(run_dir, checkpoint="best", output_dir=None):
   return InitConfig(run_dir=os.path.abspath(run_dir), checkpoint=step, digest=store.digest(step))
 
 
-def initialise(network, init):
+def initialise(network: keras.Model, init: InitConfig) -> None:
   """Gives a network the weights and statistics of another run's checkpoint.
 
   Args:

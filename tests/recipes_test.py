@@ -161,10 +161,10 @@ def test_a_run_of_a_method_of_ones_own_resumes_to_the_same_bits(centres, tmp_pat
 
 def test_two_terms_of_one_name_are_refused(monkeypatch):
   at = recipes.get("at")
-  monkeypatch.setattr(type(at), "terms", lambda self, config: [Term("p"), Term("p")])
+  monkeypatch.setattr(type(at), "terms", lambda self, config: [CentreTerm("p"), CentreTerm("p")])
   with pytest.raises(InputError, match="'at' logs 'p' twice"):
     models.RobustModel(networks.build("mlp_8", SHAPE, CLASSES), "at")
-  monkeypatch.setattr(type(at), "terms", lambda self, config: [Term("accuracy")])
+  monkeypatch.setattr(type(at), "terms", lambda self, config: [CentreTerm("accuracy")])
   with pytest.raises(InputError, match="'accuracy' twice"):
     models.RobustModel(networks.build("mlp_8", SHAPE, CLASSES), "at")
 

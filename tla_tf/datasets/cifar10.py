@@ -165,7 +165,6 @@ SPEC = DATASETS.register(
     ),
     analysis_scale=AnalysisScale(8 / 255, 7, 25 / 255, 20, "weak"),
     image_shape=(32, 32, 3),
-    num_classes=10,
     class_names=CLASS_NAMES,
     tf1_networks=("wrn",),
     heldout_help=("Default: the first 1,000, at most a tenth. The authors hold out none and choose on test images."),

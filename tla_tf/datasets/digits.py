@@ -66,7 +66,6 @@ SPEC = DATASETS.register(
     ),
     analysis_scale=AnalysisScale(0.05, 20, 0.2, 50, "strong"),
     image_shape=(8, 8, 1),
-    num_classes=10,
     class_names=MNIST.class_names,
     reading_flags=(),
     heldout_help="Default: 200.",

@@ -112,7 +112,6 @@ SPEC = DATASETS.register(
     ),
     analysis_scale=AnalysisScale(0.03, 40, 0.3, 100, "strong"),
     image_shape=(28, 28, 1),
-    num_classes=10,
     class_names=CLASS_NAMES,
     tf1_networks=("mlp", "lenet"),
     heldout_help="Published: the first 5,000.",

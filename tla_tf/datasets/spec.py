@@ -95,7 +95,6 @@ class DatasetSpec:
     suite_scale: of `tla-evaluate`.
     analysis_scale: of `tla-analyze`.
     image_shape: (height, width, channels); None where it depends on the files.
-    num_classes: None where it depends on the files.
     class_names: empty where they depend on the files.
     tf1_networks: families of networks that a TF1 checkpoint is taken to be
       trained on this data set with.
@@ -116,7 +115,6 @@ class DatasetSpec:
   methods: dict = dataclasses.field(default_factory=dict)
   fine_tuning: tuple | None = None
   image_shape: tuple | None = None
-  num_classes: int | None = None
   class_names: tuple = ()
   tf1_networks: tuple = ()
   reading_flags: tuple = ("data_dir", "data_source")

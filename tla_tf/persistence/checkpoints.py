@@ -97,7 +97,7 @@ class CheckpointStore:
         metrics=metrics,
         score=[float(metrics.get(name, -1.0)) for name in self._best_by],
         shapes=_shapes(state["network"]),
-        files={path.name: files.digest(path) for path in sorted(temporary.iterdir())},
+        files=files.digests(temporary),
         judged=judged,
         parts=sorted(state),
       )
@@ -133,11 +133,11 @@ class CheckpointStore:
     path, record = self._path(step), self.record(step)
     if record.shapes != _shapes(network):
       raise InputError(f"{path}: is a checkpoint of another network (its variables have other shapes).")
-    for name, digest in record.files.items():
-      if not (path / name).is_file() or files.digest(path / name) != digest:
-        raise InputError(
-          f"{path}: file {name} is missing or damaged; remove this folder to go back to an earlier checkpoint."
-        )
+    damaged = files.first_damaged(path, record.files)
+    if damaged is not None:
+      raise InputError(
+        f"{path}: file {damaged} is missing or damaged; remove this folder to go back to an earlier checkpoint."
+      )
     return record
 
   def _read(self, step: int, state: typing.Mapping[str, typing.Any]) -> None:

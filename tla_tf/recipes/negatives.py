@@ -6,6 +6,7 @@ Wang et al. 2020, "Cross-Batch Memory for Embedding Learning" (memory bank).
 
 from __future__ import annotations
 
+import abc
 import typing
 
 from tla_tf.lazy import lazy
@@ -34,7 +35,7 @@ class Chosen(typing.NamedTuple):
   valid: typing.Any
 
 
-class NegativeSource(Stateful):
+class NegativeSource(Stateful, abc.ABC):
   """Base of all sources.
 
   Args:
@@ -42,12 +43,9 @@ class NegativeSource(Stateful):
 
   Attributes:
     pool_size: images that the stream draws for it at every step.
-    gives_images: whether the negatives pass through the network with the step's
-      other images, as `Role.NEGATIVE`.
   """
 
   pool_size: int = 0
-  gives_images: bool = False
 
   def __init__(self, rule: Negatives = Negatives.NEAREST):
     self.rule = Negatives(rule)
@@ -64,11 +62,11 @@ class NegativeSource(Stateful):
       adversarial: float32 [n, ...], the anchors.
       seed: key int32 [2] of the step.
     """
-    raise NotImplementedError
+    raise TypeError(f"{type(self).__name__} gives no images: a method with it has no `Role.NEGATIVE`.")
 
+  @abc.abstractmethod
   def choose(self, step: Step) -> Chosen:
     """The negatives of a step whose images have passed through the network."""
-    raise NotImplementedError
 
   def update(self, step: Step) -> None:
     """Takes in what a step has computed."""
@@ -97,8 +95,6 @@ class FreshPool(NegativeSource):
     rule: a `types.Negatives`, how one is picked.
     size: images of the pool.
   """
-
-  gives_images = True
 
   def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50):
     super().__init__(rule)

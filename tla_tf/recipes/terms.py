@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import typing
 
@@ -38,7 +39,7 @@ class Step:
   negatives: typing.Any = None
 
 
-class Term(Stateful):
+class Term(Stateful, abc.ABC):
   """One part of the loss: logged as its value, added as weight x value.
 
   A term with variables of its own makes them in `build`, by `add_variable`: they
@@ -60,9 +61,9 @@ class Term(Stateful):
   def build(self, embedding_size: int, num_classes: int, seed: int) -> None:
     """Makes the term's variables, if it has any, from a seed of its own."""
 
+  @abc.abstractmethod
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     """(float32 scalar, dict of the further logged values) of a step."""
-    raise NotImplementedError
 
 
 def mean_cross_entropy(step: Step, role: str) -> typing.Any:

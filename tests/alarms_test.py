@@ -12,8 +12,9 @@ from tla_tf import datasets, networks
 from tla_tf.attack_configs import KINDS
 from tla_tf.attacks import presets
 from tla_tf.config import AttackConfig
-from tla_tf.evaluation import Judge, NamedAttack, alarms, evaluate_with, probe, raise_alarms, suite
+from tla_tf.evaluation import Judge, NamedAttack, evaluate_with, probe, raise_alarms, suite
 from tla_tf.records.evaluation import AttackRow, Diagnostics, EpsilonPoint, NoiseProbe, Probes, StepsPoint
+from tla_tf.summaries import alarms
 from tla_tf.types import Norm, Target
 
 COUNT = 100

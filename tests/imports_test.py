@@ -21,7 +21,7 @@ FLOORS = (
   ("attacks", "losses"),
   ("recipes",),
   ("models",),
-  ("persistence", "analysis", "detection"),
+  ("persistence", "analysis", "detection", "summaries"),
   ("training", "evaluation", "reporting"),
   ("api",),
   ("binaries",),

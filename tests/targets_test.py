@@ -9,7 +9,8 @@ from tla_tf.attack_configs import TransferConfig
 from tla_tf.attacks import AttackFactory, GradientAttack, attack_survivors, presets
 from tla_tf.attacks.attack import missed, runner_up
 from tla_tf.errors import InputError
-from tla_tf.evaluation import Judge, NamedAttack, statistics
+from tla_tf.evaluation import Judge, NamedAttack
+from tla_tf.summaries import statistics
 from tla_tf.types import Norm, Target
 
 # Logits of three classes: the pixels' products with these columns.

@@ -32,6 +32,7 @@ _SUBPACKAGES = frozenset(
     "registry",
     "records",
     "reporting",
+    "summaries",
     "training",
     "types",
   }

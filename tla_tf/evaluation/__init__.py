@@ -1,6 +1,5 @@
 """Judging a network: suites of attacks, an independent verifier, alarms."""
 
-from tla_tf.evaluation.alarms import raise_alarms
 from tla_tf.evaluation.judge import Judge, KeptImages
 from tla_tf.evaluation.planning import EvaluationOptions
 from tla_tf.evaluation.probes import probe
@@ -8,6 +7,7 @@ from tla_tf.evaluation.protocol import Evaluation, evaluate, evaluate_with
 from tla_tf.evaluation.suites import SUITES, NamedAttack, read_suite, suite
 from tla_tf.evaluation.verifier import verify
 from tla_tf.records import Alarm
+from tla_tf.summaries.alarms import raise_alarms
 
 __all__ = [
   "SUITES",

@@ -19,6 +19,7 @@ from tla_tf.evaluation import rows
 from tla_tf.evaluation.judge import Judge, KeptImages, Verdict, joined
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.records.evaluation import AttackRow, CleanShare, WorstCase
+from tla_tf.summaries import shares
 from tla_tf.types import Target
 
 
@@ -97,12 +98,12 @@ def evaluate_with(
     for used in range(seed, seed + (num_seeds if draws else 1)):
       # What draws nothing is the same under every seed.
       earlier = [(other, verdict) for other, its_seed, verdict in done if its_seed in (used, None)]
-      chain = rows.union(
+      chain = shares.union(
         [verdict.fell for other, verdict in earlier if attack.on_survivors and other.suite == attack.suite], count
       )
       verdict = next((verdict for other, verdict in earlier if _same(attack, other)), None)
       if verdict is None:
-        parts = rows.union(
+        parts = shares.union(
           [verdict.fell for other, verdict in earlier if survivors and _contains(attack, other)], count
         )
         verdict = judge.run(attack, used, spare=chain | parts)
@@ -110,10 +111,10 @@ def evaluate_with(
       runs.append(verdict)
       gone.append(verdict.fell | chain)
       done.append((attack, used if draws else None, verdict))
-    fell[attack.name] = rows.union([run.fell for run in runs], count)
+    fell[attack.name] = shares.union([run.fell for run in runs], count)
     kept[attack.name] = joined([run.kept for run in runs], judge.data.image_shape)
     found.append(rows.attack_row(attack, runs, gone, right))
-  return Evaluation(rows.clean_share(right), found, rows.worst_case(attacks, fell, right), kept, fell, right)
+  return Evaluation(shares.clean_share(right), found, shares.worst_case(found, fell, right), kept, fell, right)
 
 
 def require_names(attacks: collections.abc.Iterable[NamedAttack]) -> None:

@@ -1,33 +1,15 @@
-"""From masks of images to the rows of `evaluation.json`: accuracies, intervals, worst cases."""
+"""From verdicts to the rows of `evaluation.json`."""
 
 from __future__ import annotations
-
-import collections.abc
 
 import numpy as np
 
 from tla_tf import attack_configs
-from tla_tf.evaluation import statistics
 from tla_tf.evaluation.judge import Verdict
 from tla_tf.evaluation.suites import NamedAttack
-from tla_tf.records.evaluation import AttackRow, CleanShare, Diagnostics, Share, ThreatShare, WorstCase
+from tla_tf.records.evaluation import AttackRow, Diagnostics
+from tla_tf.summaries import statistics
 from tla_tf.types import Target
-
-
-def union(masks: collections.abc.Iterable[np.ndarray], count: int) -> np.ndarray:
-  """Images that are in any mask: bool [count]; none without masks."""
-  return np.any([np.zeros(count, bool), *masks], axis=0)
-
-
-def share(mask: np.ndarray) -> Share:
-  """The share of images that a mask holds, with its exact interval."""
-  return Share(float(np.mean(mask)), statistics.interval(int(np.sum(mask)), len(mask)))
-
-
-def clean_share(right: np.ndarray) -> CleanShare:
-  """The row of images that nothing attacks, of bool [n]: classified correctly."""
-  whole = share(right)
-  return CleanShare(accuracy=whole.accuracy, num_examples=len(right), interval=whole.interval)
 
 
 def attack_row(attack: NamedAttack, runs: list[Verdict], gone: list[np.ndarray], right: np.ndarray) -> AttackRow:
@@ -73,31 +55,4 @@ def attack_row(attack: NamedAttack, runs: list[Verdict], gone: list[np.ndarray],
       rejected_by_verifier=int(sum(run.rejected for run in runs)),
     ),
     target_success=reached,
-  )
-
-
-def worst_case(
-  attacks: collections.abc.Sequence[NamedAttack], fell: dict[str, np.ndarray], right: np.ndarray
-) -> WorstCase:
-  """Accuracy where an image must withstand every attack: of all, by suite, and by norm and epsilon."""
-
-  def standing(chosen: collections.abc.Iterable[NamedAttack]) -> Share:
-    return share(right & ~union([fell[attack.name] for attack in chosen], len(right)))
-
-  threats: dict[tuple, list[NamedAttack]] = {}
-  for attack in attacks:
-    threats.setdefault((attack.config.norm, attack.config.epsilon), []).append(attack)
-  by_threat = [(norm, epsilon, standing(own)) for (norm, epsilon), own in threats.items()]
-  every = standing(attacks)
-  return WorstCase(
-    accuracy=every.accuracy,
-    interval=every.interval,
-    by_suite={
-      suite: standing(attack for attack in attacks if attack.suite == suite)
-      for suite in dict.fromkeys(attack.suite for attack in attacks)
-    },
-    by_threat=[
-      ThreatShare(norm=norm, epsilon=epsilon, accuracy=left.accuracy, interval=left.interval)
-      for norm, epsilon, left in by_threat
-    ],
   )

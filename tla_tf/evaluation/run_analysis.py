@@ -16,7 +16,6 @@ from tla_tf.detection import Detector, Roc
 from tla_tf.evaluation.analysed_images import AnalysedImages, drawn_positions, embed
 from tla_tf.evaluation.analysis_planning import AnalysisAttacks, AnalysisOptions, planned_attacks
 from tla_tf.evaluation.detector_analysis import analyse_detector, chosen_covariance
-from tla_tf.evaluation.rows import share
 from tla_tf.evaluation.subject import Subject
 from tla_tf.persistence import RunFolder
 from tla_tf.persistence.versions import versions
@@ -28,6 +27,7 @@ from tla_tf.records.analysis import (
   SeparationEntry,
   epsilon_key,
 )
+from tla_tf.summaries.shares import share
 from tla_tf.types import Metric
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tla_tf.data import ImageData
 from tla_tf.errors import InputError
-from tla_tf.evaluation import alarms, eight_bit, probes, protocol
+from tla_tf.evaluation import eight_bit, probes, protocol
 from tla_tf.evaluation.journal import Journal
 from tla_tf.evaluation.judge import Judge
 from tla_tf.evaluation.planning import EvaluationOptions, PlannedAttacks, planned_attacks
@@ -20,6 +20,7 @@ from tla_tf.evaluation.subject import Subject
 from tla_tf.evaluation.transfer_images import Source, images_of_attacks
 from tla_tf.persistence.versions import versions
 from tla_tf.records.evaluation import EvaluationImages, EvaluationRecord, Probes
+from tla_tf.summaries import alarms
 from tla_tf.types import Norm
 
 # Adversarial images that are kept of every attack, for pictures.

@@ -1,6 +1,7 @@
 """The tools on colour images, as a user runs them, on small files made here."""
 
 import json
+import shutil
 
 import cli_support as cli
 import numpy as np
@@ -88,12 +89,19 @@ def test_tiny_imagenet_is_trained_from_its_official_layout(files, tmp_path):
   assert {"pairing", "triplet"} <= set(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
 
 
-def test_image_folders_are_trained_judged_and_exported(files, tmp_path):
+def test_one_folder_of_images_is_divided_trained_judged_and_exported(files, tmp_path):
   run, cache = tmp_path / "run", f"--cache_dir={tmp_path / 'cache'}"
-  cli.run_well(
+  # Classes alone, without train/ and test/; a file that cannot be read, and one of another format.
+  mine = shutil.copytree(files / "images" / "train", tmp_path / "mine")
+  (mine / "pear" / "notes.txt").write_text("hello")
+  Image.open(mine / "apple" / "0.png").save(mine / "apple" / "0.gif")
+  (mine / "apple" / "0.png").unlink()
+  said = cli.run_well(
     "tla-train-images",
     *SMALL,
-    f"--data_dir={files / 'images'}",
+    f"--data_dir={mine}",
+    "--test_fraction=1/3",
+    "--skip_bad",
     "--image_size=16x18",
     "--resize=crop",
     "--channels=1",
@@ -101,6 +109,10 @@ def test_image_folders_are_trained_judged_and_exported(files, tmp_path):
     cache,
     f"--output_dir={run}",
   )
+  assert f"left out     {mine}/pear/notes.txt: no whole JPEG, PNG" in said
+  content = config_of(run)
+  assert [path for path, _ in content["data"]["left_out"]] == [f"{mine}/pear/notes.txt"]
+  assert content["settings"]["reading"]["test_fraction"] == 1 / 3
   table = cli.run_well("tla-evaluate", f"--run_dir={run}", "--suite=table1", cache)
   assert "10 test images of images" in table
   cli.run_well("tla-export", f"--run_dir={run}")

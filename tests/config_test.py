@@ -51,6 +51,10 @@ READINGS = st.builds(
   image_size=st.one_of(st.just(()), st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
   resize=st.sampled_from(types.Resize),
   channels=st.sampled_from([1, 3]),
+  use_val=st.booleans(),
+  test_fraction=st.floats(0, 0.999),
+  split_seed=st.integers(0, 2**63),
+  skip_bad=st.booleans(),
 )
 INITS = st.builds(InitConfig, run_dir=st.text(), checkpoint=st.integers(0, 10**9), digest=st.text("0123456789abcdef"))
 DROPS = st.dictionaries(COUNT, POSITIVE, max_size=3).map(lambda drops: tuple(sorted(drops.items())))
@@ -130,7 +134,7 @@ UNIT_FIELDS = [
 ]
 NUMBER_FIELDS = (
   UNIT_FIELDS
-  + [(AttackConfig, "momentum")]
+  + [(AttackConfig, "momentum"), (ReadingConfig, "test_fraction")]
   + [(TripletConfig, name) for name in ("weight", "margin", "feature_norm_weight", "twin_margin")]
   + [(TrainingConfig, name) for name in ("learning_rate", "weight_decay", "weight_average")]
   + [(AdversarialConfig, "clean_weight"), (PairingConfig, "pairing_weight"), (TradesConfig, "beta")]
@@ -145,7 +149,8 @@ COUNT_FIELDS = (
 )
 WHOLE_FIELDS = (
   COUNT_FIELDS
-  + [(AttackConfig, "steps"), (ReadingConfig, "heldout"), (ReadingConfig, "channels"), (InitConfig, "checkpoint")]
+  + [(AttackConfig, "steps"), (ReadingConfig, "heldout"), (ReadingConfig, "channels"), (ReadingConfig, "split_seed")]
+  + [(InitConfig, "checkpoint")]
   + [(TrainingConfig, name) for name in ("seed", "augment_pad", "warmup_steps", "cosine_steps", "weight_average_start")]
 )
 BOOL_FIELDS = [
@@ -153,6 +158,8 @@ BOOL_FIELDS = [
   (TripletConfig, "switch_anchor"),
   (TrainingConfig, "deterministic"),
   (TrainingConfig, "augment_flip"),
+  (ReadingConfig, "use_val"),
+  (ReadingConfig, "skip_bad"),
 ]
 SCHEDULE_VALUES = [
   None,
@@ -186,6 +193,7 @@ DROP_VALUES = [
 READING_VALUES = {
   "classes": ["cat", ["cat", "cat"], (1, 2), None, 3],
   "channels": [0, 2, 4],
+  "test_fraction": [1.0, 1.5],
   "image_size": [(5,), (5, 5, 5), (0, 5), (5, -1), (5, 5000), (5.0, 5), ("5", "5"), (True, 5), 64, "64", None],
 }
 INVALID = (
@@ -254,6 +262,10 @@ def test_json_of_reading_is_plain():
     "image_size": [64, 48],
     "resize": "crop",
     "channels": 1,
+    "use_val": True,
+    "test_fraction": 0.0,
+    "split_seed": 0,
+    "skip_bad": False,
   }
 
 

@@ -201,8 +201,8 @@ LABELS, IMAGE = "val/val_annotations.txt", plain((1, 2, 3), 64, 64)
     (put("val/images/sub/a.png", IMAGE), "images/sub: is a folder among image files"),
     (put("val/images/a.png", IMAGE), "a.png: is not named in val_annotations.txt"),
     (put("train/n01/images/a.png", plain((1, 2, 3), 64, 63)), "n01/images/a.png: is 64x63, expected 64x64"),
-    (put("train/n01/images/readme.txt", b"hello"), "readme.txt: no whole JPEG or PNG"),
-    (put("val/images/val_3.JPEG", b""), "val_3.JPEG: no whole JPEG or PNG"),
+    (put("train/n01/images/readme.txt", b"hello"), "readme.txt: no whole JPEG, PNG"),
+    (put("val/images/val_3.JPEG", b""), "val_3.JPEG: no whole JPEG, PNG"),
     (put("wnids.txt", b""), "wnids.txt: is empty"),
     (put("wnids.txt", b"n01\nn02\nn01\nn03"), "wnids.txt: names n01 twice"),
     (put("wnids.txt", b"\xff\xfe"), "wnids.txt: damaged, no text file"),
@@ -279,7 +279,7 @@ def test_tfds_gives_the_same_images_and_labels_as_the_files(downloaded, tmp_path
 
 def test_files_that_tfds_cannot_prepare_are_named(downloaded, tmp_path):
   write(downloaded / "val" / "images" / "val_3.JPEG", b"no image")
-  with pytest.raises(InputError, match="TFDS could not prepare 'tiny_imagenet'.*val_3.JPEG: no whole JPEG or PNG"):
+  with pytest.raises(InputError, match="TFDS could not prepare 'tiny_imagenet'.*val_3.JPEG: no whole JPEG, PNG"):
     load_tiny_imagenet(tmp_path / "tfds", "tfds")
 
 
@@ -404,8 +404,8 @@ def test_images_of_one_colour_stay_so_in_any_size(read_folders, resize):
     (move("train/a", "x"), "test/a: there is no training folder"),
     (put("test/z/0.png", plain((1, 2, 3), 6, 5)), "test/z: there is no training folder of this class"),
     (put("train/a/sub/0.png", plain((1, 2, 3), 6, 5)), "train/a/sub: is a folder among image files"),
-    (put("train/a/readme.txt", b"hello"), "train/a/readme.txt: no whole JPEG or PNG"),
-    (put("test/a/empty.png", b""), "test/a/empty.png: no whole JPEG or PNG"),
+    (put("train/a/readme.txt", b"hello"), "train/a/readme.txt: no whole JPEG, PNG, .*`skip_bad`"),
+    (put("test/a/empty.png", b""), "test/a/empty.png: no whole JPEG, PNG, .*`skip_bad`"),
     (lambda folder: (folder / "train" / "z").mkdir(), "train/z: holds no images"),
     (
       lambda folder: (folder / "test" / "a" / "gone.png").symlink_to(folder / "nowhere"),
@@ -418,6 +418,134 @@ def test_spoilt_image_folders_are_refused_by_the_name_of_the_file(folders, read_
   with pytest.raises(InputError, match=message) as caught:
     read_folders()
   assert "\n" not in str(caught.value)
+
+
+def val_folder(folders, count=2):
+  for c, label in enumerate("bCa"):
+    for i in range(count):
+      write(folders / "val" / label / f"{i}.png", plain((c, i, 2), 6, 5))
+
+
+def test_images_of_val_are_held_out_and_those_of_training_are_not(folders, read_folders):
+  before = read_folders(heldout=3, use_val=False)
+  val_folder(folders)
+  splits = read_folders()
+  assert by_label(splits.heldout) == {label: [(c, i, 2) for i in range(2)] for label, c in enumerate((1, 2, 0))}
+  assert by_label(splits.train) == by_label(everything(before)) and by_label(splits.test) == by_label(before.test)
+  assert sorted(read_folders(heldout=3).heldout.labels) == [0, 1, 2]
+  assert read_folders(heldout=3, use_val=False).digest() == before.digest()
+
+
+def test_spoilt_val_folders_are_refused(folders, read_folders):
+  val_folder(folders)
+  with pytest.raises(InputError, match="6 held-out images, fewer than the 7"):
+    read_folders(heldout=7)
+  move("val/a", "val/z")(folders)
+  with pytest.raises(InputError, match="val/z: there is no training folder"):
+    read_folders()
+  (folders / "val" / "z").rename(folders / "z")
+  with pytest.raises(InputError, match="val/a: no such folder"):
+    read_folders()
+
+
+def one_folder(root, count=10):
+  for c, label in enumerate("bCa"):
+    for i in range(count + c):
+      write(root / label / f"{i}.png", plain((c, i, 0), 6, 5))
+  return root
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_one_folder_is_divided_class_by_class(tmp_path, below):
+  one_folder(tmp_path / "mine" / below)
+
+  def read(**reading):
+    return load_image_folders(tmp_path / "mine", ReadingConfig(heldout=1, **reading), tmp_path / "cache")
+
+  splits = read(test_fraction=0.3)
+  assert splits.train.class_names == ("C", "a", "b")
+  assert np.bincount(splits.test.labels).tolist() == [3, 4, 3]
+  whole, test = by_label(everything(splits)), by_label(splits.test)
+  for label, (c, count) in enumerate(((1, 11), (2, 12), (0, 10))):
+    assert sorted(whole[label] + test[label]) == [(c, i, 0) for i in range(count)]
+  assert read(test_fraction=0.3).digest() == splits.digest() != read(test_fraction=0.3, split_seed=1).digest()
+
+
+def test_the_division_is_known():
+  # A function of names and seed alone: runs that are years old read the same test images.
+  files = LabelledFiles(tuple(pathlib.Path(f"/x/{i // 6}/{i}.png") for i in range(12)), (0,) * 6 + (1,) * 6)
+  stay, go = labelled_files.split_off(files, 0.34, 5)
+  assert [int(path.stem) for path in go.paths] == [0, 4, 8, 10] and go.labels == (0, 0, 1, 1)
+  assert set(stay.paths) | set(go.paths) == set(files.paths) and len(stay.paths) == 8
+  elsewhere = LabelledFiles(tuple(pathlib.Path(f"/y/{i // 6}/{i}.png") for i in range(12)), files.labels)
+  assert [path.name for path in labelled_files.split_off(elsewhere, 0.34, 5)[1].paths] == [p.name for p in go.paths]
+
+
+def test_every_class_has_images_in_both_parts(tmp_path):
+  one_folder(tmp_path, 2)
+  for fraction, counts in ((0.01, [1, 1, 1]), (0.99, [2, 3, 1])):
+    splits = load_image_folders(tmp_path, ReadingConfig(heldout=1, test_fraction=fraction), tmp_path / ".cache")
+    assert np.bincount(splits.test.labels).tolist() == counts
+
+
+@pytest.mark.parametrize(
+  "prepare, reading, message",
+  [
+    (write_folders, {"test_fraction": 0.2}, "test: holds test images already; leave out `test_fraction`"),
+    (one_folder, {}, "train: no such folder; .*`test_fraction=0.2`"),
+    (lambda root: one_folder(root, 1), {"test_fraction": 0.2}, "b: holds one image, of which `test_fraction=0.2`"),
+    (lambda root: one_folder(root / "val"), {"test_fraction": 0.2}, "train: no such folder"),
+    (lambda root: None, {"test_fraction": 0.2}, "mine: no such folder; image folders have"),
+  ],
+)
+def test_folders_that_cannot_be_divided_are_refused(tmp_path, prepare, reading, message):
+  prepare(tmp_path / "mine")
+  with pytest.raises(InputError, match=message):
+    load_image_folders(tmp_path / "mine", ReadingConfig(**reading), tmp_path / "cache")
+
+
+def add_bad_files(folders):
+  """Files that cannot be read beside the whole ones; returns their names with words of the reasons."""
+  write(folders / "train" / "a" / "readme.txt", b"hello")
+  whole = encoded(plain((1, 2, 3), 6, 5))
+  write(folders / "train" / "C" / "00.png", whole[:-20])
+  (folders / "test" / "b" / "gone.png").symlink_to(folders / "nowhere")
+  return {"train/C/00.png": "truncated", "train/a/readme.txt": "no whole JPEG, PNG", "test/b/gone.png": "no such file"}
+
+
+def test_bad_files_are_left_out_and_listed_where_asked_for(folders, tmp_path, read_folders, monkeypatch):
+  before = read_folders(heldout=2)
+  assert before.left_out == read_folders(skip_bad=True).left_out == ()
+  bad = add_bad_files(folders)
+  splits = read_folders(heldout=2, skip_bad=True)
+  assert splits.digest() == before.digest()
+  assert {path.removeprefix(f"{folders}/"): reason for path, reason in splits.left_out}.keys() == bad.keys()
+  assert all(bad[path.removeprefix(f"{folders}/")] in reason for path, reason in splits.left_out)
+  # Known from the cache the next time, and not after a repair.
+  with monkeypatch.context() as patched:
+    patched.setattr(decoding, "unreadable_files", fail)
+    assert read_folders(heldout=2, skip_bad=True).left_out == splits.left_out
+  write(folders / "train" / "C" / "00.png", plain((1, 2, 3), 6, 5))
+  assert len(read_folders(skip_bad=True).left_out) == 2
+
+
+def test_without_being_asked_a_bad_file_is_refused_with_the_remedies(folders, read_folders):
+  write(folders / "train" / "C" / "00.png", encoded(plain((1, 2, 3), 6, 5))[:-20])
+  with pytest.raises(InputError, match="train/C/00.png: the image file is truncated; copy it again, or .*`skip_bad`"):
+    read_folders()
+
+
+def test_other_sizes_are_no_bad_files(folders, read_folders):
+  write(folders / "test" / "b" / "1.png", plain((7, 8, 9), 12, 20))
+  with pytest.raises(InputError, match="is 12x20"):
+    read_folders(skip_bad=True)
+
+
+def test_a_class_of_bad_files_alone_is_named(folders, read_folders):
+  for path in (folders / "test" / "a").iterdir():
+    path.write_bytes(b"no image")
+  with pytest.raises(InputError, match="test/a: holds no image that can be read"):
+    read_folders(skip_bad=True)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -524,9 +652,58 @@ def test_a_jpeg_with_a_second_image_is_read(tmp_path):
   np.testing.assert_allclose(decoded(content, tmp_path).astype(int), 10, atol=2)
 
 
-@pytest.mark.parametrize("file_format", ["GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO"])
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP"])
+def test_the_first_of_moving_images_is_read(tmp_path, file_format):
+  first, second = (Image.new("RGB", (8, 8), (c, c, c)) for c in (10, 200))
+  content = encoded(first, file_format, save_all=True, append_images=[second], **LOSSLESS.get(file_format, {}))
+  np.testing.assert_array_equal(decoded(content, tmp_path), plain((10, 10, 10)))
+
+
+LOSSLESS = {"WEBP": {"lossless": True, "exact": True}}
+
+
+@pytest.mark.parametrize(
+  "mode, colour, file_format, expected",
+  [
+    ("RGBA", (1, 2, 3, 0), "WEBP", [1, 2, 3]),
+    ("L", 70, "WEBP", [70] * 3),
+    ("L", 70, "GIF", [70] * 3),
+    ("1", 1, "GIF", [255] * 3),
+    ("RGB", (1, 2, 3), "BMP", [1, 2, 3]),
+    ("RGBA", (1, 2, 3, 0), "BMP", [1, 2, 3]),
+    ("L", 70, "BMP", [70] * 3),
+    ("1", 1, "BMP", [255] * 3),
+  ],
+)
+def test_other_formats_are_read_in_any_depth(tmp_path, mode, colour, file_format, expected):
+  content = encoded(Image.new(mode, (3, 2), colour), file_format, **LOSSLESS.get(file_format, {}))
+  assert decoded(content, tmp_path).tolist() == plain(expected, 2, 3).tolist()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF"])
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+@pytest.mark.filterwarnings("error")
+def test_colours_of_a_palette_are_read_whether_transparent_or_not(tmp_path, file_format, transparency):
+  if file_format == "GIF" and isinstance(transparency, bytes):
+    transparency = 0
+  image = Image.new("P", (3, 2), 1)
+  image.putpalette([9, 9, 9, 10, 20, 30])
+  assert decoded(encoded(image, file_format, transparency=transparency), tmp_path)[1, 2].tolist() == [10, 20, 30]
+
+
+def test_the_upper_bytes_of_deep_colours_are_read(tmp_path):
+  def chunk(name, content):
+    return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+  header = (1).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+  pixels = zlib.compress(bytes([0, 0x12, 0xFF, 0x34, 0x00, 0xFF, 0x80]))
+  content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+  assert decoded(content, tmp_path).tolist() == [[[0x12, 0x34, 0xFF]]]
+
+
+@pytest.mark.parametrize("file_format", ["TIFF", "PPM", "ICO"])
 def test_other_formats_are_refused(tmp_path, file_format):
-  with pytest.raises(InputError, match="a.png: no whole JPEG or PNG image"):
+  with pytest.raises(InputError, match="a.png: no whole JPEG, PNG, GIF, WebP or BMP image"):
     decoding.read_image(write(tmp_path / "a.png", encoded(Image.new("RGB", (16, 16)), file_format)))
 
 
@@ -546,6 +723,11 @@ FILES = {
   "JPEG": encoded(noise(), "JPEG"),
   "progressive JPEG": encoded(noise(), "JPEG", progressive=True),
   "grey JPEG": encoded(noise()[..., 0], "JPEG"),
+  "GIF": encoded(noise(), "GIF"),
+  "WebP": encoded(noise(), "WEBP"),
+  "lossless WebP": encoded(noise(), "WEBP", lossless=True),
+  "BMP": encoded(noise(), "BMP"),
+  "grey BMP": encoded(noise()[..., 0], "BMP"),
 }
 
 
@@ -775,6 +957,9 @@ def test_whatever_changes_the_arrays_makes_a_new_entry(folders, tmp_path, read_f
     {"classes": ("b", "a")},
     {"image_size": (3, 3), "resize": Resize.STRETCH},
     {"classes": ("a", "b")},
+    # Which find entries that are there.
+    {"test_fraction": 0.0, "split_seed": 3},
+    {"use_val": False},
   ):
     read_folders(**reading)
   (folders / "test" / "a" / "0.png").rename(folders / "test" / "b" / "9.png")

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import tla_tf
 from tla_tf import published, records, training
@@ -131,3 +132,24 @@ def test_a_new_run_begins_with_it(old, tmp_path):
   begun, source = load_network(run.folder, 10), load_network(RunFolder.open(old), init.checkpoint)
   for ours, theirs in zip(begun.trainable_variables, source.trainable_variables, strict=True):
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_image_folders_with_val_are_read_as_when_it_was_not_looked_for(tmp_path):
+  rng = np.random.default_rng(0)
+  for name in ("train/a", "train/b", "test/a", "test/b"):
+    (tmp_path / "mine" / name).mkdir(parents=True)
+    for i in range(6):
+      Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "mine" / name / f"{i}.png")
+  config = published.setting("images", "um").replace(
+    network="mlp_4", batch_size=2, train_steps=1, checkpoint_every=1, validation_examples=1, augment_pad=0
+  )
+  places = {"data_dir": tmp_path / "mine", "cache_dir": tmp_path / "cache"}
+  tla_tf.train(config, tmp_path / "run", **places)
+  content = json.loads((tmp_path / "run" / "config.json").read_text())
+  for name in ("use_val", "test_fraction", "split_seed", "skip_bad"):
+    del content["settings"]["reading"][name]
+  (tmp_path / "run" / "config.json").write_text(json.dumps({**content, "format": 2}))
+  shutil.copytree(tmp_path / "mine" / "test", tmp_path / "mine" / "val")
+  assert tla_tf.train(config.replace(train_steps=2), tmp_path / "run", **places).step == 2
+  settings, facts = RunFolder.open(tmp_path / "run").read_config()
+  assert not settings.reading.use_val and facts.digest == content["data"]["digest"]

@@ -204,6 +204,6 @@ class TestRunFolder:
     folder = RunFolder(tmp_path)
     folder.write_config(TrainingConfig(), FACTS, {})
     content = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**content, "format": 3}))
-    with pytest.raises(InputError, match="format 3 of config.json is newer"):
+    (tmp_path / "config.json").write_text(json.dumps({**content, "format": 9}))
+    with pytest.raises(InputError, match="format 9 of config.json is newer"):
       folder.read_config()

@@ -196,14 +196,20 @@ class ReadingConfig(Config):
   """How images are read, where a data set leaves a choice.
 
   Attributes:
-    heldout: training images held out to choose the best checkpoint; 0 takes
-      the data set's own number.
+    heldout: images held out to choose the best checkpoint, of training or of
+      `val/`; 0 takes the data set's own number.
     classes: names of the classes to read, in their order of labels; empty for
       all. Tiny ImageNet and image folders.
     image_size: (height, width); empty for the size of the first image. Image
       folders.
     resize: what is done with images of another size. Image folders.
     channels: 3 for colour, 1 for grey. Image folders.
+    use_val: whether the images of `val/` are the held-out ones, where there is
+      such a folder. Image folders.
+    test_fraction: share of every class's images that becomes the test images,
+      where no folder holds them; 0 for none. Image folders.
+    split_seed: chooses those. Image folders.
+    skip_bad: whether files that cannot be read are left out. Image folders.
   """
 
   heldout: int = 0
@@ -211,9 +217,15 @@ class ReadingConfig(Config):
   image_size: tuple = ()
   resize: types.Resize = types.Resize.REFUSE
   channels: int = 3
+  use_val: bool = True
+  test_fraction: float = 0.0
+  split_seed: int = 0
+  skip_bad: bool = False
 
   def validate(self) -> None:
-    require_whole(self, "heldout", "channels")
+    require_whole(self, "heldout", "channels", "split_seed")
+    require_number(self, "test_fraction")
+    require(self.test_fraction < 1, "test_fraction", "a number of at least 0 and below 1", self.test_fraction)
     require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
     for name, kind in (("classes", str), ("image_size", int)):
       value = getattr(self, name)

@@ -35,6 +35,10 @@ _READING = {
   "image_size": "reading.image_size",
   "resize": "reading.resize",
   "channels": "reading.channels",
+  "use_val": "reading.use_val",
+  "test_fraction": "reading.test_fraction",
+  "split_seed": "reading.split_seed",
+  "skip_bad": "reading.skip_bad",
 }
 
 
@@ -152,7 +156,7 @@ def _define_reading(spec: DatasetSpec) -> None:
   flags.DEFINE_integer(
     "heldout_examples",
     None,
-    f"Training images held out to choose the best checkpoint. {spec.heldout_help}",
+    f"Images held out to choose the best checkpoint, never trained on. {spec.heldout_help}",
     lower_bound=1,
   )
   makers: dict[str, typing.Callable] = {
@@ -180,6 +184,21 @@ def _define_reading(spec: DatasetSpec) -> None:
       "scale, whatever its proportions; crop: scale until it covers the size, keep the middle.",
     ),
     "channels": lambda name: flags.DEFINE_integer(name, None, "3 for colour, 1 for grey."),
+    "use_val": lambda name: flags.DEFINE_boolean(
+      name, None, "Hold out the images of val/, where there is such a folder, in place of training images; the default."
+    ),
+    "test_fraction": lambda name: entry.define_fraction(
+      name,
+      None,
+      "Without a folder test/: share of every class that becomes the test images, as in 0.2, drawn by --split_seed. "
+      "The run remembers it: judging reads the same images.",
+    ),
+    "split_seed": lambda name: flags.DEFINE_integer(
+      name, None, "Seed of --test_fraction; 0 by default, whatever --seed is.", lower_bound=0
+    ),
+    "skip_bad": lambda name: flags.DEFINE_boolean(
+      name, None, "Leave out files that cannot be read, and list them; without it the first one ends the tool."
+    ),
   }
   for name in spec.reading_flags:
     makers[name](name)

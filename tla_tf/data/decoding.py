@@ -1,4 +1,4 @@
-"""Decoding many JPEG and PNG files into one uint8 array, with all cores."""
+"""Decoding many image files into one uint8 array, with all cores: JPEG, PNG, GIF, WebP and BMP."""
 
 from __future__ import annotations
 
@@ -18,31 +18,93 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tla_tf.errors import InputError
 from tla_tf.types import Resize
 
-# What a whole file ends with; some writers add padding after it.
-_ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+# Pillow's name of a format -> whether a file is whole, since a decoder may forgive a missing end. Some writers add
+# padding after it.
+_IS_WHOLE: dict[str, Callable[[bytes], bool]] = {
+  "JPEG": lambda content: b"\xff\xd9" in content,
+  "PNG": lambda content: b"IEND\xaeB`\x82" in content,
+  "GIF": lambda content: content.rstrip(b"\0").endswith(b";"),
+  "WEBP": lambda content: int.from_bytes(content[4:8], "little") + 8 <= len(content),
+  "BMP": lambda content: int.from_bytes(content[2:6], "little") <= len(content),
+}
+_FORMATS = "JPEG, PNG, GIF, WebP or BMP"
 _MOST_PIXELS = 1 << 26
 _CHUNK = 64
 _Result = TypeVar("_Result")
 
 
-def content_digest(paths: Sequence[pathlib.Path], *facts: Any) -> str:
+class UnreadableImageError(InputError):
+  """A file that holds no image that can be read.
+
+  Args:
+    path: the file.
+    reason: why it cannot be read.
+    remedy: what to do about it.
+  """
+
+  def __init__(self, path: pathlib.Path, reason: str, remedy: str):
+    super().__init__(f"{path}: {reason}; {remedy}.")
+    self.path, self.reason = path, reason
+
+
+def content_digest(paths: Sequence[pathlib.Path], *facts: Any, unreadable: bool = False) -> str:
   """SHA-256 over the contents of files, in order, and over further facts.
 
   Args:
     paths: the files.
     *facts: values whose `repr` says what else the result depends on.
+    unreadable: whether a file may be one that cannot be read; the reason then
+      stands for its content.
 
   Returns:
     Hexadecimal digest.
 
   Raises:
-    InputError: if a file cannot be read.
+    UnreadableImageError: if a file cannot be read and may not be so.
   """
+
+  def one(path: pathlib.Path) -> bytes:
+    try:
+      return hashlib.sha256(_content(path)).digest()
+    except UnreadableImageError as error:
+      if not unreadable:
+        raise
+      return hashlib.sha256(error.reason.encode()).digest()
+
   result = hashlib.sha256(repr(facts).encode())
   with _pool() as pool:
-    for digest in _in_order(pool, lambda path: hashlib.sha256(_content(path)).digest(), paths):
+    for digest in _in_order(pool, one, paths):
       result.update(digest)
   return result.hexdigest()
+
+
+def unreadable_files(
+  paths: Sequence[pathlib.Path], progress: Callable[[int, int], object] | None = None
+) -> dict[int, str]:
+  """Decodes files to find those that cannot be read.
+
+  Args:
+    paths: the files.
+    progress: called with the number of files done and to do, or None.
+
+  Returns:
+    Dict from a file's position to the reason why it cannot be read.
+  """
+
+  def reason(path: pathlib.Path) -> str | None:
+    try:
+      read_image(path)
+    except UnreadableImageError as error:
+      return error.reason
+    return None
+
+  found = {}
+  with _pool() as pool:
+    for i, text in enumerate(_in_order(pool, reason, paths)):
+      if text is not None:
+        found[i] = text
+      _report(progress, i + 1, len(paths))
+  return found
 
 
 def read_image(
@@ -63,7 +125,8 @@ def decode(
   """Decodes image files into an array.
 
   Args:
-    paths: the files, JPEG or PNG, colour or grey, of any depth.
+    paths: the files, in one of `_IS_WHOLE`'s formats, colour or grey, of any
+      depth; of moving images the first is taken, transparency is left away.
     size: (height, width).
     output: uint8 [n, height, width, channels] to write into, for instance a
       memory map.
@@ -74,15 +137,19 @@ def decode(
     progress: called with the number of files done and to do, or None.
 
   Raises:
-    InputError: for a file that is missing, damaged, no image, or of another
-      size where that is refused.
+    UnreadableImageError: for a file that is missing, damaged or no image.
+    InputError: for one of another size where that is refused.
   """
   with _pool() as pool:
     decoded = _in_order(pool, lambda path: read_image(path, size, resize, channels), paths)
     for i, image in enumerate(decoded):
       output[i] = image
-      if progress and ((i + 1) % 1000 == 0 or i + 1 == len(paths)):
-        progress(i + 1, len(paths))
+      _report(progress, i + 1, len(paths))
+
+
+def _report(progress: Callable[[int, int], object] | None, done: int, total: int) -> None:
+  if progress and (done % 1000 == 0 or done == total):
+    progress(done, total)
 
 
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
@@ -110,9 +177,11 @@ def _content(path: pathlib.Path) -> bytes:
   try:
     return path.read_bytes()
   except FileNotFoundError:
-    raise InputError(f"{path}: no such file.") from None
+    raise UnreadableImageError(path, "no such file", "copy it again") from None
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise UnreadableImageError(
+      path, f"cannot be read ({error.strerror or error})", "allow it, or copy the file again"
+    ) from None
 
 
 def _decode(
@@ -122,17 +191,19 @@ def _decode(
     with warnings.catch_warnings():
       # Pillow warns of large images before we refuse them.
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-      image: Image.Image = Image.open(io.BytesIO(content), formats=tuple(_ENDINGS))
+      image: Image.Image = Image.open(io.BytesIO(content), formats=tuple(_IS_WHOLE))
     if image.width * image.height > _MOST_PIXELS:
-      raise InputError(f"{path}: {image.width}x{image.height} pixels are too many for a training image.")
-    # A decoder may forgive a missing end.
+      size_text = f"{image.width}x{image.height} pixels are too many for a training image"
+      raise UnreadableImageError(path, size_text, "make it smaller")
     # MPO is what Pillow calls a JPEG file with a second image, as cameras make them.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    if _ENDINGS[kind] not in content:
-      raise InputError(f"{path}: the image file is truncated; copy it again.")
+    if not _IS_WHOLE[kind](content):
+      raise UnreadableImageError(path, "the image file is truncated", "copy it again")
     image = ImageOps.exif_transpose(image) if image.getexif() else image
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip.
       image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    # Of a palette, Pillow would warn of every image that it is left away.
+    image.info.pop("transparency", None)
     image = image.convert("RGB" if channels == 3 else "L")
   except InputError:
     raise
@@ -141,7 +212,7 @@ def _decode(
     what = (str(error) or repr(error)).splitlines()[0].strip()[:80]
     if isinstance(error, UnidentifiedImageError):
       what = "of another or no image format"
-    raise InputError(f"{path}: no whole JPEG or PNG image ({what}); remove it or copy it again.") from None
+    raise UnreadableImageError(path, f"no whole {_FORMATS} image ({what})", "remove it or copy it again") from None
   if size and (image.height, image.width) != tuple(size):
     image = _resized(path, image, size, resize)
   return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,17 +86,31 @@ class ImageData:
     return result.hexdigest()
 
 
+class LeftOut(NamedTuple):
+  """A file of a data set that is not read.
+
+  Attributes:
+    path: the file.
+    reason: why.
+  """
+
+  path: str
+  reason: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Splits:
   """Training, held-out and test images of one data set.
 
-  The held-out images are training images that are never trained on: they
-  choose the best checkpoint. The test images are for the final figures.
+  The held-out images are never trained on: they choose the best checkpoint. The
+  test images are for the final figures. `left_out` are files that could not be
+  read, where it was asked for to leave them out.
   """
 
   train: ImageData
   heldout: ImageData
   test: ImageData
+  left_out: tuple[LeftOut, ...] = ()
 
   def digest(self) -> str:
     """SHA-256 over the three parts, as hex."""

@@ -21,6 +21,7 @@ class DataFacts:
     num_classes: number of classes.
     class_names: their names, in the order of labels.
     data_dir: absolute path of the folder that the files were in, or None.
+    left_out: (file, reason) of files that could not be read and were left out.
   """
 
   digest: str | None
@@ -28,6 +29,7 @@ class DataFacts:
   num_classes: int
   class_names: tuple[str, ...]
   data_dir: str | None
+  left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,16 @@ def _with_recipe(content: dict) -> dict:
   return {**content, "settings": {**kept, "recipe": recipe}}
 
 
+def _without_val(content: dict) -> dict:
+  """Formats before 3 held out training images of image folders, even where there was a folder val/."""
+  settings = content.get("settings")
+  if not isinstance(settings, dict) or settings.get("dataset") != "images":
+    return content
+  if not isinstance(settings.get("reading", {}), dict):
+    return content
+  return {**content, "settings": {**settings, "reading": {"use_val": False, **settings.get("reading", {})}}}
+
+
 @dataclasses.dataclass(frozen=True)
 class RunRecord(Record):
   """`config.json`.
@@ -70,8 +82,8 @@ class RunRecord(Record):
     imported: where an imported network comes from, or None.
   """
 
-  FORMAT, FILE, REMEDY = 2, "config.json", "restore the file, or train again in another folder"
-  UPGRADES: typing.ClassVar[dict] = {1: _with_recipe}
+  FORMAT, FILE, REMEDY = 3, "config.json", "restore the file, or train again in another folder"
+  UPGRADES: typing.ClassVar[dict] = {1: _with_recipe, 2: _without_val}
 
   settings: TrainingConfig
   data: DataFacts

@@ -61,8 +61,12 @@ def train(
     DivergedError: if the loss or the weights are no longer finite.
   """
   folder, resumed = RunFolder.create(output_dir)
+  if resumed:
+    config = _read_as_before(folder, config)
   splits = datasets.load(config.dataset, data_dir, config.data_source, config.reading, cache_dir, reading_progress)
   facts = _data_facts(splits, data_dir)
+  for path, reason in facts.left_out:
+    say(f"left out     {path}: {reason}")
   if resumed:
     _require_same_run(folder, config, facts)
   model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
@@ -171,7 +175,14 @@ def _data_facts(splits, data_dir):
     num_classes=splits.train.num_classes,
     class_names=tuple(splits.train.class_names),
     data_dir=os.path.abspath(data_dir) if data_dir else None,
+    left_out=tuple((path, reason) for path, reason in splits.left_out),
   )
+
+
+def _read_as_before(folder, config):
+  """A run from before `val/` was looked for goes on without it."""
+  before, _ = folder.read_config()
+  return config if before.reading.use_val else config.replace(reading=config.reading.replace(use_val=False))
 
 
 def _require_same_run(folder, config, facts):

@@ -63,7 +63,8 @@ def load_image_folders(
     surplus = [name for name in found[part] if name not in found["train"]]
     if surplus and not reading.classes:
       raise InputError(f"{folder / surplus[0]}: there is no training folder of this class; {_LAYOUT}.")
-  parts, left_out = {}, ()
+  parts: dict[str, LabelledFiles] = {}
+  left_out: tuple[LeftOut, ...] = ()
   for part, folder in folders.items():
     parts[part], bad = _listed(folder, names, reading, cache_dir, progress)
     left_out += bad

@@ -14,7 +14,7 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "lazy", "registry", "config", "attack_configs", "published", "files", "records"),
+  ("errors", "types", "lazy", "registry", "config", "attack_configs", "published", "files", "records", "user_code"),
   ("balls", "ops"),
   ("networks", "data"),
   ("datasets",),
@@ -46,6 +46,7 @@ SIDEWAYS = {
   ("records", "files"),
   ("records", "types"),
   ("registry", "errors"),
+  ("user_code", "errors"),
   ("balls", "ops"),
 }
 HEAVY = {"tensorflow", "keras"}

@@ -35,6 +35,7 @@ _SUBPACKAGES = frozenset(
     "summaries",
     "training",
     "types",
+    "user_code",
   }
 )
 

@@ -305,7 +305,10 @@ class TrainingConfig(Config):
   method: str = "tla"
   recipe: typing.Any = None
   network: str = option(
-    "mlp", "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), or wrn_DEPTH_WIDTH."
+    "mlp",
+    "mlp, lenet, convnet, resnet_50, perhaps with a width (mlp_256, resnet_50_16), or wrn_DEPTH_WIDTH; or "
+    "module:function of your own, which is imported and called with (image_shape, num_classes, seed), see "
+    "docs/own_networks.md.",
   )
   attack: AttackConfig = AttackConfig()
   validation_attack: AttackConfig = AttackConfig()

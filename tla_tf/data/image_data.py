@@ -129,6 +129,15 @@ def split(train: ImageData, test: ImageData, heldout: int) -> Splits:
   return Splits(train=train.take(slice(heldout, None)), heldout=train.take(slice(heldout)), test=test)
 
 
+def in_proportion(labels: np.ndarray) -> np.ndarray:
+  """The order, int [n], that spreads every class evenly over the whole and keeps the order within it."""
+  counts = np.bincount(labels)
+  order = np.argsort(labels, kind="stable")
+  rank = np.empty(len(labels))
+  rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+  return np.lexsort((labels, (rank + 0.5) / counts[labels]))
+
+
 def heldout_count(wanted: int, own: int, available: int) -> int:
   """How many training images to hold out.
 

@@ -6,12 +6,12 @@ import hashlib
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from tla_tf.config import ReadingConfig
-from tla_tf.data import cache, decoding
+from tla_tf.data import cache, decoding, image_data
 from tla_tf.data.image_data import ImageData, LeftOut, Splits, heldout_count, split
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
@@ -105,13 +105,7 @@ def _of_whole(
 
 def in_proportion(files: LabelledFiles) -> LabelledFiles:
   """Files in an order that spreads every class evenly over the whole."""
-  labels = np.array(files.labels)
-  counts = np.bincount(labels)
-  order = np.argsort(labels, kind="stable")
-  rank = np.empty(len(labels))
-  rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-  places = np.lexsort((labels, (rank + 0.5) / counts[labels]))
-  return LabelledFiles(tuple(files.paths[i] for i in places), tuple(int(labels[i]) for i in places))
+  return _chosen(files, image_data.in_proportion(np.array(files.labels)))
 
 
 def split_off(files: LabelledFiles, fraction: float, seed: int) -> tuple[LabelledFiles, LabelledFiles]:
@@ -177,7 +171,7 @@ def without_unreadable(
   return _chosen(files, [i for i in range(len(files.paths)) if i not in bad]), left_out
 
 
-def _chosen(files: LabelledFiles, positions: Sequence[int]) -> LabelledFiles:
+def _chosen(files: LabelledFiles, positions: Iterable[int]) -> LabelledFiles:
   return LabelledFiles(tuple(files.paths[i] for i in positions), tuple(files.labels[i] for i in positions))
 
 

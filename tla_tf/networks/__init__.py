@@ -2,7 +2,8 @@
 
 Names: `mlp` (1,024 units; `mlp_256` for other widths), `lenet` (32 filters;
 `lenet_8`), `convnet` (32 filters; `convnet_8`), `resnet_50` (64 filters;
-`resnet_50_8`), `wrn_D_W` (depth, width; the paper's is `wrn_32_10`).
+`resnet_50_8`), `wrn_D_W` (depth, width; the paper's is `wrn_32_10`), or
+`module:function` of the user's own.
 """
 
 import re
@@ -10,6 +11,7 @@ import typing
 
 import keras
 
+from tla_tf import user_code
 from tla_tf.errors import InputError
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
@@ -17,6 +19,7 @@ from tla_tf.networks.convnet import convnet
 from tla_tf.networks.forward import forward_branches, has_foreign_statistics, logits_function
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
+from tla_tf.networks.own import own_network
 from tla_tf.networks.resnet import resnet_50
 from tla_tf.networks.wide_resnet import wide_resnet
 from tla_tf.networks.wrapping import from_keras
@@ -56,7 +59,7 @@ def build(name: str, input_shape: tuple[int, ...], num_classes: int, seed: int =
 
   Args:
     name: one of `NAMES`, or another size: "mlp_256", "lenet_8", "convnet_8",
-      "resnet_50_8", "wrn_28_10".
+      "resnet_50_8", "wrn_28_10"; or "module:function", see `own_network`.
     input_shape: (height, width, channels).
     num_classes: number of classes.
     seed: seed of the initial weights.
@@ -66,13 +69,16 @@ def build(name: str, input_shape: tuple[int, ...], num_classes: int, seed: int =
     channels] in [0, 1] to {"embedding": [n, d], "logits": [n, classes]}.
 
   Raises:
-    InputError: for an unknown name.
+    InputError: for an unknown name, and a function that is missing or returns
+      no network.
   """
+  if user_code.is_reference(name):
+    return own_network(name, tuple(input_shape), num_classes, seed)
   for pattern, builder in _BUILDERS.items():
     if match := re.fullmatch(pattern, name):
       sizes = {size: int(value) for size, value in match.groupdict().items() if value}
       return builder(tuple(input_shape), num_classes, seed=seed, **sizes)
   raise InputError(
     f"Unknown network {name!r}: expected one of {list(NAMES)}, or another size as in 'mlp_256', "
-    "'resnet_50_16', 'wrn_28_10'."
+    "'resnet_50_16', 'wrn_28_10', or module:function of your own."
   )

@@ -187,7 +187,7 @@ class TripletTraining(AdversarialTraining[TripletTrainingConfig]):
     "cifar10": _COLOUR,
     "tiny_imagenet": _TINY,
     # Ours: MNIST's; Tiny ImageNet's with a larger pool and without the matching.
-    "digits": TripletTrainingConfig(),
+    **dict.fromkeys(("digits", "npz"), TripletTrainingConfig()),
     "images": _TINY.replace(negative_pool_size=50, pairing_weight=0.0),
   }
 

@@ -257,7 +257,7 @@ def test_only_broken_images_are_returned_changed(linear_case):
 
 
 def test_row_repeats_the_settings(linear_case):
-  config = presets.mim(0.2, 0.05, 6, momentum=0.7).replace(restarts=2, objective="margin")
+  config = presets.mim(0.2, 0.05, 6, momentum=0.7).replace(random_start=True, restarts=2, objective="margin")
   row = _judged(*linear_case, [NamedAttack("mine", config)])[0].attacks[0]
   names = ("name", "suite", "kind", "norm", "epsilon", "steps", "step_size", "restarts", "target", "on_survivors")
   assert {name: getattr(row, name) for name in names} == {

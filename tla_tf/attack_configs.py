@@ -28,7 +28,7 @@ class CarliniWagnerConfig(Config):
     binary_search_steps: constants tried.
     initial_constant: the first weight of the margin against the distance.
     confidence: kappa, by how much logits must differ.
-    restarts: number of starts; the attack draws nothing, so 1 is enough.
+    restarts: 1; the attack draws nothing.
     norm: L2.
   """
 
@@ -193,6 +193,9 @@ class TransferConfig(Config):
 
   restarts: typing.ClassVar[int] = 1
 
+  def validate(self) -> None:
+    require(self.attack.restarts == 1, "restarts", "1, since one image is kept of each", self.attack.restarts)
+
   @property
   def epsilon(self) -> float:
     return self.attack.epsilon
@@ -220,9 +223,40 @@ def kind(config: Config) -> str:
   return next(name for name, cls in KINDS.items() if type(config) is cls)
 
 
+# Attacks whose result does not depend on a seed.
+_WITHOUT_DRAWS = (CarliniWagnerConfig, DeepFoolConfig, JsmaConfig, FabConfig, TransferConfig)
+
+
 def draws(config: Config) -> bool:
-  """Whether the attack is random: whether another seed gives another result."""
-  return config.random_start if isinstance(config, AttackConfig) else isinstance(config, (ApgdConfig, SquareConfig))
+  """Whether another seed gives another result. An attack of the user's own is taken to be random."""
+  return config.random_start if isinstance(config, AttackConfig) else not isinstance(config, _WITHOUT_DRAWS)
+
+
+def aims(config: Config) -> bool:
+  """Whether every start of the untargeted attack aims at another class."""
+  targeted = isinstance(config, ApgdConfig) and config.loss is types.ApgdLoss.TARGETED_DLR
+  return targeted or isinstance(config, (JsmaConfig, FabConfig))
+
+
+def starts(config: typing.Any, num_classes: int | None = None, targeted: bool = False) -> int:
+  """How many of an attack's `restarts` differ from each other.
+
+  Args:
+    config: its settings.
+    num_classes: number of classes; None where unknown.
+    targeted: whether it is given the classes to aim at.
+  """
+  if draws(config):
+    return config.restarts
+  if targeted or not aims(config):
+    return 1
+  return config.restarts if num_classes is None else min(config.restarts, num_classes - 1)
+
+
+def require_useful_restarts(config: typing.Any) -> None:
+  """Raises InputError for restarts of an attack that would do the same again."""
+  useful = config.restarts == 1 or draws(config) or aims(config)
+  require(useful, "restarts", "1, since the attack draws nothing and every start is the same", config.restarts)
 
 
 def contains(config: Config, earlier: Config) -> bool:

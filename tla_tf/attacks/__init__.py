@@ -8,7 +8,7 @@ its settings; `attack_survivors` runs one over a whole array, with restarts.
 """
 
 from tla_tf.attacks import auto_attack, presets
-from tla_tf.attacks.attack import Attack, AttackResult
+from tla_tf.attacks.attack import Attack
 from tla_tf.attacks.auto_attack import Apgd, Fab, Square
 from tla_tf.attacks.carlini_wagner import CarliniWagner
 from tla_tf.attacks.deepfool import DeepFool
@@ -16,6 +16,7 @@ from tla_tf.attacks.factory import AttackFactory
 from tla_tf.attacks.gradient_attack import GradientAttack, GradientSearch
 from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.attacks.jsma import Jsma
+from tla_tf.attacks.result import AttackResult
 from tla_tf.attacks.survivors import attack_survivors, batch_slots, survivor_batches
 from tla_tf.attacks.transfer import Transfer
 

@@ -1,4 +1,4 @@
-"""The contract of all attacks, and the record that they return."""
+"""The contract of all attacks."""
 
 from __future__ import annotations
 
@@ -8,50 +8,33 @@ import typing
 import numpy as np
 import tensorflow as tf
 
+from tla_tf import attack_configs
+from tla_tf.attacks.result import AttackResult
+from tla_tf.attacks.survivors import best_of_starts
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
 from tla_tf.ops import seeds
 from tla_tf.types import Jit
 
 
-class AttackResult(typing.NamedTuple):
-  """What an attack found, one row an example.
-
-  Attributes:
-    adversarial: float32 [n, ...] in [0, 1]. Attacks that minimise the distance
-      return the nearest adversarial image, however far it is, and the clean
-      one where they found none.
-    success: bool [n]: the network errs on `adversarial` (targeted: says the
-      target), within epsilon.
-    loss: float32 [n], the objective on `adversarial`: the larger, the better
-      for the attack. Of attacks that minimise the distance, minus the distance.
-    distance: float32 [n], from the clean image in the attack's norm.
-    zero_gradients: int32 [n], steps at which the whole gradient was 0.
-    nonfinite_gradients: int32 [n], steps at which it held NaN or infinity;
-      such an example stays where it is for that step.
-  """
-
-  adversarial: tf.Tensor | np.ndarray
-  success: tf.Tensor | np.ndarray
-  loss: tf.Tensor | np.ndarray
-  distance: tf.Tensor | np.ndarray
-  zero_gradients: tf.Tensor | np.ndarray
-  nonfinite_gradients: tf.Tensor | np.ndarray
-
-
 class Attack(abc.ABC):
   """An attack on one network with fixed settings.
 
-  A call is one start; `attack_survivors` makes `restarts` of them.
+  A call does what the settings say, `restarts` included, on one batch;
+  `attack_survivors` goes through a whole array of images, batch by batch.
 
   Args:
     network: a `keras.Model` or callable, images -> logits or a dict with
       "logits".
     config: settings with `epsilon`, `norm` and `restarts`.
     jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
+
+  Raises:
+    InputError: for restarts that would do the same again.
   """
 
   def __init__(self, network: typing.Any, config: typing.Any, jit: Jit | str | bool = "auto"):
+    attack_configs.require_useful_restarts(config)
     self.config = config
     self.restarts = config.restarts
     self.forward = logits_function(network)
@@ -63,9 +46,9 @@ class Attack(abc.ABC):
     labels: typing.Sequence[int] | np.ndarray | tf.Tensor,
     seed: int | tf.Tensor = 0,
     targets: typing.Sequence[int] | np.ndarray | tf.Tensor | None = None,
-    restart: int = 0,
+    restart: int | None = None,
   ) -> AttackResult:
-    """Attacks a batch.
+    """Attacks a batch, restarting on the images that still stand.
 
     Args:
       images: float32 [n, ...] in [0, 1].
@@ -73,21 +56,32 @@ class Attack(abc.ABC):
       seed: a whole number, a key int32 [2], or one key an example [n, 2].
       targets: integer [n], the classes that the network shall say; None for
         any other than the true one.
-      restart: which start this is. Attacks that aim at one class after another
-        aim at the `restart`-th likeliest class besides the true one.
+      restart: makes this start alone, of which the caller says which it is;
+        None makes all that the settings ask for. Attacks that aim at one class
+        after another aim at the `restart`-th likeliest class besides the true one.
 
     Returns:
-      AttackResult. The same arguments give the same result.
+      AttackResult: for each image the best point of all starts, successful ones
+      first, then by `loss`; gradient counts are summed. The same arguments give
+      the same result.
 
     Raises:
       InputError: if images are not float32 in [0, 1], counts differ, or a
         target is the true class.
     """
-    images, labels = checked_batch(images, labels)
-    if targets is not None:
-      targets = checked_targets(targets, labels)
+    images, labels, targets = checked_batch(images, labels, targets)
     key = seeds.key(int(seed), "attack") if isinstance(seed, (int, np.integer)) else tf.convert_to_tensor(seed)
-    return self.run(images, labels, key, targets, restart)
+    starts = self.starts(images, targets) if restart is None else 1
+    if starts == 1:
+      return self.run(images, labels, key, targets, restart or 0)
+    return best_of_starts(self, images, labels, key, targets, starts)
+
+  def starts(self, images: typing.Any, targets: typing.Any) -> int:
+    """How many starts of the settings differ, on images [n, ...] and with targets or None."""
+    classes = None
+    if targets is None and self.restarts > 1 and attack_configs.aims(self.config):
+      classes = self.forward(tf.convert_to_tensor(images[:1])).shape[-1]
+    return attack_configs.starts(self.config, classes, targets is not None)
 
   def bound(self, example_ids: np.ndarray) -> Attack:
     """The attack on these examples, integer [n]: itself, unless it replays what is kept by example."""
@@ -124,12 +118,14 @@ def missed(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = Non
   return said != labels if targets is None else said == targets
 
 
-def checked_batch(images: typing.Any, labels: typing.Any) -> tuple[tf.Tensor, tf.Tensor]:
+def checked_batch(
+  images: typing.Any, labels: typing.Any, targets: typing.Any = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
   """Checks a batch from outside and makes tensors of it.
 
   Raises:
-    InputError: for non-floating images, pixels outside [0, 1] or NaN, or
-      another number of labels.
+    InputError: for non-floating images, pixels outside [0, 1] or NaN, another number
+      of labels or targets, or a target that is the true class.
   """
   images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
   if not images.dtype.is_floating:
@@ -140,16 +136,12 @@ def checked_batch(images: typing.Any, labels: typing.Any) -> tuple[tf.Tensor, tf
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     if not (low >= 0.0 and high <= 1.0):
       raise InputError(f"Images must lie in [0, 1], but reach from {low:g} to {high:g}: scale them (divide by 255?).")
-  return tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
+  images, labels = tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
+  return images, labels, None if targets is None else _checked_targets(targets, labels)
 
 
-def checked_targets(targets: typing.Any, labels: tf.Tensor) -> tf.Tensor:
-  """Checks the classes that a targeted attack aims at; returns int32 [n].
-
-  Raises:
-    InputError: for another number than that of the labels, or a target that is
-      the true class.
-  """
+def _checked_targets(targets: typing.Any, labels: tf.Tensor) -> tf.Tensor:
+  """The classes that a targeted attack aims at, int32 [n]."""
   targets = tf.cast(tf.convert_to_tensor(targets), tf.int32)
   if targets.shape != labels.shape:
     raise InputError(f"Expected as many targets as labels, {labels.shape}, got {targets.shape}.")

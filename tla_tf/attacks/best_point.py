@@ -6,7 +6,7 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.attacks.attack import AttackResult
+from tla_tf.attacks.result import AttackResult
 from tla_tf.ops.examples import choose
 
 

@@ -7,7 +7,8 @@ import typing
 import tensorflow as tf
 
 from tla_tf import balls
-from tla_tf.attacks.attack import Attack, AttackResult
+from tla_tf.attacks.attack import Attack
+from tla_tf.attacks.result import AttackResult
 from tla_tf.ops import seeds
 from tla_tf.types import Jit
 

@@ -6,9 +6,10 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from tla_tf import balls
-from tla_tf.attacks.attack import Attack, AttackResult, checked_batch
+from tla_tf import attack_configs, balls
+from tla_tf.attacks.attack import Attack, checked_batch
 from tla_tf.attacks.gradient_loop import gradient_loop
+from tla_tf.attacks.result import AttackResult
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
@@ -147,8 +148,6 @@ class GradientAttack(Attack):
     attack = GradientAttack(network, presets.pgd(epsilon=0.3, step_size=0.01, steps=40))
     result = attack(images, labels, seed=1)
 
-  One call is one start; `attack_survivors` runs `config.restarts` of them.
-
   Args:
     network: a `keras.Model` or callable, images -> logits or a dict with
       "logits"; or a `GradientSearch` to share its compiled loop.
@@ -157,7 +156,8 @@ class GradientAttack(Attack):
     jit: "auto", "on", "off" or a bool: whether XLA compiles the loop.
 
   Raises:
-    InputError: if a shared search has another objective, momentum rule or norm.
+    InputError: if a shared search has another objective, momentum rule or norm, or
+      for restarts without a random start.
   """
 
   def __init__(
@@ -174,6 +174,7 @@ class GradientAttack(Attack):
       self.search = network
     else:
       self.search = GradientSearch(network, config.objective, config.momentum_rule, jit, config.norm)
+    attack_configs.require_useful_restarts(config)
     # Not the base class's: the search holds the network.
     self.config, self.restarts = config, config.restarts
     self.label_smoothing = label_smoothing
@@ -184,13 +185,18 @@ class GradientAttack(Attack):
     labels: typing.Sequence[int] | np.ndarray | tf.Tensor,
     seed: int | tf.Tensor = 0,
     targets: typing.Sequence[int] | np.ndarray | tf.Tensor | None = None,
-    restart: int = 0,
+    restart: int | None = None,
     start: np.ndarray | tf.Tensor | None = None,
   ) -> AttackResult:
     """Attacks a batch; `start` float32 [n, ...] replaces the configured start, the rest is as in every attack."""
     if start is None:
       return super().__call__(images, labels, seed, targets, restart)
-    images, labels = checked_batch(images, labels)
+    if self.restarts > 1:
+      raise InputError(f"`restarts={self.restarts}` from one `start` would do the same again: give `restarts=1`.")
+    images, labels, targets = checked_batch(images, labels, targets)
+    start = tf.cast(tf.convert_to_tensor(start), tf.float32)
+    if start.shape != images.shape:
+      raise InputError(f"Expected a `start` of the images' shape {images.shape}, got {start.shape}.")
     return self.search.run(images, labels, None, self.config, self.label_smoothing, start, targets=targets)
 
   def run(

@@ -7,9 +7,9 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.attacks.attack import AttackResult
 from tla_tf.attacks.compiled import CompiledAttack
 from tla_tf.attacks.gradient_loop import Forward
+from tla_tf.attacks.result import AttackResult
 from tla_tf.ops import objectives
 
 # Share of the largest logit by which one must lead to count: two compilers round logits differently.

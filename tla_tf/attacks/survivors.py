@@ -5,7 +5,7 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from tla_tf.attacks.attack import Attack, AttackResult
+from tla_tf.attacks.result import AttackResult
 from tla_tf.errors import InputError
 from tla_tf.ops import seeds
 
@@ -22,7 +22,7 @@ def batch_slots(count: int, batch_size: int) -> int:
 
 
 def survivor_batches(
-  attack: Attack,
+  attack: typing.Any,
   fetch: typing.Callable[[np.ndarray], np.ndarray],
   labels: np.ndarray,
   *,
@@ -30,6 +30,7 @@ def survivor_batches(
   example_ids: np.ndarray | None = None,
   targets: np.ndarray | None = None,
   seed: int = 0,
+  keys: typing.Callable[[int, np.ndarray], tf.Tensor] | None = None,
   restarts: int | None = None,
   batch_size: int = 100,
   progress: typing.Callable[[int, int], None] | None = None,
@@ -51,6 +52,8 @@ def survivor_batches(
     targets: int32 [n], the classes that the network shall say; None for any
       other than the true one.
     seed: a whole number.
+    keys: function from restart and positions to the key of these images, int32 [2]
+      or [m, 2]; None for keys of seed, restart and example id.
     restarts: number of starts; None for the attack's own number.
     batch_size: images a batch; the last batch of a round is padded, and smaller.
     progress: called with the number of batches done and to do, or None.
@@ -63,18 +66,21 @@ def survivor_batches(
   ids = np.arange(len(labels)) if example_ids is None else np.asarray(example_ids)
   restarts = attack.restarts if restarts is None else restarts
   done = 0
+
+  def own_keys(restart: int, positions: np.ndarray) -> tf.Tensor:
+    return seeds.example_keys(seeds.key(seed, "restart", restart), tf.constant(ids[positions], tf.int32))
+
+  keys = keys or own_keys
   for restart in range(restarts):
-    key = seeds.key(seed, "restart", restart)
     left = np.flatnonzero(~broken)
     for begin in range(0, len(left), batch_size):
       chosen = left[begin : begin + batch_size]
 
-      def attack_chosen(chosen=chosen, restart=restart, key=key):
+      def attack_chosen(chosen=chosen, restart=restart):
         # Padding repeats an image: its answer is dropped, its cost is one batch slot.
         padded = np.resize(chosen, batch_slots(len(chosen), batch_size))
-        keys = seeds.example_keys(key, tf.constant(ids[padded], tf.int32))
         aims = None if targets is None else targets[padded]
-        found = attack.bound(ids[padded])(fetch(padded), labels[padded], keys, aims, restart)
+        found = attack.bound(ids[padded])(fetch(padded), labels[padded], keys(restart, padded), aims, restart)
         return AttackResult(*(np.asarray(field)[: len(chosen)] for field in found))
 
       yield chosen, run(restart, chosen, attack_chosen) if run else attack_chosen()
@@ -85,7 +91,7 @@ def survivor_batches(
 
 
 def attack_survivors(
-  attack: Attack,
+  attack: typing.Any,
   images: np.ndarray,
   labels: typing.Sequence[int] | np.ndarray,
   *,
@@ -106,7 +112,7 @@ def attack_survivors(
     targets: integer [n], the classes that the network shall say; None for any
       other than the true one.
     seed: a whole number.
-    restarts: number of starts; None for the attack's own number.
+    restarts: number of starts; None for those of the attack's settings that differ.
     batch_size: images a batch.
     progress: called with the number of batches done and to do, or None.
 
@@ -121,14 +127,7 @@ def attack_survivors(
   ids = np.arange(count) if example_ids is None else np.asarray(example_ids)
   if not count == len(labels) == len(ids) or (targets is not None and len(targets) != count):
     raise InputError(f"{count} images, {len(labels)} labels, {len(ids)} example ids: expected as many of each.")
-  best = AttackResult(
-    adversarial=np.array(images, np.float32),
-    success=np.zeros(count, bool),
-    loss=np.full(count, -np.inf, np.float32),
-    distance=np.zeros(count, np.float32),
-    zero_gradients=np.zeros(count, np.int64),
-    nonfinite_gradients=np.zeros(count, np.int64),
-  )
+  best = _nothing_found(images)
   batches = survivor_batches(
     attack,
     lambda positions: images[positions],
@@ -137,13 +136,68 @@ def attack_survivors(
     example_ids=ids,
     targets=None if targets is None else np.asarray(targets, np.int32),
     seed=seed,
-    restarts=restarts,
+    restarts=attack.starts(images, targets) if restarts is None and count else restarts,
     batch_size=batch_size,
     progress=progress,
   )
   for chosen, found in batches:
     _keep_better(best, chosen, found)
   return best
+
+
+def best_of_starts(
+  attack: typing.Any, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, starts: int
+) -> AttackResult:
+  """What an attack's call with several starts gives: each on what the earlier ones left of one batch.
+
+  Args:
+    attack: an `Attack`.
+    images: float32 [n, ...] in [0, 1].
+    labels: int32 [n].
+    key: int32 [2] or [n, 2]: that of the first start; the others' follow from it.
+    targets: int32 [n] or None.
+    starts: how many.
+
+  Returns:
+    AttackResult of tensors, as `attack_survivors` merges them.
+  """
+
+  def keys(restart: int, positions: np.ndarray) -> tf.Tensor:
+    if restart == 0:
+      # All images, in their order.
+      return key
+    if key.shape.rank == 1:
+      return seeds.example_keys(seeds.fold(key, restart), tf.constant(positions, tf.int32))
+    return seeds.fold_each(tf.gather(key, positions), restart)
+
+  best = _nothing_found(images)
+  batches = survivor_batches(
+    attack,
+    lambda positions: tf.gather(images, positions),
+    labels.numpy(),
+    broken=best.success,
+    targets=None if targets is None else targets.numpy(),
+    keys=keys,
+    restarts=starts,
+    batch_size=max(1, len(images)),
+  )
+  for chosen, found in batches:
+    _keep_better(best, chosen, found)
+  counts = (field.astype(np.int32) for field in best[-2:])
+  return AttackResult(*map(tf.convert_to_tensor, (*best[:-2], *counts)))
+
+
+def _nothing_found(images: typing.Any) -> AttackResult:
+  """Before the first start; to be changed in place."""
+  count = len(images)
+  return AttackResult(
+    adversarial=np.array(images, np.float32),
+    success=np.zeros(count, bool),
+    loss=np.full(count, -np.inf, np.float32),
+    distance=np.zeros(count, np.float32),
+    zero_gradients=np.zeros(count, np.int64),
+    nonfinite_gradients=np.zeros(count, np.int64),
+  )
 
 
 def _keep_better(best, chosen, found):

@@ -7,9 +7,13 @@ import tensorflow as tf
 
 from tla_tf import balls
 from tla_tf.attack_configs import TransferConfig
-from tla_tf.attacks.attack import Attack, AttackResult, missed
+from tla_tf.attacks.attack import Attack, missed
+from tla_tf.attacks.result import AttackResult
 from tla_tf.ops import objectives
 from tla_tf.types import Jit
+
+# Float32 rounding of x + epsilon for pixels in [0, 1].
+_TOLERANCE = 1e-6
 
 
 class Transfer(Attack):
@@ -47,6 +51,7 @@ class Transfer(Attack):
     goal = labels if targets is None else targets
     success, loss = self._judge(adversarial, goal, tf.constant(targets is not None))
     distance = balls.get(self.config.norm).distance(adversarial, images)
+    success &= distance <= self.config.epsilon + _TOLERANCE * max(1.0, self.config.epsilon)
     none = np.zeros(len(images), np.int32)
     return AttackResult(adversarial, success, loss, distance, none, none)
 

@@ -161,10 +161,7 @@ class Judge:
     fallen, rejected = np.zeros(len(places), bool), 0
     kept: list[KeptImages] = []
     made = self._factory.make(attack.config)
-    restarts = made.restarts
-    if not attack_configs.draws(attack.config):
-      # What draws nothing aims at another class at every restart, or does the same again.
-      restarts = min(restarts, self.clean_logits.shape[1] - 1) if targets is None else 1
+    restarts = attack_configs.starts(attack.config, self.clean_logits.shape[1], targets is not None)
 
     def judged(restart, chosen, attack_chosen):
       aims = None if targets is None else targets[chosen]

@@ -8,10 +8,11 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf.attacks.attack import AttackResult, missed, runner_up
+from tla_tf.attacks.attack import missed, runner_up
 from tla_tf.attacks.best_point import BestPoint
 from tla_tf.attacks.compiled import CompiledAttack
 from tla_tf.attacks.gradient_loop import gradient_state, input_gradient
+from tla_tf.attacks.result import AttackResult
 from tla_tf.ops import objectives, seeds
 from tla_tf.ops.examples import choose, per_example
 from tla_tf.types import ApgdLoss, Norm

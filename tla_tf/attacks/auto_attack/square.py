@@ -8,8 +8,9 @@ to 3; margin loss and the first share of 0.8 as in AutoAttack.
 import numpy as np
 import tensorflow as tf
 
-from tla_tf.attacks.attack import AttackResult, missed
+from tla_tf.attacks.attack import missed
 from tla_tf.attacks.compiled import CompiledAttack
+from tla_tf.attacks.result import AttackResult
 from tla_tf.errors import InputError
 from tla_tf.ops import objectives, seeds
 from tla_tf.ops.examples import choose

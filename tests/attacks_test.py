@@ -666,7 +666,7 @@ class _Scripted(Attack):
   """Breaks image i (its pixels are i / 10) at the calls that a script names, and remembers its calls."""
 
   def __init__(self, broken_at, losses=lambda call: 0.0):
-    self.restarts = 1
+    self.config, self.restarts = AttackConfig(), 1
     self.broken_at = broken_at
     self.losses = losses
     self.calls = []

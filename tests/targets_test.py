@@ -116,7 +116,7 @@ class TestAims:
 
 def test_transfer_replays_what_was_made_for_the_example():
   made = _pixels((0.4, 0.6), (0.9, 0.1), (0.2, 0.8))
-  config = TransferConfig(presets.pgd(0.3, 0.1, 3))
+  config = TransferConfig(presets.pgd(0.45, 0.1, 3))
   attack = AttackFactory(_linear, "off", {config: made}).make(config)
   clean = _pixels((0.6, 0.4), (0.8, 0.1), (0.5, 0.4))
   found = attack_survivors(attack, clean[1:], np.array([0, 0]), example_ids=np.array([1, 2]))

@@ -4,7 +4,7 @@
   tla-export --run_dir=RUN
   python benchmarks/independent.py --run_dir=RUN
 
-Reads `evaluation.json` and `evaluation_images.npz`: the images that withstood every attack in a ball are attacked by
+Reads `evaluation.json` and `evaluation_images/`: the images that withstood every attack in a ball are attacked by
 Foolbox's and ART's strongest attacks in the same ball. Required: together they break at most 0.5% of all images.
 """
 
@@ -24,7 +24,7 @@ from art.estimators.classification import TensorFlowV2Classifier
 from tla_tf.evaluation import verify
 from tla_tf.evaluation.subject import run_subject
 from tla_tf.persistence import RunFolder
-from tla_tf.records import EvaluationImages, EvaluationRecord
+from tla_tf.summaries import read_evaluations
 
 STEPS, RESTARTS, SQUARE_STEPS, BATCH = 100, 20, 2000, 100
 
@@ -79,9 +79,8 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--run_dir", required=True, help="an evaluated and exported run")
   folder = RunFolder.open(parser.parse_args().run_dir)
-  result = EvaluationRecord.read(folder.evaluation)
-  judged = EvaluationImages.read(folder.evaluation_images)
-  test = run_subject(folder, result.checkpoint).test.take(slice(len(judged.labels)))
+  result = read_evaluations(folder.evaluation, folder.evaluation_images).findings[0]
+  test = run_subject(folder, result.checkpoint).test.take(slice(result.clean.num_examples))
   served = tf.saved_model.load(str(folder.saved_model))
 
   def logits(images, training=False):
@@ -92,9 +91,7 @@ def main():
     norm, epsilon = threat.norm.value, threat.epsilon
     if norm == "l0":
       continue
-    ours = [row.name for row in result.attacks if (row.norm, row.epsilon) == (threat.norm, epsilon)]
-    fallen = judged.broken[:, np.isin(judged.attacks, ours)].any(1)
-    left = np.flatnonzero(judged.right & ~fallen)
+    left = np.flatnonzero(result.standing(threat.norm, epsilon))
     images, labels = test.float_images(left), test.labels[left]
     print(f"\n{folder.path.name}, {norm} {epsilon:g}: {len(left)} of {len(test)} images withstood ours", flush=True)
     found = {}

@@ -9,7 +9,7 @@ import pytest
 from tla_tf import api, published, training
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
-from tla_tf.records import AnalysisRecord, EvaluationImages, EvaluationRecord
+from tla_tf.records import AnalysisRecord
 
 SHORT = {"num_examples": 30, "probe_examples": 10}
 ANALYSIS = {"num_examples": 60, "fit_examples": 120, "num_train_examples": 200, "k": 5, "projector_examples": 0}
@@ -61,9 +61,10 @@ def test_a_run_is_judged_at_the_epsilon_of_its_training(judged):
 def test_what_is_returned_is_what_is_written(runs, judged):
   for name, record in judged[0].items():
     folder = RunFolder.open(runs / name)
-    assert EvaluationRecord.read(folder.evaluation) == record
-    images = EvaluationImages.read(folder.evaluation_images)
-    standing = images.right & ~images.broken.any(1)
+    (found,) = api.read_evaluations(runs / name).findings
+    assert [one.replace(images_digest=None) for one in found.evaluations] == record.evaluations
+    assert (found.worst_case, found.alarms) == (record.worst_case, record.alarms)
+    standing = found.images.right & ~found.images.broken.any(1)
     assert standing.mean() == pytest.approx(record.worst_case.accuracy)
     assert not folder.evaluation_state.exists()
     assert (folder.figures / "accuracy_curves.png").is_file()
@@ -151,7 +152,7 @@ def test_a_model_from_elsewhere_is_judged(runs, tmp_path):
   assert (record.training_epsilon, record.notes, record.checkpoint) == (None, [], None)
   assert {row.epsilon for row in record.attacks} == {0.2}
   assert record.rows()[0]["method"] is None and record.config["kind"] == "saved_model"
-  assert EvaluationRecord.read(tmp_path / "judged" / "evaluation.json") == record
+  assert api.read_evaluations(tmp_path / "judged").findings[0].worst_case == record.worst_case
   for settings, words in (({"kind": "onnx"}, "`kind=onnx`"), ({"pixel_range": (1, 0)}, "`pixel_range=1,0`")):
     with pytest.raises(InputError, match=words):
       api.evaluate_model(model.path, "digits", tmp_path / "other", **settings)

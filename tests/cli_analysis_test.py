@@ -299,7 +299,7 @@ def test_report_of_all_that_was_measured(runs, tmp_path):
   output.parent.mkdir()
   cli.run_well("tla-report", f"--run_dir={tmp_path / 'um'}", tmp_path / "at", f"--output={output}")
   page, markdown = output.read_text(), output.with_suffix(".md").read_text()
-  result = json.loads((tmp_path / "at" / "evaluation.json").read_text())
+  (result,) = json.loads((tmp_path / "at" / "evaluation.json").read_text())["evaluations"]
   analysis = _analysis(tmp_path / "at")
   for text in (page, markdown):
     assert "issing for" not in text

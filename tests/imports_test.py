@@ -207,7 +207,16 @@ def test_importing_a_tool_loads_no_tensorflow(module):
 
 def test_the_library_lists_its_packages():
   packages = {package(module) for module in LIBRARY} - {""}
-  functions = {"train", "evaluate_run", "evaluate_runs", "evaluate_model", "analyze_runs", "export_run", "write_report"}
+  functions = {
+    "train",
+    "evaluate_run",
+    "evaluate_runs",
+    "evaluate_model",
+    "read_evaluations",
+    "analyze_runs",
+    "export_run",
+    "write_report",
+  }
   assert set(dir(tla_tf)) == packages | functions | {"__version__"}
   assert all(callable(getattr(tla_tf, name)) for name in functions)
 

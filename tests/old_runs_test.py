@@ -61,7 +61,7 @@ def test_settings_that_were_not_the_methods_own_are_left_behind(old, method, own
 
 
 def test_its_results_are_read_as_they_were():
-  evaluation = records.EvaluationRecord.read(FIXTURE / "evaluation.json")
+  (evaluation,) = records.EvaluationBook.read(FIXTURE / "evaluation.json").evaluations
   analysis = records.AnalysisRecord.read(FIXTURE / "analysis.json")
   raw = json.loads((FIXTURE / "evaluation.json").read_text())
   assert evaluation.worst_case.accuracy == raw["worst_case"]["accuracy"]
@@ -76,12 +76,17 @@ def test_it_is_reported_on(old, tmp_path):
 
 
 def test_it_is_evaluated_as_it_was(old):
-  before = records.EvaluationRecord.read(old / "evaluation.json")
+  (before,) = tla_tf.read_evaluations(old).findings
+  # Which image withstood what lay in one file.
+  assert before.images is not None
   after = tla_tf.evaluate_run(old, num_examples=40, probe_examples=0)
   # The same weights on the same images.
   assert after.clean.accuracy == before.clean.accuracy
   assert [row.name for row in after.attacks] == [row.name for row in before.attacks]
   assert json.loads((old / "evaluation.json").read_text())["format"] > 1
+  # The same weights, images and settings: one evaluation still.
+  (known,) = tla_tf.read_evaluations(old).measured
+  assert known.record.versions == after.last.versions and not (old / "evaluation_images.npz").exists()
 
 
 def test_it_is_analysed_and_exported(old):

@@ -16,12 +16,23 @@ from tla_tf import files, reporting
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
-from tla_tf.records import Alarm, AnalysisArrays, AnalysisRecord, AttackRow, EvaluationRecord, Probes, Share, WorstCase
+from tla_tf.records import (
+  Alarm,
+  AnalysisArrays,
+  AnalysisRecord,
+  AttackRow,
+  EvaluationBook,
+  EvaluationRecord,
+  Probes,
+  Share,
+  WorstCase,
+)
 from tla_tf.records.evaluation import CleanShare, Diagnostics, EpsilonPoint, NoiseProbe, StepsPoint
 from tla_tf.records.run import DataFacts
 from tla_tf.reporting import document as doc
 from tla_tf.reporting import figures, markdown_table, print_table, suite_table
 from tla_tf.reporting.tables import Table
+from tla_tf.summaries import Measured, findings_of
 from tla_tf.types import Norm, Target
 
 PNG = b"\x89PNG"
@@ -101,6 +112,11 @@ def _results(clean, worst, epsilon=0.2, **attacks):
   )
 
 
+def _found(**results):
+  """What is known of models by name, of an evaluation each."""
+  return {name: findings_of([Measured(result, None)]) for name, result in results.items()}
+
+
 PROBES = Probes(
   num_examples=20,
   norm=Norm.LINF,
@@ -119,15 +135,16 @@ def test_several_seeds_show_their_spread():
 
 
 def test_models_that_were_judged_otherwise_get_tables_of_their_own():
-  results = {"AT": _results(0.9, 0.25, PGD=0.3), "AT4": _results(0.9, 0.4, 4 / 255, PGD=0.4)}
-  first, second = reporting.suite_tables({**results, "TLA": _results(0.8, 0.2, PGD=0.2)})
+  other = _results(0.9, 0.4, 4 / 255, PGD=0.4)
+  results = _found(AT=_results(0.9, 0.25, PGD=0.3), AT4=other, TLA=_results(0.8, 0.2, PGD=0.2))
+  first, second = reporting.suite_tables(results)
   assert first.title.endswith("L-inf epsilon 0.2") and [row[0] for row in first.rows] == ["AT", "TLA"]
   assert second.title.endswith("L-inf epsilon 4/255") and [row[0] for row in second.rows] == ["AT4"]
 
 
 def test_markdown_of_an_evaluation_has_tables_notes_and_alarms():
   result = _results(0.9, 0.25, PGD=0.3).replace(notes=["Trained at 0.1."], alarms=[Alarm("A_CODE", "s", "w", "r")])
-  text = reporting.markdown_evaluation({"AT": result})
+  text = reporting.markdown_evaluation(_found(AT=result))
   assert text.startswith("Accuracy on 40 test images of digits, suite quick, L-inf epsilon 0.2\n\n| Model |")
   assert text.endswith("\nAT: Trained at 0.1.\n\nAlarms:\n\n- **A_CODE** (AT): s w *r*\n")
 
@@ -471,7 +488,7 @@ def _run(folder, method="tla", evaluation=None, metrics=METRICS, **settings):
   found.write_config(TrainingConfig(method=method, **settings), FACTS, {})
   found.write_metrics(metrics)
   if evaluation:
-    evaluation.write(found.evaluation)
+    EvaluationBook([evaluation]).write(found.evaluation)
   return reporting.read_run(folder.name, found)
 
 
@@ -538,11 +555,11 @@ def test_report_names_a_metric_that_is_no_number(tmp_path):
   "content, words",
   [
     ("{", "not JSON"),
-    ('{"clean": {}}', "'clean.accuracy' is missing.*tla-evaluate again"),
+    ('{"clean": {}}', "'evaluations\[0\].clean.accuracy' is missing.*tla-evaluate again"),
     ("[]", "not a JSON object"),
     (
-      '{"format": 3}',
-      "format 3 of evaluation.json is newer than this release reads \\(2\\); use the release that made it",
+      '{"format": 4}',
+      "format 4 of evaluation.json is newer than this release reads \\(3\\); use the release that made it",
     ),
   ],
 )
@@ -555,9 +572,12 @@ def test_report_names_a_damaged_result(tmp_path, content, words):
 
 def test_report_names_the_field_of_a_result_of_another_form(tmp_path):
   _run(tmp_path / "a")
-  content = _results(0.9, 0.3, FGSM=0.4).to_dict() | {"attacks": [{"name": "FGSM"}]}
+  content = EvaluationBook([_results(0.9, 0.3, FGSM=0.4)]).to_dict()
+  content["evaluations"][0]["attacks"] = [{"name": "FGSM"}]
   files.write_text(tmp_path / "a" / "evaluation.json", json.dumps(content))
-  with pytest.raises(InputError, match=r"a/evaluation.json.*'attacks\[0\].suite' is missing.*run tla-evaluate again"):
+  with pytest.raises(
+    InputError, match=r"a/evaluation.json.*'evaluations\[0\].attacks\[0\].suite' is missing.*run tla-evaluate again"
+  ):
     reporting.read_run("a", RunFolder.open(tmp_path / "a"))
 
 
@@ -580,7 +600,7 @@ def test_a_fault_of_ours_is_not_called_a_fault_of_a_file(tmp_path, monkeypatch):
     def faulty(*_, fault=fault):
       raise fault("ours")
 
-    monkeypatch.setattr("tla_tf.reporting.report_robustness.suites_of", faulty)
+    monkeypatch.setattr("tla_tf.reporting.report_robustness.suite_groups", faulty)
     with pytest.raises(fault, match="ours") as caught:
       reporting.make_report([run])
     assert not isinstance(caught.value, InputError)

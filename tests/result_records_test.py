@@ -10,25 +10,32 @@ import pytest
 from hypothesis import strategies as st
 
 from tla_tf.errors import InputError
-from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationImages, EvaluationRecord, training_epsilon
+from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationBook, EvaluationImages, training_epsilon
+from tla_tf.summaries import Measured, findings_of
 from tla_tf.types import Norm, Target
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 # Written by version 0.1.0, which numbered no format.
 FORMAT_1 = {
   record: json.loads((FIXTURES / f"{name}_format_1.json").read_text())
-  for record, name in ((EvaluationRecord, "evaluation"), (AnalysisRecord, "analysis"))
+  for record, name in ((EvaluationBook, "evaluation"), (AnalysisRecord, "analysis"))
 }
 RECORDS = list(FORMAT_1)
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_a_file_of_format_1_says_the_same_in_format_2(kind):
-  found = kind.from_dict(FORMAT_1[kind], "old.json").to_dict()
+def test_a_file_of_format_1_says_the_same_in_later_ones(kind):
+  content = kind.from_dict(FORMAT_1[kind], "old.json").to_dict()
+  found = {**content, **content["evaluations"][0]} if kind is EvaluationBook else content
   assert {name: found[name] for name in FORMAT_1[kind]} == FORMAT_1[kind]
-  added = {name: value for name, value in found.items() if name not in FORMAT_1[kind]}
-  assert added == {"format": 2, "training_epsilon": 0.2, "notes": []}
-  assert kind.from_dict(found, "new.json").to_dict() == found
+  added = {name: value for name, value in found.items() if name not in FORMAT_1[kind] and name != "evaluations"}
+  assert added == {"format": kind.FORMAT, "training_epsilon": 0.2, "notes": []}
+  assert kind.from_dict(content, "new.json").to_dict() == content
+  if kind is EvaluationBook:
+    assert content == {"format": 3, "evaluations": [{name: found[name] for name in content["evaluations"][0]}]}
+    # Format 2 held one evaluation, too.
+    second = {"format": 2, **content["evaluations"][0]}
+    assert kind.from_dict(second, "old.json").to_dict() == content
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,14 @@ def test_a_damaged_file_gives_a_record_of_the_same_form_or_one_sentence(kind, dr
     assert str(error).endswith((f"; {kind.REMEDY}.", "use the release that made it."))
   else:
     assert found.to_dict().keys() >= kind.from_dict(FORMAT_1[kind], "whole").to_dict().keys()
-    assert all(isinstance(row, dict) for row in found.rows())
+    assert all(isinstance(row, dict) for row in _rows(found))
+
+
+def _rows(record):
+  if isinstance(record, AnalysisRecord):
+    return record.rows()
+  (found,) = findings_of(Measured(one, None) for one in record.evaluations)
+  return found.rows()
 
 
 WRONG = {
@@ -116,13 +130,13 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_no_evaluation_holds_is_refused(case):
   (*above, last), value, words = WRONG[case]
-  content = json.loads(json.dumps(FORMAT_1[EvaluationRecord]))
+  content = json.loads(json.dumps(FORMAT_1[EvaluationBook]))
   parent = content
   for key in above:
     parent = parent[key]
   parent[last] = value
   with pytest.raises(InputError, match=words):
-    EvaluationRecord.from_dict(content, "evaluation.json")
+    EvaluationBook.from_dict(content, "evaluation.json")
 
 
 def test_an_area_without_an_interval_is_refused():
@@ -136,17 +150,21 @@ def test_an_area_without_an_interval_is_refused():
 
 
 def test_rows_of_an_evaluation_are_flat_and_all_alike():
-  record = EvaluationRecord.from_dict(FORMAT_1[EvaluationRecord], "evaluation.json")
-  rows = record.rows()
+  (record,) = EvaluationBook.from_dict(FORMAT_1[EvaluationBook], "evaluation.json").evaluations
+  rows = _rows(EvaluationBook([record]))
+  balls = len(record.worst_case.by_threat)
   assert [row["attack"] for row in rows[:2]] == ["clean", "FGSM"]
-  assert len(rows) == 1 + len(record.attacks) + 2 and len({tuple(row) for row in rows}) == 1
+  assert len(rows) == 1 + len(record.attacks) + 2 + balls and len({tuple(row) for row in rows}) == 1
   assert all(isinstance(value, (str, int, float, type(None))) for row in rows for value in row.values())
   pgd = next(row for row in rows if row["attack"] == "PGD-50")
   expected = next(row for row in record.attacks if row.name == "PGD-50")
   assert (pgd["accuracy"], pgd["interval_low"]) == (expected.accuracy, expected.interval[0])
   assert (pgd["suite"], pgd["epsilon"], pgd["steps"], pgd["method"]) == ("table1", 0.2, 50, "at")
   worst = [row for row in rows if row["attack"] == "worst case"]
-  assert [row["suite"] for row in worst] == record.suites == ["table1", "own"]
+  assert [row["suite"] for row in worst] == [*record.suites, *[None] * balls] and record.suites == ["table1", "own"]
+  assert [(row["norm"], row["epsilon"]) for row in worst[2:]] == [
+    (left.norm.value, left.epsilon) for left in record.worst_case.by_threat
+  ]
 
 
 def test_rows_of_an_analysis_have_every_epsilon():
@@ -158,7 +176,7 @@ def test_rows_of_an_analysis_have_every_epsilon():
 
 
 def test_attacks_of_a_record_are_configs_again():
-  record = EvaluationRecord.from_dict(FORMAT_1[EvaluationRecord], "evaluation.json")
+  (record,) = EvaluationBook.from_dict(FORMAT_1[EvaluationBook], "evaluation.json").evaluations
   by_name = {row.name: row for row in record.attacks}
   assert by_name["BB-20"].config.attack.steps == 20
   assert (by_name["deepfool"].norm, by_name["deepfool"].target) == (Norm.L2, Target.SECOND_LIKELY)

@@ -42,7 +42,16 @@ _SUBPACKAGES = frozenset(
 
 # Functions of `tla_tf.api` on run folders.
 _FUNCTIONS = frozenset(
-  {"analyze_runs", "evaluate_model", "evaluate_run", "evaluate_runs", "export_run", "train", "write_report"}
+  {
+    "analyze_runs",
+    "evaluate_model",
+    "evaluate_run",
+    "evaluate_runs",
+    "export_run",
+    "read_evaluations",
+    "train",
+    "write_report",
+  }
 )
 
 

@@ -22,7 +22,7 @@ import typing
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence.run_folder import RunFolder
-from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord, training_epsilon
+from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
 from tla_tf.types import DataSource
 
 if typing.TYPE_CHECKING:
@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
   from tla_tf.evaluation.subject import Subject
   from tla_tf.evaluation.transfer_images import Source
   from tla_tf.reporting import WrittenReport
+  from tla_tf.summaries import Evaluations, Findings
 
 PathLike = str | pathlib.Path
 # Paths of run folders, or what `open_runs` returns.
@@ -168,7 +169,7 @@ def train(
 # --------------------------------------------------------------------------- evaluation
 
 
-def evaluate_run(run_dir: PathLike, **settings: typing.Any) -> EvaluationRecord:
+def evaluate_run(run_dir: PathLike, **settings: typing.Any) -> Findings:
   """Judges one run: `evaluate_runs` of a single folder, with the same arguments."""
   (record,) = evaluate_runs([run_dir], **settings).values()
   return record
@@ -186,7 +187,7 @@ def evaluate_runs(
   reading_progress: ReadingProgress | None = None,
   note: Note = _ignored,
   **options: typing.Any,
-) -> dict[str, EvaluationRecord]:
+) -> dict[str, Findings]:
   """Judges trained runs under suites of attacks, and writes what was found into their folders.
 
   A run that was trained at another epsilon than its data set's is judged at its own.
@@ -206,7 +207,8 @@ def evaluate_runs(
       seed, num_seeds, batch_size, eight_bit, probe_examples.
 
   Returns:
-    Dict from name to EvaluationRecord.
+    Dict from name to Findings of what was measured just now; `read_evaluations` has all
+    that is known of a run.
 
   Raises:
     InputError: for anything wrong in folders, data or options.
@@ -238,6 +240,27 @@ def evaluate_runs(
   )
 
 
+def read_evaluations(run_dir: PathLike) -> Evaluations:
+  """All evaluations of a run, or of a foreign model.
+
+  Args:
+    run_dir: the folder that their results lie in.
+
+  Returns:
+    Evaluations: `findings` of the checkpoint that was judged last, with worst cases over
+    all suites, and `others` of earlier checkpoints.
+
+  Raises:
+    InputError: if they are damaged, or there are none.
+  """
+  from tla_tf import summaries
+
+  folder = RunFolder(run_dir)
+  if not folder.evaluation.exists():
+    raise InputError(f"{run_dir}: holds no evaluation.json; judge it first.")
+  return summaries.read_evaluations(folder.evaluation, folder.evaluation_images)
+
+
 def evaluate_model(
   path: PathLike,
   dataset: str,
@@ -254,7 +277,7 @@ def evaluate_model(
   reading_progress: ReadingProgress | None = None,
   note: Note = _ignored,
   **options: typing.Any,
-) -> EvaluationRecord:
+) -> Findings:
   """Judges a model that was not trained here, under suites of attacks.
 
   Args:
@@ -274,7 +297,7 @@ def evaluate_model(
     **options: fields of `EvaluationOptions`.
 
   Returns:
-    EvaluationRecord.
+    Findings of what was measured just now.
 
   Raises:
     InputError: for anything wrong in model, data or options.
@@ -332,15 +355,19 @@ def _evaluate(
   compare_dir: PathLike | None,
   progress: Progress | None,
   note: Note,
-) -> dict[str, EvaluationRecord]:
+) -> dict[str, Findings]:
   """Judges subjects one after the other; their journals go when all is written."""
   from tla_tf import files, reporting
   from tla_tf.evaluation.run_evaluation import evaluate_subject
+  from tla_tf.summaries import read_evaluations
 
   if compare_dir is not None:
     files.make_folder(compare_dir)
   source = load_source()
-  outcomes = {}
+  for folder, _ in subjects.values():
+    # A damaged file is to be known before hours of work.
+    read_evaluations(folder.evaluation, folder.evaluation_images)
+  outcomes, all_known = {}, {}
   for name, (folder, subject) in subjects.items():
     outcome = evaluate_subject(
       subject(),
@@ -350,14 +377,13 @@ def _evaluate(
       progress=progress,
       on_resume=lambda batches: note(f"going on behind {batches} batches that were judged before"),
     )
-    reporting.write_evaluation(name, folder, outcome.record, outcome.images, outcome.examples, outcome.class_names)
-    outcomes[name] = outcome
-  records = {name: outcome.record for name, outcome in outcomes.items()}
+    known = reporting.write_evaluation(name, folder, outcome.measured, outcome.examples, outcome.class_names)
+    outcomes[name], all_known[name] = outcome, known.findings
   if compare_dir is not None:
-    reporting.compare_evaluations(records, pathlib.Path(compare_dir))
+    reporting.compare_evaluations(all_known, pathlib.Path(compare_dir))
   for outcome in outcomes.values():
     outcome.discard()
-  return records
+  return {name: outcome.findings for name, outcome in outcomes.items()}
 
 
 # --------------------------------------------------------------------------- analysis

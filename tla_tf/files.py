@@ -52,9 +52,14 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, Any]) -> None:
   """Replaces a compressed `.npz` file of arrays in one step."""
+  write_bytes(path, array_bytes(arrays))
+
+
+def array_bytes(arrays: Mapping[str, Any]) -> bytes:
+  """What a compressed `.npz` file of arrays holds: the same arrays give the same bytes."""
   content = io.BytesIO()
   np.savez_compressed(content, **arrays)
-  write_bytes(path, content.getvalue())
+  return content.getvalue()
 
 
 @contextlib.contextmanager

@@ -98,11 +98,12 @@ def main(argv: list[str]) -> None:
   from tla_tf import reporting
 
   records = _judged(folders)
-  for table in reporting.suite_tables(records):
+  judged = {name: [found] for name, found in records.items()}
+  for table in reporting.suite_tables(judged):
     reporting.print_table(table)
-  reporting.print_alarms(records)
+  reporting.print_alarms(judged)
   for folder in folders.values():
-    print(f"results      {folder.evaluation}")
+    print(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
   if FLAGS.output_dir:
     print(f"results      {pathlib.Path(FLAGS.output_dir) / 'evaluation.json'}")
   if FLAGS.compare_dir:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import time
 import typing
 
 import numpy as np
@@ -20,7 +19,7 @@ from tla_tf.evaluation.subject import Subject
 from tla_tf.evaluation.transfer_images import Source, images_of_attacks
 from tla_tf.persistence.versions import versions
 from tla_tf.records.evaluation import EvaluationImages, EvaluationRecord, Probes
-from tla_tf.summaries import alarms
+from tla_tf.summaries import Findings, Measured, alarms, findings_of, shares
 from tla_tf.types import Norm
 
 # Adversarial images that are kept of every attack, for pictures.
@@ -49,18 +48,22 @@ class EvaluationOutcome(typing.NamedTuple):
   """What an evaluation gives.
 
   Attributes:
-    record: EvaluationRecord.
-    images: EvaluationImages.
+    measured: list of `summaries.Measured`, one a suite.
     examples: dict from attack name to AdversarialExamples.
     class_names: names of the classes.
     discard: function that removes the journal, when results are written.
   """
 
-  record: EvaluationRecord
-  images: EvaluationImages
+  measured: list[Measured]
   examples: dict[str, AdversarialExamples]
   class_names: tuple[str, ...]
   discard: typing.Callable[[], None]
+
+  @property
+  def findings(self) -> Findings:
+    """What all suites found together."""
+    (found,) = findings_of(self.measured)
+    return found
 
 
 def evaluate_subject(
@@ -104,7 +107,6 @@ def evaluate_subject(
     batch_size=options.batch_size,
     progress=timed,
   )
-  began = time.monotonic()
   journal = None if state is None else Journal(state, _journal_facts(subject, options, plan, source))
   with contextlib.nullcontext() if journal is None else journal.open():
     if journal and on_resume:
@@ -122,32 +124,10 @@ def evaluate_subject(
     )
     found = protocol.evaluate_with(judge, plan.attacks, seed=options.seed, num_seeds=options.num_seeds)
     probed = _probed(judge, plan, options)
-  record = EvaluationRecord(
-    clean=found.clean,
-    attacks=found.attacks,
-    worst_case=found.worst_case,
-    alarms=alarms.raise_alarms(
-      found.attacks, found.fell, found.right, probed, subject.probabilities, subject.range_doubt
-    ),
-    probes=probed,
-    suite=",".join(dict.fromkeys(attack.suite for attack in plan.attacks)),
-    seed=options.seed,
-    num_seeds=options.num_seeds,
-    eight_bit=options.eight_bit,
-    source=source and {"run_dir": str(source.folder.path), **source.subject.facts},
-    seconds=time.monotonic() - began,
-    training_epsilon=subject.training_epsilon,
-    notes=list(plan.notes),
-    **subject.facts,
-    versions=versions(),
-  )
-  images = EvaluationImages(
-    labels=test.labels,
-    predictions=judge.predictions,
-    right=found.right,
-    attacks=np.array(list(found.fell)),
-    broken=np.stack(list(found.fell.values()), 1),
-  )
+  measured = [
+    _of_suite(name, found, judge, probed, subject, options, plan, source)
+    for name in dict.fromkeys(attack.suite for attack in plan.attacks)
+  ]
   examples = {
     name: AdversarialExamples(
       test.float_images(kept.positions), kept.adversarial, test.labels[kept.positions], kept.predictions
@@ -155,7 +135,56 @@ def evaluate_subject(
     for name, kept in found.kept.items()
   }
   discard = (lambda: None) if journal is None else journal.discard
-  return EvaluationOutcome(record, images, examples, test.class_names, discard)
+  return EvaluationOutcome(measured, examples, test.class_names, discard)
+
+
+def _of_suite(
+  name: str,
+  found: protocol.Evaluation,
+  judge: Judge,
+  probed: Probes | None,
+  subject: Subject,
+  options: EvaluationOptions,
+  plan: PlannedAttacks,
+  source: Source | None,
+) -> Measured:
+  """What one suite found."""
+  rows = [row for row in found.attacks if row.suite == name]
+  fell = {row.name: found.fell[row.name] for row in rows}
+  if probed and not _probes_belong(probed, plan, name):
+    probed = None
+  replayed = any(row.kind == "transfer" for row in rows)
+  record = EvaluationRecord(
+    clean=found.clean,
+    attacks=rows,
+    worst_case=shares.worst_case(rows, fell, found.right),
+    alarms=alarms.raise_alarms(rows, fell, found.right, probed, subject.probabilities, subject.range_doubt),
+    probes=probed,
+    suite=name,
+    seed=options.seed,
+    num_seeds=options.num_seeds,
+    eight_bit=options.eight_bit,
+    source={"run_dir": str(source.folder.path), **source.subject.facts} if source and replayed else None,
+    seconds=sum(row.seconds for row in rows),
+    training_epsilon=subject.training_epsilon,
+    notes=list(plan.notes),
+    **subject.facts,
+    versions=versions(),
+  )
+  images = EvaluationImages(
+    labels=judge.data.labels,
+    predictions=judge.predictions,
+    right=found.right,
+    attacks=np.array(list(fell)),
+    broken=np.stack(list(fell.values()), 1),
+  )
+  return Measured(record, images)
+
+
+def _probes_belong(probed: Probes, plan: PlannedAttacks, suite: str) -> bool:
+  """Whether the probes say something of a suite: it attacks in their ball; the first one where none does."""
+  inside = [a.suite for a in plan.attacks if (a.config.norm, a.config.epsilon) == (probed.norm, probed.epsilon)]
+  return suite in (inside or [plan.attacks[0].suite])
 
 
 def _judged_images(subject: Subject, options: EvaluationOptions) -> ImageData:

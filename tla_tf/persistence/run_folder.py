@@ -19,7 +19,7 @@ class RunFolder:
   """Paths and small files of one training run.
 
   `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`,
-  `evaluation.json`, `evaluation.md`, `evaluation_images.npz` (which image withstood
+  `evaluation.json`, `evaluation.md`, `evaluation_images/` (which image withstood
   which attack), `figures/`, `saved_model/`; while an evaluation runs,
   `evaluation_state/`; where it is the source of a black-box attack, `transfer/`;
   after an analysis `analysis.json`, `analysis.md`, `analysis.npz` (what its
@@ -36,7 +36,7 @@ class RunFolder:
     self.figures = self.path / "figures"
     self.evaluation = self.path / "evaluation.json"
     self.evaluation_table = self.path / "evaluation.md"
-    self.evaluation_images = self.path / "evaluation_images.npz"
+    self.evaluation_images = self.path / "evaluation_images"
     self.evaluation_state = self.path / "evaluation_state"
     self.transfer = self.path / "transfer"
     self.analysis = self.path / "analysis.json"

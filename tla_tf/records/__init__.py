@@ -4,6 +4,7 @@ from tla_tf.records.analysis import AnalysisArrays, AnalysisRecord
 from tla_tf.records.arrays import ArrayRecord, Layout
 from tla_tf.records.detector import DetectorAbout, DetectorFacts
 from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationImages, EvaluationRecord, Probes, Share, WorstCase
+from tla_tf.records.evaluation_book import EvaluationBook
 from tla_tf.records.record import Record, plain, read_object
 from tla_tf.records.training import training_epsilon
 
@@ -15,6 +16,7 @@ __all__ = [
   "AttackRow",
   "DetectorAbout",
   "DetectorFacts",
+  "EvaluationBook",
   "EvaluationImages",
   "EvaluationRecord",
   "Layout",

@@ -88,7 +88,11 @@ class ArrayRecord:
 
   def write(self, path: str | pathlib.Path) -> None:
     """Replaces the file in one step; raises InputError if it cannot be written."""
-    files.write_arrays(path, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+    files.write_bytes(path, self.to_bytes())
+
+  def to_bytes(self) -> bytes:
+    """What the file holds."""
+    return files.array_bytes({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What an evaluation found: `evaluation.json`, and image by image `evaluation_images.npz`.
+"""What an evaluation found: an entry of `evaluation.json`, and image by image a file of `evaluation_images/`.
 
 Accuracies are shares of the test images; intervals are exact 95% intervals of
 them; pixels, and so epsilon, are in [0, 1].
@@ -7,6 +7,7 @@ them; pixels, and so epsilon, are in [0, 1].
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 
 import numpy as np
@@ -14,8 +15,6 @@ import numpy as np
 from tla_tf.attack_configs import KINDS
 from tla_tf.config import Config, require
 from tla_tf.records.arrays import ArrayRecord, Layout
-from tla_tf.records.record import Record
-from tla_tf.records.training import training_epsilon
 from tla_tf.types import Norm, Target
 
 
@@ -206,25 +205,20 @@ class Probes:
     require(len(self.steps) >= 2, "steps", "at least two points", self.steps)
 
 
-def _upgraded(content: dict) -> dict:
-  # Format 1 had no number, and judged every run at its data set's epsilon.
-  return {**content, "training_epsilon": training_epsilon(content.get("config")), "notes": []}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationRecord(Record):
-  """`evaluation.json`: how a network fares under suites of attacks.
+class EvaluationRecord:
+  """How a network fared under a suite of attacks: one of the evaluations in `evaluation.json`.
 
   Attributes:
     clean, attacks, worst_case: the accuracies.
     alarms: signs that they flatter the network.
     probes: Probes, or None where none were run.
-    suite: names of the suites, joined by commas.
+    suite: its name; of several that older releases kept together, joined by commas.
     seed, num_seeds: of the attacks that draw.
     eight_bit: whether adversarial images were rounded to whole grey levels.
     source: where the black-box attack's images come from: "run_dir" and what names
       its network; or None.
-    seconds: wall-clock time of the process that finished it.
+    seconds: wall-clock time of its attacks.
     training_epsilon: radius in L-infinity that the run was trained at; None of a
       foreign model, and of a run that was not trained in such a ball.
     notes: sentences on how it was judged that a reader should know.
@@ -233,9 +227,9 @@ class EvaluationRecord(Record):
     config: settings of the training, or of the foreign model; "dataset" among them.
     data_digest: of the data set.
     versions: from package to version.
+    images_digest: SHA-256 of the file of `evaluation_images/` that says which image
+      withstood which attack; None where there is none.
   """
-
-  FORMAT, FILE, REMEDY, UPGRADES = 2, "evaluation.json", "run tla-evaluate again", {1: _upgraded}
 
   clean: CleanShare
   attacks: list[AttackRow]
@@ -255,6 +249,7 @@ class EvaluationRecord(Record):
   config: dict
   data_digest: str
   versions: dict[str, str]
+  images_digest: str | None = None
 
   def __post_init__(self) -> None:
     require(isinstance(self.config.get("dataset"), str), "config", "settings with a 'dataset'", sorted(self.config))
@@ -273,40 +268,40 @@ class EvaluationRecord(Record):
     """The rows of a suite's attacks, in order."""
     return [row for row in self.attacks if row.suite == suite]
 
-  def rows(self) -> list[dict[str, typing.Any]]:
-    """Flat dicts for `pandas.DataFrame`: clean images, every attack, and every suite's worst case."""
-    about = {
-      "dataset": self.dataset,
-      "method": self.config.get("method"),
-      "network": self.config.get("network"),
-      "checkpoint": self.checkpoint,
-      "num_examples": self.clean.num_examples,
-      "training_epsilon": self.training_epsilon,
-    }
+  @property
+  def num_examples(self) -> int:
+    """Images that it was judged on, the first of the test images."""
+    return self.clean.num_examples
 
-    def row(
-      suite: str | None,
-      attack: str,
-      share: AttackRow | CleanShare | Share,
-      norm: str | None = None,
-      epsilon: float | None = None,
-      **more: typing.Any,
-    ) -> dict[str, typing.Any]:
-      low, high = share.interval
-      ball = {"norm": norm, "epsilon": epsilon, "steps": more.get("steps"), "restarts": more.get("restarts")}
-      found = {"accuracy": share.accuracy, "interval_low": low, "interval_high": high, "seconds": more.get("seconds")}
-      return {**about, "suite": suite, "attack": attack, **ball, **found}
+  @property
+  def judged(self) -> tuple:
+    """What names the network: its digest and, of a foreign model, how it is called."""
+    return (self.checkpoint_digest, json.dumps(self.config.get("pixel_range")))
 
-    rows = [row(None, "clean", self.clean)]
-    for each in self.attacks:
-      more = {"steps": each.steps, "restarts": each.restarts, "seconds": each.seconds}
-      rows.append(row(each.suite, each.name, each, each.norm.value, each.epsilon, **more))
-    return rows + [row(suite, "worst case", share) for suite, share in self.worst_case.by_suite.items()]
+  @property
+  def settings(self) -> frozenset[str]:
+    """All that its results hang on, as a text for each of its suites: another of the same takes its place."""
+    shared = [*self.judged, self.data_digest, self.num_examples, self.seed, self.num_seeds, self.eight_bit]
+    return frozenset(
+      json.dumps([*shared, suite, [self.attack_settings(row) for row in self.of_suite(suite)]], sort_keys=True)
+      for suite in self.suites
+    )
+
+  def attack_settings(self, row: AttackRow) -> list:
+    """What makes one of its attacks the same as one of another evaluation, as JSON values."""
+    source = self.source.get("checkpoint_digest") if self.source and row.kind == "transfer" else None
+    # What was left to it depends on the rest of its suite.
+    chain = row.suite if row.on_survivors else None
+    return [row.name, row.kind, row.settings, row.target.value, chain, source]
+
+  def replace(self, **changes: typing.Any) -> EvaluationRecord:
+    """A copy with some fields changed."""
+    return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationImages(ArrayRecord):
-  """`evaluation_images.npz`: which image withstood which attack.
+  """A file of `evaluation_images/`: which image withstood which attack of an evaluation.
 
   Attributes:
     labels: int [n], the true classes.
@@ -317,7 +312,7 @@ class EvaluationImages(ArrayRecord):
       survivors, without what had fallen before.
   """
 
-  FILE, REMEDY = "evaluation_images.npz", "run tla-evaluate again"
+  FILE, REMEDY = "evaluation_images/*.npz", "run tla-evaluate again"
 
   labels: typing.Annotated[np.ndarray, Layout("iu", "n")]
   predictions: typing.Annotated[np.ndarray, Layout("iu", "n")]

@@ -2,69 +2,73 @@
 
 from __future__ import annotations
 
+import collections.abc
 import pathlib
 import typing
 
 from tla_tf import files
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
-from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationImages, EvaluationRecord
+from tla_tf.records import AnalysisArrays, AnalysisRecord
 from tla_tf.reporting import analysis_figures, figures
 from tla_tf.reporting.analysis_tables import markdown_analysis
 from tla_tf.reporting.document import MARKDOWN_MARK, Document, figures_of, to_html, to_markdown
-from tla_tf.reporting.report_robustness import probed_ball
-from tla_tf.reporting.tables import alike, markdown_evaluation, of_suite, suites_of
+from tla_tf.reporting.tables import Judged, markdown_evaluation, probed_groups, suite_groups
+from tla_tf.summaries import Evaluations, Measured, keep_evaluations
 
 
 def write_evaluation(
   name: str,
   folder: RunFolder,
-  record: EvaluationRecord,
-  images: EvaluationImages,
+  measured: collections.abc.Sequence[Measured],
   examples: typing.Mapping[str, tuple],
   class_names: typing.Sequence[str],
-) -> None:
-  """Writes `evaluation.json`, `evaluation_images.npz`, `evaluation.md` and figures into a run folder.
+) -> Evaluations:
+  """Adds evaluations to `evaluation.json` and `evaluation_images/`; writes `evaluation.md` and figures of all of them.
 
   Args:
     name: what the run is called.
     folder: RunFolder.
-    record: EvaluationRecord.
-    images: EvaluationImages.
+    measured: what was measured just now.
     examples: dict from attack name to what `figures.adversarial_examples` draws.
     class_names: names of the classes.
+
+  Returns:
+    Evaluations: all that the folder holds.
 
   Raises:
     InputError: if it cannot be written.
   """
   files.make_folder(folder.path)
-  record.write(folder.evaluation)
-  images.write(folder.evaluation_images)
-  files.write_text(folder.evaluation_table, markdown_evaluation({name: record}))
-  # Those of another evaluation would contradict the new results.
-  for stale in (*folder.figures.glob("robust_accuracy*.png"), *folder.figures.glob("accuracy_curves*.png")):
-    stale.unlink()
-  _draw_evaluations({name: record}, folder.figures)
+  known = keep_evaluations(folder.evaluation, folder.evaluation_images, measured)
+  results = {name: known.findings}
+  files.write_text(folder.evaluation_table, markdown_evaluation(results, {name: known.others}))
+  _draw_evaluations(results, folder.figures)
   figures.adversarial_examples(
     examples, class_names, folder.figures / "adversarial_examples.png", title=f"{name}: images that were broken"
   )
+  return known
 
 
-def compare_evaluations(results: dict[str, EvaluationRecord], folder: pathlib.Path) -> None:
+def compare_evaluations(results: Judged, folder: pathlib.Path) -> None:
   """Writes `table.md` and figures of several models into a folder."""
   files.make_folder(folder)
   _draw_evaluations(results, folder)
   files.write_text(folder / "table.md", markdown_evaluation(results))
 
 
-def _draw_evaluations(results: dict[str, EvaluationRecord], folder: pathlib.Path) -> None:
+def _draw_evaluations(results: Judged, folder: pathlib.Path) -> None:
   """A figure for every suite and group of models that were judged alike; curves of the probes."""
-  for i, suite in enumerate(suites_of(results)):
-    for j, group in enumerate(of_suite(results, suite)):
-      figures.robust_accuracy(group, suite, folder / f"robust_accuracy{f'_{suite}' * bool(i)}{_number(j)}.png")
-  if all(result.probes for result in results.values()):
-    for j, group in enumerate(alike(results, probed_ball)):
-      figures.accuracy_curves(group, folder / f"accuracy_curves{_number(j)}.png")
+  # Those of another evaluation would contradict the new results.
+  for stale in (*folder.glob("robust_accuracy*.png"), *folder.glob("accuracy_curves*.png")):
+    stale.unlink()
+  suites: list[str] = []
+  for suite, group in suite_groups(results):
+    ending = f"_{suite}" * bool(suites and suite != suites[0])
+    figures.robust_accuracy(group, suite, folder / f"robust_accuracy{ending}{_number(suites.count(suite))}.png")
+    suites.append(suite)
+  for i, group in enumerate(probed_groups(results)):
+    figures.accuracy_curves(group, folder / f"accuracy_curves{_number(i)}.png")
 
 
 def _number(i: int) -> str:

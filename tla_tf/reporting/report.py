@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+
+from tla_tf.records.evaluation import ThreatShare
 from tla_tf.reporting import analysis_tables
 from tla_tf.reporting.document import Document, Missing, Section, Text
 from tla_tf.reporting.report_analysis import detection_blocks, embedding_blocks, tables
@@ -9,7 +12,9 @@ from tla_tf.reporting.report_parts import Block, Runs, missing, results_of
 from tla_tf.reporting.report_robustness import attack_image_blocks, robustness_blocks
 from tla_tf.reporting.report_settings import settings_blocks, training_blocks
 from tla_tf.reporting.run_files import Run
-from tla_tf.reporting.tables import Table, percent, ranged
+from tla_tf.reporting.tables import Table, alarms_of, ball_name, percent, ranged
+from tla_tf.summaries import Findings
+from tla_tf.types import Norm
 
 
 def make_report(runs: Runs) -> Document:
@@ -41,7 +46,8 @@ def make_report(runs: Runs) -> Document:
 def _summary(runs: Runs) -> list[Block]:
   blocks: list[Block] = [
     Table(
-      "Worst case: images that withstand every attack of every suite that was run; the rest is explained below.",
+      "Worst case: images that withstand every attack of every suite that was run in the ball that it names; the rest "
+      "is explained below.",
       (
         "Model",
         "method",
@@ -66,30 +72,46 @@ def _summary(runs: Runs) -> list[Block]:
         "look at the tables below, or run `tla-analyze` on all of them together."
       )
     )
-  alarms = {run.name: len(run.evaluation.alarms) for run in runs if run.evaluation}
-  if any(alarms.values()):
-    listed = ", ".join(f"{name} {count}" for name, count in alarms.items() if count)
+  alarms = collections.Counter(name for name, _ in alarms_of(results_of(runs, "findings")))
+  if alarms:
+    listed = ", ".join(f"{name} {count}" for name, count in alarms.items())
     blocks.append(Text(f"Alarms were raised ({listed}): read them under Robustness before trusting an accuracy."))
   for run in runs:
-    if run.evaluation and run.analysis and run.evaluation.checkpoint_digest != run.analysis.checkpoint_digest:
+    judged = run.findings[0].last if run.findings else None
+    if judged and run.analysis and judged.checkpoint_digest != run.analysis.checkpoint_digest:
       blocks.append(
         Missing(
-          f"{run.name}: robustness was measured on the checkpoint of step {run.evaluation.checkpoint}, the embeddings "
+          f"{run.name}: robustness was measured on the checkpoint of step {judged.checkpoint}, the embeddings "
           f"are of step {run.analysis.checkpoint}; run `tla-evaluate` or `tla-analyze` again."
         )
       )
-  blocks += missing(runs, "evaluation", "accuracy under attack", "tla-evaluate")
+  blocks += missing(runs, "findings", "accuracy under attack", "tla-evaluate")
   return blocks + missing(runs, "analysis", "embeddings and detection", "tla-analyze")
 
 
 def _summary_row(run: Run) -> tuple[str, ...]:
   clean = worst = votes = ratios = area = "missing"
-  if run.evaluation:
-    clean = ranged(run.evaluation.clean.accuracy, run.evaluation.clean.interval)
-    worst = ranged(run.evaluation.worst_case.accuracy, run.evaluation.worst_case.interval)
+  if run.findings:
+    found = run.findings[0]
+    clean = ranged(found.clean.accuracy, found.clean.interval)
+    worst = _headline(found)
   if run.analysis:
     votes = percent(run.analysis.knn.adversarial)
     ratios = " / ".join("-" if r is None else f"{r:.3f}" for r in run.analysis.separation_ratio.values())
-    found = run.analysis.detection.auc_misclassified
-    area = "-" if found is None else f"{found:.4f}"
+    auc = run.analysis.detection.auc_misclassified
+    area = "-" if auc is None else f"{auc:.4f}"
   return (run.name, str(run.settings["method"]), str(run.settings["network"]), clean, worst, votes, ratios, area)
+
+
+def _headline(found: Findings) -> str:
+  """The worst case in the ball of the training, or in that of the most attacks."""
+  if not found.worst_case.by_threat:
+    return ranged(found.worst_case.accuracy, found.worst_case.interval)
+  counts = collections.Counter((row.norm, row.epsilon) for row in found.attacks)
+
+  def weight(left: ThreatShare) -> tuple:
+    ball = (left.norm, left.epsilon)
+    return (ball == (Norm.LINF, found.training_epsilon), left.norm is Norm.LINF, counts[ball], left.epsilon)
+
+  left = max(found.worst_case.by_threat, key=weight)
+  return f"{ranged(left.accuracy, left.interval)}, {ball_name(left.norm, left.epsilon)}"

@@ -4,34 +4,44 @@ from __future__ import annotations
 
 from tla_tf.records.evaluation import EvaluationRecord
 from tla_tf.reporting import figures
-from tla_tf.reporting.document import Bullets, Figure, Missing, Text
+from tla_tf.reporting.document import Bullets, Details, Figure, Missing, Text
 from tla_tf.reporting.report_parts import Block, Runs, drawn, missing, results_of
-from tla_tf.reporting.tables import Table, alike, of_suite, ranged, suite_title, suites_of
+from tla_tf.reporting.tables import (
+  Table,
+  alarms_of,
+  checkpoint_name,
+  notes_of,
+  others_table,
+  probed_groups,
+  ranged,
+  suite_groups,
+  suite_title,
+  worst_case_table,
+)
+from tla_tf.summaries import Findings
 
 
 def robustness_blocks(runs: Runs) -> list[Block]:
-  """Accuracies by suite, notes, alarms and probes."""
-  results = results_of(runs, "evaluation")
+  """Accuracies by suite and by ball, notes, alarms and probes; what is known of other checkpoints."""
+  results = results_of(runs, "findings")
   blocks: list[Block] = []
-  for suite in suites_of(results):
-    for group in of_suite(results, suite):
-      blocks.append(_attack_table(group, suite))
-      blocks.append(
-        drawn(
-          f"robust_accuracy_{len(blocks)}",
-          f"Suite {suite}: accuracy under every attack, with 95% intervals.",
-          figures.robust_accuracy,
-          group,
-          suite,
-        )
+  for suite, group in suite_groups(results):
+    blocks.append(_attack_table(group, suite))
+    blocks.append(
+      drawn(
+        f"robust_accuracy_{len(blocks)}",
+        f"Suite {suite}: accuracy under every attack, with 95% intervals.",
+        figures.robust_accuracy,
+        group,
+        suite,
       )
-  blocks += [Text(f"{name}: {note}") for name, result in results.items() for note in result.notes]
+    )
+  worst = worst_case_table(results)
+  blocks += [worst] if worst else []
+  blocks += [Text(note) for note in notes_of(results)]
   if results:
-    alarms = [
-      f"`{alarm.code}` ({name}): {alarm.seen} {alarm.why} {alarm.remedy}"
-      for name, result in results.items()
-      for alarm in result.alarms
-    ]
+    blocks.append(Text(f"Judged: {'; '.join(_judged(name, found[0]) for name, found in results.items())}."))
+    alarms = [f"`{a.code}` ({name}): {a.seen} {a.why} {a.remedy}" for name, a in alarms_of(results)]
     blocks.append(
       Text(
         "Alarms: signs that an attack was too weak, so that an accuracy is too high."
@@ -40,8 +50,7 @@ def robustness_blocks(runs: Runs) -> list[Block]:
       )
     )
     blocks += [Bullets(tuple(alarms))] if alarms else []
-    probed = {name: result for name, result in results.items() if result.probes}
-    for i, group in enumerate(alike(probed, probed_ball)):
+    for i, group in enumerate(probed_groups(results)):
       blocks.append(
         drawn(
           f"accuracy_curves_{i}",
@@ -55,17 +64,18 @@ def robustness_blocks(runs: Runs) -> list[Block]:
         f"Missing for {name}: accuracy against epsilon, and half of the alarms; `tla-evaluate` was run "
         "without probes (probe_examples=0)."
       )
-      for name in results
-      if name not in probed
+      for name, findings in results.items()
+      if not any(found.probes for found in findings)
     ]
-  return blocks + missing(runs, "evaluation", "accuracy under attack", "tla-evaluate")
+  before = others_table(results_of(runs, "others"))
+  if before:
+    blocks.append(Details("Judged before, of other checkpoints", (before,)))
+  return blocks + missing(runs, "findings", "accuracy under attack", "tla-evaluate")
 
 
-def probed_ball(one: dict[str, EvaluationRecord]) -> tuple | None:
-  """What the probes of one model share with those of others on the same axes."""
-  (result,) = one.values()
-  probes = result.probes
-  return None if probes is None else (probes.norm, probes.epsilon, probes.num_examples)
+def _judged(name: str, found: Findings) -> str:
+  """Which weights of a model the tables speak of."""
+  return f"{name}, {checkpoint_name(found.last)}"
 
 
 def _attack_table(results: dict[str, EvaluationRecord], suite: str) -> Table:

@@ -11,6 +11,7 @@ from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord
 from tla_tf.registry import METHODS
+from tla_tf.summaries import Findings, read_evaluations
 from tla_tf.types import Role
 
 # What is drawn of `metrics.jsonl`.
@@ -26,7 +27,8 @@ class Run(typing.NamedTuple):
     settings: dict from "attack.epsilon" and the like to JSON values.
     unused: names of settings that have no effect under the run's method.
     metrics: the dicts of `metrics.jsonl`.
-    evaluation: EvaluationRecord.
+    findings: list of Findings of the checkpoint that was judged last, on most images first.
+    others: EvaluationRecord of other checkpoints.
     analysis: AnalysisRecord.
     arrays: AnalysisArrays.
     adversarial_examples: PNG of images that fell to attacks.
@@ -37,7 +39,8 @@ class Run(typing.NamedTuple):
   settings: dict[str, typing.Any]
   unused: frozenset[str]
   metrics: list[dict]
-  evaluation: EvaluationRecord | None
+  findings: list[Findings]
+  others: list[EvaluationRecord]
   analysis: AnalysisRecord | None
   arrays: AnalysisArrays | None
   adversarial_examples: bytes | None
@@ -58,7 +61,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
   """
   config, _ = folder.read_config()
   settings = dict(_flat(config.to_dict()))
-  evaluation = EvaluationRecord.read(folder.evaluation) if folder.evaluation.exists() else None
+  known = read_evaluations(folder.evaluation, folder.evaluation_images)
   analysis = arrays = None
   if folder.analysis.exists():
     analysis = AnalysisRecord.read(folder.analysis)
@@ -71,7 +74,8 @@ def read_run(name: str, folder: RunFolder) -> Run:
     settings,
     _unused(config, settings),
     _metrics(folder),
-    evaluation,
+    known.findings,
+    known.others,
     analysis,
     arrays,
     picture.read_bytes() if picture.exists() else None,

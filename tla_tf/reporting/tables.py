@@ -11,8 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
-from tla_tf.records.evaluation import AttackRow, EvaluationRecord
+from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationRecord
 from tla_tf.records.shown import pixels
+from tla_tf.summaries import Findings
 from tla_tf.types import Norm
 
 _Record = typing.TypeVar("_Record")
@@ -51,26 +52,125 @@ def alike(
   return list(groups.values())
 
 
-def suites_of(results: dict[str, EvaluationRecord]) -> list[str]:
-  """Names of the suites in the results, in order."""
-  return list(dict.fromkeys(suite for result in results.values() for suite in result.suites))
+# What is known of models, by name: on the same images together, those on most images first.
+Judged = collections.abc.Mapping[str, collections.abc.Sequence[Findings]]
 
 
-def of_suite(results: dict[str, EvaluationRecord], suite: str) -> list[dict[str, EvaluationRecord]]:
-  """The results of models that were judged with a suite, in groups of one table each."""
-  judged = {name: result for name, result in results.items() if suite in result.suites}
-  return alike(judged, lambda one: suite_title(one, suite))
+def suite_groups(results: Judged) -> list[tuple[str, dict[str, EvaluationRecord]]]:
+  """What stands in one table or figure each: a suite, and the models that were judged alike with it.
+
+  Args:
+    results: dict from model name to its Findings.
+
+  Returns:
+    List of (suite, dict from model name to EvaluationRecord), by suite in order of their
+    first models.
+  """
+  groups: dict[str, dict[str, dict[str, EvaluationRecord]]] = {}
+  for name, findings in results.items():
+    for found in findings:
+      for record in found.evaluations:
+        for suite in record.suites:
+          groups.setdefault(suite, {}).setdefault(suite_title({name: record}, suite), {})[name] = record
+  return [(suite, group) for suite, alike in groups.items() for group in alike.values()]
+
+
+def probed_groups(results: Judged) -> list[dict[str, EvaluationRecord]]:
+  """Models whose probes one figure shows: of one ball, on as many images."""
+  groups: dict[tuple, dict[str, EvaluationRecord]] = {}
+  for name, findings in results.items():
+    for found in findings:
+      for record in found.evaluations:
+        if (probes := record.probes) is not None:
+          ball = (probes.norm, probes.epsilon, probes.num_examples)
+          groups.setdefault(ball, {}).setdefault(name, record)
+  return list(groups.values())
+
+
+def ball_name(norm: Norm, epsilon: float) -> str:
+  """A ball as people know it: L-inf epsilon 8/255."""
+  return _UNITS[norm] + pixels(epsilon)
+
+
+def worst_case_table(results: Judged) -> Table | None:
+  """What withstands everything that is known, by ball: a row a model and set of images, a column a ball; None of one
+  suite of one ball alone, whose own table says it.
+
+  Args:
+    results: dict from model name to its Findings.
+  """
+  balls = sorted(
+    {
+      (left.norm, left.epsilon)
+      for all_of in results.values()
+      for found in all_of
+      for left in found.worst_case.by_threat
+    },
+    key=lambda ball: (list(Norm).index(ball[0]), ball[1]),
+  )
+  rows = []
+  for name, findings in results.items():
+    for found in findings:
+      by_ball = {(left.norm, left.epsilon): left for left in found.worst_case.by_threat}
+      shown = [ranged(left.accuracy, left.interval) if (left := by_ball.get(ball)) else "-" for ball in balls]
+      clean = found.clean
+      rows.append((name, images_name(found), ranged(clean.accuracy, clean.interval), *shown))
+  if len(balls) < 2 and all(len(found.evaluations) < 2 for all_of in results.values() for found in all_of):
+    return None
+  return Table(
+    "Worst case by ball: images that withstand every attack of every suite that was run in it, or in a smaller one",
+    ("Model", "images", "Clean", *(ball_name(*ball) for ball in balls)),
+    tuple(rows),
+  )
+
+
+def images_name(found: Findings) -> str:
+  """How many images were judged, and whether attacked ones were rounded."""
+  return f"{found.clean.num_examples:,}{', 8 bits' if found.last.eight_bit else ''}"
+
+
+def others_table(others: collections.abc.Mapping[str, collections.abc.Sequence[EvaluationRecord]]) -> Table | None:
+  """Evaluations of checkpoints, or models, that are not those judged last; None without such."""
+  rows = []
+  for name, records in others.items():
+    for record in records:
+      for suite, left in record.worst_case.by_suite.items():
+        balls = dict.fromkeys(ball_name(row.norm, row.epsilon) for row in record.of_suite(suite))
+        rows.append(
+          (
+            name,
+            checkpoint_name(record),
+            suite,
+            ", ".join(balls),
+            f"{record.num_examples:,}",
+            ranged(record.clean.accuracy, record.clean.interval),
+            ranged(left.accuracy, left.interval),
+          )
+        )
+  if not rows:
+    return None
+  return Table(
+    "Judged before, of other checkpoints than those above",
+    ("Model", "checkpoint", "suite", "balls", "images", "Clean", "Worst case"),
+    tuple(rows),
+  )
+
+
+def checkpoint_name(record: EvaluationRecord) -> str:
+  """What names the weights that were judged."""
+  step = "" if record.checkpoint is None else f"step {record.checkpoint}, "
+  return f"{step}{record.checkpoint_digest[:8]}"
 
 
 def suite_title(results: dict[str, EvaluationRecord], suite: str) -> str:
   """What a suite's table shows: images, data set, threats."""
   first = next(iter(results.values()))
   rows = first.of_suite(suite)
-  threats = dict.fromkeys(_UNITS[row.norm] + pixels(row.epsilon) for row in rows)
+  threats = dict.fromkeys(ball_name(row.norm, row.epsilon) for row in rows)
   chain = ", every attack on what the last one left" if any(row.on_survivors for row in rows) else ""
-  return (
-    f"Accuracy on {first.clean.num_examples} test images of {first.dataset}, suite {suite}, {', '.join(threats)}{chain}"
-  )
+  rounded = ", adversarial images of 8 bits" if first.eight_bit else ""
+  images = f"{first.clean.num_examples} test images of {first.dataset}"
+  return f"Accuracy on {images}, suite {suite}, {', '.join(threats)}{chain}{rounded}"
 
 
 def suite_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
@@ -101,9 +201,11 @@ def suite_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
   return Table(suite_title(results, suite), ("Model", "Clean", *names, "Worst case", "95% interval"), tuple(lines))
 
 
-def suite_tables(results: dict[str, EvaluationRecord]) -> list[Table]:
-  """A table for every suite, and for every group of models that were judged alike."""
-  return [suite_table(group, suite) for suite in suites_of(results) for group in of_suite(results, suite)]
+def suite_tables(results: Judged) -> list[Table]:
+  """A table for every suite and group of models that were judged alike, and the worst cases by ball."""
+  tables = [suite_table(group, suite) for suite, group in suite_groups(results)]
+  worst = worst_case_table(results)
+  return tables if worst is None else [*tables, worst]
 
 
 def percent(value: float | None) -> str:
@@ -158,30 +260,56 @@ def print_table(table: Table) -> None:
   console.print(shown)
 
 
-def markdown_alarms(results: dict[str, EvaluationRecord]) -> str:
+def alarms_of(results: Judged) -> list[tuple[str, Alarm]]:
+  """(model, alarm) of all models, each once."""
+  return list(
+    {
+      (name, alarm.code, alarm.seen): (name, alarm)
+      for name, findings in results.items()
+      for found in findings
+      for alarm in found.alarms
+    }.values()
+  )
+
+
+def notes_of(results: Judged) -> list[str]:
+  """What a reader should know, with the model's name, each sentence once."""
+  return list(
+    dict.fromkeys(f"{name}: {note}" for name, findings in results.items() for found in findings for note in found.notes)
+  )
+
+
+def markdown_alarms(results: Judged) -> str:
   """The alarms of all models as a Markdown list."""
   lines = [
-    f"- **{alarm.code}** ({model}): {alarm.seen} {alarm.why} *{alarm.remedy}*\n"
-    for model, result in results.items()
-    for alarm in result.alarms
+    f"- **{alarm.code}** ({model}): {alarm.seen} {alarm.why} *{alarm.remedy}*\n" for model, alarm in alarms_of(results)
   ]
   return "".join(lines) or "No alarm.\n"
 
 
-def markdown_evaluation(results: dict[str, EvaluationRecord]) -> str:
-  """Tables, notes and alarms of all models, as `evaluation.md` holds them."""
-  notes = "".join(f"{model}: {note}\n\n" for model, result in results.items() for note in result.notes)
-  return f"{markdown_tables(suite_tables(results))}\n{notes}Alarms:\n\n{markdown_alarms(results)}"
+def markdown_evaluation(
+  results: Judged, others: collections.abc.Mapping[str, collections.abc.Sequence[EvaluationRecord]] | None = None
+) -> str:
+  """Tables, notes and alarms of all models, as `evaluation.md` holds them.
+
+  Args:
+    results: dict from model name to its Findings.
+    others: evaluations of other checkpoints, if any.
+  """
+  before = others_table(others or {})
+  tables = [*suite_tables(results), *([before] if before else [])]
+  notes = "".join(f"{note}\n\n" for note in notes_of(results))
+  return f"{markdown_tables(tables)}\n{notes}Alarms:\n\n{markdown_alarms(results)}"
 
 
-def print_alarms(results: dict[str, EvaluationRecord]) -> None:
+def print_alarms(results: Judged) -> None:
   """Prints the alarms of all models to the terminal."""
   console = Console()
-  for model, result in results.items():
-    for alarm in result.alarms:
-      console.print(Text.assemble((f"ALARM {alarm.code}", "bold red"), f" ({model}): {alarm.seen}"))
-      console.print(Text(f"  {alarm.why} {alarm.remedy}", style="dim"))
-    if not result.alarms:
+  for model, alarm in alarms_of(results):
+    console.print(Text.assemble((f"ALARM {alarm.code}", "bold red"), f" ({model}): {alarm.seen}"))
+    console.print(Text(f"  {alarm.why} {alarm.remedy}", style="dim"))
+  for model, findings in results.items():
+    if not any(found.alarms for found in findings):
       console.print(f"{model}: no alarm (docs/alarms.md lists what is checked).")
-    if not result.probes:
+    if not any(found.probes for found in findings):
       console.print(f"{model}: no probes were run, so half of the alarms could not be raised (probe_examples).")

@@ -93,8 +93,9 @@ def ball_name(norm: Norm, epsilon: float) -> str:
 
 
 def worst_case_table(results: Judged) -> Table | None:
-  """What withstands everything that is known, by ball: a row a model and set of images, a column a ball; None of one
-  suite of one ball alone, whose own table says it.
+  """What withstands everything that is known, by ball: a row a model and set of images, a column a ball.
+
+  None where every model was judged with one suite in one ball, whose own table says it.
 
   Args:
     results: dict from model name to its Findings.
@@ -115,7 +116,11 @@ def worst_case_table(results: Judged) -> Table | None:
       shown = [ranged(left.accuracy, left.interval) if (left := by_ball.get(ball)) else "-" for ball in balls]
       clean = found.clean
       rows.append((name, images_name(found), ranged(clean.accuracy, clean.interval), *shown))
-  if len(balls) < 2 and all(len(found.evaluations) < 2 for all_of in results.values() for found in all_of):
+  if all(
+    len(found.evaluations) < 2 and len(found.worst_case.by_threat) < 2
+    for all_of in results.values()
+    for found in all_of
+  ):
     return None
   return Table(
     "Worst case by ball: images that withstand every attack of every suite that was run in it, or in a smaller one",

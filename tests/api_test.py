@@ -1,6 +1,7 @@
 """Functions on run folders: what they return, write, say and refuse."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -130,7 +131,10 @@ def test_the_report_repeats_what_a_reader_should_know(runs, judged, analysed, tm
 
 def test_an_exported_run_has_its_detector(runs, analysed, tmp_path):
   model = api.export_run(runs / "at", tmp_path / "model")
-  assert model.endpoints == ("serve", "embed", "detect") and model.image_shape == (8, 8, 1)
+  assert model.endpoints == ("serve", "embed", "detect", "class_names") and model.image_shape == (8, 8, 1)
+  assert model.class_names == tuple("0123456789")
+  about = json.loads((model.path / "assets.extra" / "about.json").read_text())
+  assert (about["checkpoint"], about["dataset"], about["class_names"]) == (model.step, "digits", list("0123456789"))
   assert model.step == analysed[0]["at"].checkpoint
   assert (model.path / "saved_model.pb").is_file()
 
@@ -139,7 +143,7 @@ def test_a_detector_of_another_checkpoint_is_left_out_and_said_so(runs, analysed
   other = {20, 40} - {analysed[0]["at"].checkpoint}
   notes = []
   model = api.export_run(runs / "at", tmp_path / "model", checkpoint=other.pop(), note=notes.append)
-  assert model.endpoints == ("serve", "embed")
+  assert model.endpoints == ("serve", "embed", "class_names")
   assert "`detect=False`" in notes[0] and "tla-analyze" in notes[0]
   with pytest.raises(InputError, match="was fitted to the checkpoint of step"):
     api.export_run(runs / "at", tmp_path / "other", checkpoint=model.step, detect=True)

@@ -258,9 +258,9 @@ def test_a_detector_is_exported_only_with_its_own_checkpoint(runs, tmp_path):
   cli.assert_refused(cli.run("tla-export", *arguments, "--detect"), "detector.npz", "tla-analyze", other)
   assert not (tmp_path / "a").exists()
   output = cli.run_well("tla-export", *arguments)
-  assert "no endpoint detect" in output and "serve, embed;" in output
+  assert "no endpoint detect" in output and "serve, embed, class_names;" in output
   assert not hasattr(tf.saved_model.load(str(tmp_path / "a")), "detect")
-  assert "serve, embed;" in cli.run_well(
+  assert "serve, embed, class_names;" in cli.run_well(
     "tla-export", f"--run_dir={runs / 'at'}", f"--output={tmp_path / 'b'}", "--nodetect"
   )
 

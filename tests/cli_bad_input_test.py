@@ -1,12 +1,17 @@
 """Bad input through the console scripts: one clear sentence, nothing overwritten."""
 
 import gzip
+import os
 import shutil
+import signal
 import struct
+import subprocess
 
 import cli_support as cli
 import numpy as np
 import pytest
+
+import tla_tf
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,34 @@ def test_help_needs_no_tensorflow(tmp_path):
     assert f"{tool}: " in done.stdout
     assert "--output" in done.stdout or "--suite" in done.stdout
     assert "imported" not in done.stderr
+
+
+def test_every_tool_says_its_version_without_tensorflow(tmp_path):
+  (tmp_path / "tensorflow.py").write_text("raise RuntimeError('imported')\n")
+  for tool in (
+    "tla-train",
+    "tla-train-digits",
+    "tla-import-tf1",
+    "tla-evaluate",
+    "tla-analyze",
+    "tla-report",
+    "tla-export",
+  ):
+    done = cli.run_anew(tool, "--version", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"tla_tf {tla_tf.__version__} (tensorflow ") and done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("tool, argument", [("tla-evaluate", "--help"), ("tla-train", "--version")])
+def test_a_reader_that_has_gone_is_no_error(tool, argument):
+  """As of `tla-evaluate --help | head -1`, at the earliest."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  done = subprocess.run(
+    cli.command(tool, argument), stdout=writing, stderr=subprocess.PIPE, text=True, timeout=300, check=False
+  )
+  os.close(writing)
+  assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize("arguments", [("--run_dir=none",), ("--suite=all",), ("--help",), ("stray",)])

@@ -115,9 +115,11 @@ def test_one_folder_of_images_is_divided_trained_judged_and_exported(files, tmp_
   assert content["settings"]["reading"]["test_fraction"] == 1 / 3
   table = cli.run_well("tla-evaluate", f"--run_dir={run}", "--suite=table1", cache)
   assert "10 test images of images" in table
-  cli.run_well("tla-export", f"--run_dir={run}")
-  serve = tf.saved_model.load(str(run / "saved_model")).signatures["serving_default"]
-  assert serve(images=tf.zeros([3, 16, 18, 1]))["logits"].shape == (3, 2)
+  assert "classes      0 apple, 1 pear" in cli.run_well("tla-export", f"--run_dir={run}", "--uint8")
+  served = tf.saved_model.load(str(run / "saved_model"))
+  assert served.signatures["serving_default"](images=tf.zeros([3, 16, 18, 1]))["logits"].shape == (3, 2)
+  assert served.serve_uint8(tf.zeros([3, 16, 18, 1], tf.uint8))["logits"].shape == (3, 2)
+  assert served.class_names()["class_names"].numpy().tolist() == [b"apple", b"pear"]
 
 
 def test_images_of_another_size_are_refused_by_name(files, tmp_path):

@@ -56,16 +56,19 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   embeddings = network(images)["embedding"].numpy()
   gaussians = fit_gaussians(embeddings, np.arange(40) % 3, 3)
   detector = Detector(gaussians, float(np.median(gaussians.log_densities(embeddings).max(1))))
-  export_saved_model(network, (8, 8, 1), tmp_path / "served", GraphDetector(detector))
+  names = ("pear", "apple", "fig")
+  export_saved_model(network, (8, 8, 1), tmp_path / "served", GraphDetector(detector), class_names=names)
   np.save(tmp_path / "images.npy", images)
   names = {}
   blocks = re.findall(r"```python\n(.*?)```", PAGES["serving.md"], re.DOTALL)
-  assert len(blocks) == 3
+  assert len(blocks) == 4
   for block in blocks:
     for name in ("served", "images.npy"):
       block = block.replace(f'"{name}"', repr(str(tmp_path / name)))
     exec(compile(block, "serving.md", "exec"), names)
-  assert "20 of 40 images are suspicious" in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert "20 of 40 images are suspicious" in printed
+  assert re.search(r"\['(pear|apple|fig)', ", printed)
   answers = [names["classify"](image) for image in images]
   assert answers.count(None) == 20
   assert {answer for answer in answers if answer is not None} <= {0, 1, 2}

@@ -515,12 +515,14 @@ class ExportedModel(typing.NamedTuple):
     step: of the checkpoint.
     endpoints: names of its endpoints.
     image_shape: (height, width, channels) of the images that it takes.
+    class_names: names of the classes, in the order of labels.
   """
 
   path: pathlib.Path
   step: int
   endpoints: tuple[str, ...]
   image_shape: tuple[int, ...]
+  class_names: tuple[str, ...]
 
 
 def export_run(
@@ -529,6 +531,7 @@ def export_run(
   *,
   checkpoint: str | int = "best",
   detect: bool | None = None,
+  uint8: bool = False,
   note: Note = _ignored,
 ) -> ExportedModel:
   """Writes a trained network as a SavedModel, with its detector where there is one.
@@ -539,6 +542,7 @@ def export_run(
     checkpoint: "best", "last" or a step.
     detect: whether to add the endpoint `detect`: True fails without a detector of this
       checkpoint, None adds it where there is one.
+    uint8: whether to add endpoints that take uint8 images in 0..255.
     note: called with sentences that a reader should know.
 
   Returns:
@@ -549,16 +553,32 @@ def export_run(
   """
   from tla_tf.persistence import CheckpointStore, export_saved_model
   from tla_tf.persistence.loading import load_network
+  from tla_tf.persistence.versions import versions
 
   folder = RunFolder.open(run_dir)
-  _, facts = folder.read_config()
+  config, facts = folder.read_config()
   store = CheckpointStore(folder.checkpoints)
   step = store.resolve(checkpoint)
   detector = None if detect is False else _detector(folder, step, store.digest(step), detect is True, note)
   output = pathlib.Path(folder.saved_model if output is None else output)
-  export_saved_model(load_network(folder, step), facts.image_shape, output, detector)
-  endpoints = ("serve", "embed") + (("detect",) if detector else ())
-  return ExportedModel(output, step, endpoints, tuple(facts.image_shape))
+  endpoints = export_saved_model(
+    load_network(folder, step),
+    facts.image_shape,
+    output,
+    detector,
+    class_names=facts.class_names,
+    uint8=uint8,
+    facts={
+      "dataset": config.dataset,
+      "method": config.method,
+      "network": config.network,
+      "checkpoint": step,
+      "checkpoint_digest": store.digest(step),
+      "threshold": detector and detector.threshold,
+      "versions": versions(),
+    },
+  )
+  return ExportedModel(output, step, endpoints, tuple(facts.image_shape), tuple(facts.class_names))
 
 
 def _detector(folder: RunFolder, step: int, digest: str, required: bool, note: Note) -> GraphDetector | None:

@@ -14,6 +14,7 @@ from tla_tf.attacks.survivors import best_of_starts
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
 from tla_tf.ops import seeds
+from tla_tf.ops.predictions import predicted_classes
 from tla_tf.types import Jit
 
 
@@ -113,8 +114,11 @@ def runner_up(logits: tf.Tensor, labels: tf.Tensor, rank: int | tf.Tensor) -> tf
 
 
 def missed(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = None) -> tf.Tensor:
-  """Whether the goal is reached: bool [n], another class than the label's, or the target's."""
-  said = tf.argmax(logits, -1, output_type=labels.dtype)
+  """Whether the goal is reached: bool [n], another class than the label's, or the target's.
+
+  Where a logit is NaN the network errs, and says no target.
+  """
+  said = predicted_classes(logits, labels.dtype)
   return said != labels if targets is None else said == targets
 
 

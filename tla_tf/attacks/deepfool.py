@@ -67,7 +67,7 @@ class DeepFool(NearestAttack):
 
     def body(i, x, change, active, zero, nonfinite):
       gradients, values, logits = rows.gradients(boundaries, x)
-      active &= ~(lead(logits, goal, targeted) > rows.slack)
+      active = tf.where(lead(logits, goal, targeted) > rows.slack, False, active)
       finite = functools.reduce(
         tf.logical_and,
         (tf.reduce_all(tf.math.is_finite(g), -1) & tf.math.is_finite(f) for g, f in zip(gradients, values)),

@@ -84,7 +84,7 @@ class Jsma(NearestAttack):
       gradients, _, logits = rows.gradients(outputs, x)
       towards = tf.sign(theta) * gradients[0]
       against = -tf.sign(theta) * gradients[1] if self._by_logits else towards
-      active &= ~(lead(logits, goal, targeted) > rows.slack)
+      active = tf.where(lead(logits, goal, targeted) > rows.slack, False, active)
       finite = tf.reduce_all(tf.math.is_finite(towards) & tf.math.is_finite(against), -1)
       zero += tf.cast(active & tf.reduce_all((towards == 0.0) & (against == 0.0), -1), tf.int32)
       nonfinite += tf.cast(active & ~finite, tf.int32)

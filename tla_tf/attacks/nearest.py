@@ -11,6 +11,7 @@ from tla_tf.attacks.compiled import CompiledAttack
 from tla_tf.attacks.gradient_loop import Forward
 from tla_tf.attacks.result import AttackResult
 from tla_tf.ops import objectives
+from tla_tf.ops.predictions import silent
 
 # Share of the largest logit by which one must lead to count: two compilers round logits differently.
 _ROUNDING = 1e-5
@@ -109,7 +110,8 @@ class Rows:
     self.size = images.shape[1:].num_elements()
     self.clean = tf.reshape(images, [-1, self.size])
     self.clean_logits = forward(images)
-    self.slack = _ROUNDING * tf.reduce_max(tf.abs(self.clean_logits), -1)
+    largest = tf.reduce_max(tf.abs(self.clean_logits), -1)
+    self.slack = _ROUNDING * tf.where(tf.math.is_finite(largest), largest, 0.0)
 
   def logits(self, x: tf.Tensor) -> tf.Tensor:
     """float32 [n, d] -> logits [n, classes]."""
@@ -146,7 +148,8 @@ def lead(logits: tf.Tensor, goal: tf.Tensor, targeted: bool) -> tf.Tensor:
     targeted: a Python bool.
 
   Returns:
-    float32 [n], z_target - max_other z, or max_other z - z_label.
+    float32 [n], z_target - max_other z, or max_other z - z_label; where a logit is NaN, -infinity or infinity: the
+    network errs, but does not say a target.
   """
-  of_goal = objectives.logit_lead(logits, goal)
+  of_goal = tf.where(silent(logits), -float("inf"), objectives.logit_lead(logits, goal))
   return of_goal if targeted else -of_goal

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import os
 import pathlib
+import platform
+import signal
 import sys
 import tempfile
 import warnings
@@ -15,6 +17,7 @@ from absl import app, flags, logging
 
 from tla_tf.binaries import flag_names
 from tla_tf.errors import InputError, ToolError
+from tla_tf.persistence import versions
 
 
 def tool_name() -> str:
@@ -32,7 +35,8 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
-  wrong flag ends with absl's message and status 1; Ctrl-C with status 130.
+  wrong flag ends with absl's message and status 1; Ctrl-C with status 130; a
+  reader that has gone (`| head`) in silence, with the status of its signal.
 
   Args:
     main: function of the remaining arguments.
@@ -48,6 +52,8 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
     except ToolError as error:
       print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr)
       return 1
+    except BrokenPipeError:
+      raise
     except OSError as error:
       # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.
       print(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
@@ -57,7 +63,32 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
       return 130
 
   _show_flags_of(main)
-  app.run(guarded, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
+  try:
+    try:
+      app.run(guarded, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
+    finally:
+      sys.stdout.flush()
+  except BrokenPipeError:
+    # Python flushes once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(128 + signal.SIGPIPE)
+
+
+class _VersionFlag(flags.BooleanFlag):
+  """`--version`: says what runs, as `--help` says how, before anything is loaded or required."""
+
+  def __init__(self) -> None:
+    super().__init__("version", False, "Print the versions of this package and of those that results hang on.")
+
+  def parse(self, argument: str | bool | None) -> None:
+    if self._parse(argument):
+      found = versions.versions()
+      others = ", ".join(f"{name} {version}" for name, version in found.items() if name != "tla_tf")
+      print(f"tla_tf {found['tla_tf']} ({others}, Python {platform.python_version()})")
+      sys.exit(0)
+
+
+flags.DEFINE_flag(_VersionFlag())
 
 
 def _show_flags_of(main: Callable[[list[str]], Any]) -> None:

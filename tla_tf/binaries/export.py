@@ -24,6 +24,9 @@ flags.DEFINE_boolean(
   "Add the endpoint detect, and fail without a detector for this checkpoint; by "
   "default it is added where tla-analyze has fitted one.",
 )
+flags.DEFINE_boolean(
+  "uint8", False, "Add the endpoints serve_uint8 and, where there is detect, detect_uint8: of uint8 images in 0..255."
+)
 flags.mark_flag_as_required("run_dir")
 
 
@@ -39,12 +42,21 @@ def main(argv: list[str]) -> None:
     FLAGS.output,
     checkpoint=FLAGS.checkpoint,
     detect=FLAGS.detect,
+    uint8=FLAGS.uint8,
     note=lambda text: print(f"note         {flag_names.said(text)}"),
   )
   print(
     f"SavedModel   {model.path}  (step {model.step}; endpoints {', '.join(model.endpoints)}; images float32 in [0, 1], "
     f"{'x'.join(map(str, model.image_shape))})"
   )
+  if model.class_names:
+    print(f"classes      {_some(model.class_names)}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+  """Labels and names of the classes, as many as a reader wants to see."""
+  said = [f"{label} {name}" for label, name in enumerate(names)]
+  return ", ".join(said if len(said) <= 12 else [*said[:10], "...", said[-1]])
 
 
 def run() -> None:

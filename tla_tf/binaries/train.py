@@ -67,6 +67,9 @@ def _dataset(arguments: list[str]) -> str:
 def run() -> None:
   """Entry point of the console scripts."""
   tool = entry.tool_name()
+  if "--version" in sys.argv[1:]:
+    # It needs no data set, whose flags are defined below.
+    entry.run(main, arguments=["--version"])
   try:
     dataset = _dataset(sys.argv[1:])
     arguments = presets.expand(sys.argv[1:], dataset)

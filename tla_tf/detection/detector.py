@@ -87,13 +87,16 @@ class GraphDetector(tf.Module):
 
   Args:
     detector: Detector.
+
+  Attributes:
+    threshold: scores below it are suspicious.
   """
 
   def __init__(self, detector: Detector):
     super().__init__()
     gaussians = detector.gaussians
     self._covariance, self._unit_length = gaussians.covariance, detector.unit_length
-    self._threshold = detector.threshold
+    self.threshold = detector.threshold
     # Stored as float32, which is half of float64's size, and exact.
     self._means = tf.Variable(gaussians.means, trainable=False)
     self._whitening = tf.Variable(gaussians.whitening, trainable=False)
@@ -123,7 +126,8 @@ class GraphDetector(tf.Module):
     # A class at a time: all at once would hold batch x classes x d numbers.
     distances = tf.map_fn(squares, (means, whitening), fn_output_signature=tf.float64)
     score = tf.reduce_max(self._log_peaks[:, None] - 0.5 * distances, 0)
-    return score, tf.logical_not(score >= self._threshold)
+    # Not as `not (score >= threshold)`, which TensorFlow's graph optimiser writes as `score < threshold`.
+    return score, tf.math.is_nan(score) | (score < self.threshold)
 
 
 def _wide(tensor: tf.Tensor) -> tf.Tensor:

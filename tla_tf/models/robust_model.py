@@ -21,6 +21,7 @@ from tla_tf.errors import InputError
 from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models.weight_average import WeightAverage
 from tla_tf.ops import mining, objectives, seeds
+from tla_tf.ops.predictions import predicted_classes
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
@@ -387,7 +388,7 @@ class RobustModel(keras.Model):
       momentum=config.momentum,
       momentum_rule=config.momentum_rule,
     )
-    clean_right = tf.argmax(logits, -1, output_type=labels.dtype) == labels
+    clean_right = predicted_classes(logits, labels.dtype) == labels
     values = {
       "loss": objectives.cross_entropy(logits, labels),
       "accuracy": tf.cast(clean_right, tf.float32),
@@ -478,7 +479,7 @@ def _check_pixels(images):
 
 
 def _accuracy(logits, labels):
-  return tf.reduce_mean(tf.cast(tf.argmax(logits, -1, output_type=labels.dtype) == labels, tf.float32))
+  return tf.reduce_mean(tf.cast(predicted_classes(logits, labels.dtype) == labels, tf.float32))
 
 
 def _updated(metrics, values):

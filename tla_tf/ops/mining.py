@@ -13,7 +13,7 @@ from tla_tf.ops import distances, seeds
 def similarity_scores(
   anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
 ) -> tf.Tensor:
-  """Signed cosine similarities, -inf where the classes are the same or the pool has no image.
+  """Signed cosine similarities, -inf where the classes are the same or the pool has no image, else inf for NaN.
 
   Args:
     anchors: float32 [n, d].
@@ -25,6 +25,8 @@ def similarity_scores(
     float32 [n, m].
   """
   scores = distances.pairwise_cosine_similarity(anchors, pool)
+  # Taken first, so that the loss shows it: `argmax` passes over NaN, or stops there, as it is compiled.
+  scores = tf.where(tf.math.is_nan(scores), tf.constant(float("inf"), scores.dtype), scores)
   same = _same_class(anchor_labels, pool_labels)
   return tf.where(same, tf.constant(float("-inf"), scores.dtype), scores)
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tla_tf.attacks.attack import missed, runner_up
 from tla_tf.attacks.compiled import CompiledAttack
 from tla_tf.attacks.gradient_loop import gradient_state, input_gradient
+from tla_tf.attacks.nearest import lead
 from tla_tf.attacks.result import AttackResult
 from tla_tf.ops import objectives
 from tla_tf.ops.examples import choose, per_example
@@ -175,15 +176,18 @@ class Fab(CompiledAttack):
   def _final_search(self, nearest, images, clean_logits, labels, targets):
     """Towards the boundary on the segment from the clean image, by the rule of false position."""
 
-    def lead(logits):
+    def short(logits):
       """Above 0 where the attack has not succeeded."""
-      return objectives.logit_lead(logits, labels) if targets is None else -objectives.logit_lead(logits, targets)
+      return -lead(logits, labels, False) if targets is None else -lead(logits, targets, True)
 
     def body(i, near, near_lead, far, far_lead):
-      share = tf.clip_by_value(tf.math.divide_no_nan(near_lead, near_lead - far_lead), 0.0, 1.0)
+      gap = near_lead - far_lead
+      # Where the network says NaN at an end, the middle.
+      share = tf.where(tf.math.is_finite(gap), tf.math.divide_no_nan(near_lead, gap), 0.5)
+      share = tf.clip_by_value(share, 0.0, 1.0)
       middle = near + per_example(share, near) * (far - near)
       logits = self.forward(middle)
-      wrong, middle_lead = missed(logits, labels, targets), lead(logits)
+      wrong, middle_lead = missed(logits, labels, targets), short(logits)
       return (
         i + 1,
         choose(wrong, near, middle),
@@ -192,5 +196,5 @@ class Fab(CompiledAttack):
         tf.where(wrong, middle_lead, far_lead),
       )
 
-    state = (tf.constant(0), images, lead(clean_logits), nearest, lead(self.forward(nearest)))
+    state = (tf.constant(0), images, short(clean_logits), nearest, short(self.forward(nearest)))
     return tf.while_loop(lambda i, *_: i < _FINAL_STEPS, body, state, parallel_iterations=1)[3]

@@ -81,7 +81,7 @@ class _VersionFlag(flags.BooleanFlag):
     super().__init__("version", False, "Print the versions of this package and of those that results hang on.")
 
   def parse(self, argument: str | bool | None) -> None:
-    if self._parse(argument):
+    if argument is not None and self._parse(argument):
       found = versions.versions()
       others = ", ".join(f"{name} {version}" for name, version in found.items() if name != "tla_tf")
       print(f"tla_tf {found['tla_tf']} ({others}, Python {platform.python_version()})")

@@ -87,14 +87,17 @@ class GraphDetector(tf.Module):
 
   Args:
     detector: Detector.
+    dtype: in which the densities are computed: float64, as NumPy does, or float32
+      for converters that know no other.
 
   Attributes:
     threshold: scores below it are suspicious.
   """
 
-  def __init__(self, detector: Detector):
+  def __init__(self, detector: Detector, dtype: tf.DType | str = tf.float64):
     super().__init__()
     gaussians = detector.gaussians
+    self._dtype = tf.as_dtype(dtype)
     self._covariance, self._unit_length = gaussians.covariance, detector.unit_length
     self.threshold = detector.threshold
     # Stored as float32, which is half of float64's size, and exact.
@@ -103,35 +106,39 @@ class GraphDetector(tf.Module):
     self._log_peaks = tf.Variable(gaussians.log_peaks, trainable=False)
 
   def __call__(self, embeddings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `Detector.score` and `is_suspect` say: float32 [n, d] -> (float64 [n], bool [n])."""
-    embeddings = tf.cast(embeddings, tf.float64)
+    """What `Detector.score` and `is_suspect` say: float32 [n, d] -> (dtype [n], bool [n])."""
+    embeddings = self._wide(embeddings)
     if self._unit_length:
       lengths = tf.norm(embeddings, axis=-1, keepdims=True)
       # As NumPy's: 0 stays 0, and the Gaussians see float32.
-      embeddings = _wide(tf.cast(tf.math.divide_no_nan(embeddings, lengths), tf.float32))
+      embeddings = self._wide(tf.cast(tf.math.divide_no_nan(embeddings, lengths), tf.float32))
     means, whitening = tf.convert_to_tensor(self._means), tf.convert_to_tensor(self._whitening)
     if self._covariance is Covariance.TIED:
       # Whitening is linear: once for all classes.
-      embeddings, means = embeddings @ _wide(whitening[0]), _wide(means) @ _wide(whitening[0])
-      whitening = means
+      embeddings, means = embeddings @ self._wide(whitening[0]), self._wide(means) @ self._wide(whitening[0])
+    log_peaks = self._wide(self._log_peaks)
 
-    def squares(parts: tuple) -> tf.Tensor:
-      white = embeddings - _wide(parts[0])
+    def log_density(k: int | tf.Tensor) -> tf.Tensor:
+      white = embeddings - self._wide(means[k])
       if self._covariance is Covariance.FULL:
-        white = white @ _wide(parts[1])
+        white = white @ self._wide(whitening[k])
       elif self._covariance is Covariance.DIAGONAL:
-        white = white * _wide(parts[1])
-      return tf.reduce_sum(white * white, -1)
+        white = white * self._wide(whitening[k])
+      return log_peaks[k] - 0.5 * tf.reduce_sum(white * white, -1)
 
-    # A class at a time: all at once would hold batch x classes x d numbers.
-    distances = tf.map_fn(squares, (means, whitening), fn_output_signature=tf.float64)
-    score = tf.reduce_max(self._log_peaks[:, None] - 0.5 * distances, 0)
+    # A class at a time: all at once would hold batch x classes x d numbers. (`map_fn` does the same, but its lists of
+    # tensors are more than converters know.)
+    _, score = tf.while_loop(
+      lambda k, _: k < means.shape[0],
+      lambda k, best: (k + 1, tf.maximum(best, log_density(k))),
+      (1, log_density(0)),
+      shape_invariants=(tf.TensorShape([]), tf.TensorShape([None])),
+    )
     # Not as `not (score >= threshold)`, which TensorFlow's graph optimiser writes as `score < threshold`.
     return score, tf.math.is_nan(score) | (score < self.threshold)
 
-
-def _wide(tensor: tf.Tensor) -> tf.Tensor:
-  return tf.cast(tensor, tf.float64)
+  def _wide(self, tensor: tf.Tensor | tf.Variable) -> tf.Tensor:
+    return tf.cast(tensor, self._dtype)
 
 
 def scaled(embeddings: np.ndarray, unit_length: bool) -> np.ndarray:

@@ -18,10 +18,12 @@ from sklearn import metrics
 from sklearn.neighbors import KNeighborsClassifier
 from tensorboard.plugins.projector import projector_config_pb2
 
+import tla_tf
 from tla_tf import datasets
 from tla_tf.detection import Detector
 from tla_tf.errors import InputError
 from tla_tf.evaluation import detector_analysis, figure_data, verify
+from tla_tf.evaluation.analysed_images import drawn_positions
 from tla_tf.evaluation.analysis_planning import AnalysisOptions
 from tla_tf.evaluation.run_analysis import analyse
 from tla_tf.evaluation.subject import run_subject
@@ -341,6 +343,33 @@ def test_report_says_what_is_missing(runs, tmp_path):
   assert "Missing for um: embeddings and detection. To get it: <code>tla-analyze --run_dir=" in page
   assert "Figure 5:" not in page
   assert "data:image/png" in page
+
+
+@pytest.mark.parametrize(
+  "k, expected, words",
+  [
+    (None, 10, ["10 of the 200 training images: 10 neighbours vote, not 50."]),
+    (10, 10, []),
+    (13, 13, ["10 of the 200 training images, fewer than the 13 neighbours that vote"]),
+  ],
+)
+def test_no_more_neighbours_vote_than_the_smallest_class_has_images(runs, k, expected, words):
+  subject = run_subject(RunFolder.open(runs / "um"))
+  drawn = drawn_positions(subject, AnalysisOptions(num_train_examples=200, k=k))
+  smallest = np.bincount(subject.splits.train.labels[drawn.train]).min()
+  assert smallest == 10 and drawn.k == expected
+  for note, part in zip(drawn.notes, words, strict=True):
+    assert part in note and note.startswith("Class ")
+  assert drawn_positions(subject, AnalysisOptions()).k == 50
+
+
+def test_fewer_neighbours_are_said_and_kept(runs, tmp_path):
+  shutil.copytree(runs / "um", tmp_path / "um")
+  notes = []
+  options = {"num_train_examples": 200, "num_examples": 150, "fit_examples": 150, "projector_examples": 0}
+  record = tla_tf.analyze_runs([tmp_path / "um"], **options, note=notes.append)["um"]
+  assert record.knn.k == 10 and any("10 neighbours vote, not 50" in note for note in record.notes)
+  assert any(note.startswith("um: Class ") for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from tla_tf.records import (
 from tla_tf.records.evaluation import CleanShare, Diagnostics, EpsilonPoint, NoiseProbe, StepsPoint
 from tla_tf.records.run import DataFacts
 from tla_tf.reporting import document as doc
-from tla_tf.reporting import figures, markdown_table, print_table, suite_table
+from tla_tf.reporting import drawing, figures, markdown_table, print_table, suite_table
 from tla_tf.reporting.tables import Table
 from tla_tf.summaries import Measured, findings_of
 from tla_tf.types import Norm, Target
@@ -293,7 +293,7 @@ def test_bars_are_accuracies_with_their_intervals(drawn):
   assert [label.get_text() for label in axes.get_xticklabels()] == ["Clean", "FGSM", "PGD", "Worst case"]
   ends = [segment[:, 1] for lines in axes.collections for segment in lines.get_segments()]
   np.testing.assert_allclose(ends[:2], [(0.8, 0.95), (0.4, 0.6)])
-  assert "90%" in _texts(drawn[0]) and "digits" in axes.get_title()
+  assert "90%" in _texts(drawn[0]) and any("test images of digits" in text for text in _texts(drawn[0]))
 
 
 def test_curves_of_the_probes_are_what_was_probed(drawn):
@@ -348,13 +348,14 @@ METRICS = [
 
 def test_training_curves_show_the_metrics_of_every_run(drawn):
   figures.training_curves({"um": METRICS, "tla": METRICS[:1]}, None, "title")
-  left, right = drawn[0].axes
+  left, right, _ = drawn[0].axes
   expected = [[(10, 0.2), (20, 0.1)], [(10, 0.1), (20, 0.05)], [(10, 0.2)], [(10, 0.1)]]
   for line, points in zip(_lines(left), expected, strict=True):
     np.testing.assert_allclose(line, points)
   for line, height in zip(_lines(right), (0.5, 0.25, 0.5, 0.25), strict=True):
     np.testing.assert_allclose(line[:, 1], height)
-  assert {"title", "um", "tla", "total loss", "under attack"} <= set(_texts(drawn[0]))
+  said = {"title", "um", "tla", "line: total loss, dots: cross-entropy", "line: clean, dots: under attack"}
+  assert said <= set(_texts(drawn[0]))
 
 
 def test_training_curves_leave_out_what_a_method_does_not_log(drawn):
@@ -433,7 +434,7 @@ def test_figure_4_shows_queries_beside_their_neighbours(drawn):
   np.testing.assert_array_equal(shown[0].images[0].get_array(), arrays.retrieval_images[0, 0, ..., 0])
   np.testing.assert_array_equal(shown[1].images[0].get_array(), arrays.retrieval_neighbours[0, 0, 0, ..., 0])
   # Query 1 is of class 1: right when clean, NaN when attacked.
-  assert shown[8].get_xlabel() == NAMES[1][:12] and shown[12].get_xlabel() == "NaN"
+  assert shown[8].get_xlabel() == "a rath…ame 1" and shown[12].get_xlabel() == "NaN"
   assert shown[8].spines["left"].get_linestyle() == "-" and shown[12].spines["left"].get_linestyle() == "--"
 
 
@@ -450,10 +451,157 @@ def _analysis(**detection):
 def test_roc_says_where_there_is_nothing_to_find(drawn):
   result = _analysis(auc_misclassified=0.7, auc_adversarial=None, auc_adversarial_interval=None)
   reporting.roc_curves({"at": _arrays()}, {"at": result}, None)
-  left, right = drawn[0].axes
-  assert [text.get_text() for text in left.get_legend().get_texts()] == ["at: AUC 0.7000", "chance"]
-  assert [text.get_text() for text in right.get_legend().get_texts()] == ["at: no such images", "chance"]
+  left, _, aside = drawn[0].axes
+  legend = aside.get_legend()
+  assert legend.get_title().get_text() == "AUC left | right\n-: no such images"
+  assert [text.get_text() for text in legend.get_texts()] == ["at: 0.7000 | -"]
   np.testing.assert_allclose(_lines(left)[0], [(0, 0), (0.5, 0.8), (1, 1)])
+
+
+ATTACKS = ("FGSM", "BIM-40", "C&W-40", "PGD-40", "PGD-100", "20xPGD-100", "MIM-200", "black box PGD")
+
+
+def _draw_robust_accuracy(names):
+  results = {name: _results(0.9, 0.3, **dict.fromkeys(ATTACKS, 0.5)) for name in names}
+  figures.robust_accuracy(results, "quick", None)
+
+
+def _draw_many_attacks(names):
+  attacks = {f"Auto-PGD on the targeted ratio {i}": 0.5 for i in range(40)}
+  figures.robust_accuracy({name: _results(0.9, 0.3, **attacks) for name in names}, "quick", None)
+
+
+def _draw_few_attacks(names):
+  figures.robust_accuracy({name: _results(0.9, 0.3, FGSM=0.5, PGD=0.4) for name in names}, "quick", None)
+
+
+def _draw_accuracy_curves(names):
+  figures.accuracy_curves({name: _results(0.9, 0.3, PGD=0.4).replace(probes=PROBES) for name in names}, None)
+
+
+def _draw_training_curves(names):
+  figures.training_curves({name: METRICS for name in names}, None, "tla on mnist, lenet")
+
+
+def _draw_roc_curves(names):
+  reporting.roc_curves({name: _arrays() for name in names}, {name: _analysis() for name in names}, None)
+
+
+def _draw_tsne_of_class(names):
+  reporting.tsne_of_class({name: _arrays() for name in names}, NAMES, None)
+
+
+def _draw_tsne_of_pair(names):
+  reporting.tsne_of_pair({name: _arrays() for name in names}, NAMES, None)
+
+
+def _draw_retrieval(names):
+  reporting.retrieval({name: _arrays(queries=3) for name in names}, NAMES, None)
+
+
+def _draw_adversarial_examples(names):
+  images = np.zeros((3, 4, 4, 1), np.float32)
+  rows = (images, images + 0.25, np.array([0, 1, 2]), np.array([1, -1, 4]))
+  figures.adversarial_examples(
+    dict.fromkeys(names, rows), NAMES, "a.png", "a rather long name: images that were broken"
+  )
+
+
+# What is drawn in the same way by two of them is drawn with other numbers of models.
+DRAWINGS = {
+  _draw_robust_accuracy: (1, 3, 8, 18, 50),
+  _draw_few_attacks: (8,),
+  _draw_many_attacks: (1, 50),
+  _draw_accuracy_curves: (1, 18),
+  _draw_training_curves: (1, 3, 8, 18, 50),
+  _draw_roc_curves: (3, 50),
+  _draw_tsne_of_class: (1, 8, 50),
+  _draw_tsne_of_pair: (3, 18),
+  _draw_retrieval: (50,),
+  _draw_adversarial_examples: (50,),
+}
+
+
+@pytest.mark.parametrize("draw, count", [(draw, count) for draw, counts in DRAWINGS.items() for count in counts])
+def test_figures_of_any_number_of_models_are_bounded_and_nothing_lies_over_anything(draw, count, drawn, monkeypatch):
+  methods = ("um", "at", "tla", "alp", "trades")
+  draw([f"{methods[i % 5]}{'_epsilon_8_255_margin_0.03' * (count > 8)}_seed_{i // 5}" for i in range(count)])
+  (figure,) = drawn
+  assert max(figure.get_size_inches() / (drawing.MAX_WIDTH, drawing.MAX_HEIGHT)) <= 1
+  texts = _seen_texts(figure, monkeypatch)
+  legends = figure.findobj(matplotlib.legend.Legend)
+  whole, boxes = figure.bbox, [artist.get_window_extent() for artist in (*texts, *legends)]
+  for artist, box in zip((*texts, *legends), boxes):
+    assert min(box.x0, box.y0) >= -1 and box.x1 <= whole.x1 + 1 and box.y1 <= whole.y1 + 1, artist
+  corners = np.array([(box.x0 + 0.5, box.y0 + 0.5, box.x1 - 0.5, box.y1 - 0.5) for box in boxes[: len(texts)]])
+  low = np.maximum(corners[:, None, :2], corners[None, :, :2])
+  high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
+  over = np.triu((high > low).all(-1), 1)
+  assert not over.any(), [(texts[i].get_text(), texts[j].get_text()) for i, j in zip(*np.nonzero(over))][:5]
+  panels = [axes.get_window_extent() for axes in figure.axes if axes.axison]
+  assert not any(box.overlaps(panel) for box in boxes[len(texts) :] for panel in panels)
+
+
+def _seen_texts(figure, monkeypatch):
+  """The texts that are drawn, ticks out of view not among them."""
+  seen, draw = {}, matplotlib.text.Text.draw
+
+  def noted(text, renderer):
+    if text.get_visible() and text.get_text().strip():
+      seen[text] = True
+    draw(text, renderer)
+
+  monkeypatch.setattr(matplotlib.text.Text, "draw", noted)
+  figure.draw_without_rendering()
+  return list(seen)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("count", [8, 18])
+def test_models_on_the_same_axes_differ_in_colour_and_marker(theme, count, drawn):
+  names = [f"run {i}" for i in range(count)]
+  figures.training_curves({name: METRICS for name in names}, None, theme=theme)
+  legends = drawn[0].findobj(matplotlib.legend.Legend)
+  assert [text.get_text() for legend in legends for text in legend.get_texts()] == names
+  for legend in legends:
+    looks = [(line.get_color(), line.get_marker()) for line in legend.get_lines()]
+    assert len({shade for shade, _ in looks}) == len({mark for _, mark in looks}) == len(looks) <= 8
+    paper = drawn[0].get_facecolor()
+    assert all(drawing.contrast(shade, paper) >= 3 for shade, _ in looks)
+
+
+def test_what_a_figure_leaves_out_is_said(drawn):
+  _draw_many_attacks(["at"])
+  _draw_few_attacks([f"run {i}" for i in range(70)])
+  _draw_retrieval([f"run {i}" for i in range(50)])
+  said = [" ".join(" ".join(_texts(figure)).split()) for figure in drawn]
+  assert "the first 29 of 40 attacks; the table has all" in said[0]
+  assert "the first 60 of 70 models; the table has all" in said[1]
+  assert "the first 24 of 50 models, 1 of 3 queries; the figures of each run have all" in said[2]
+
+
+def test_a_table_of_colours_has_the_accuracies(drawn):
+  names = [f"run {i}" for i in range(9)]
+  results = {name: _results(0.9, 0.25, FGSM=0.01 * i) for i, name in enumerate(names)}
+  figures.robust_accuracy({**results, "run 8": _results(0.9, 0.25, PGD=0.3)}, "quick", None)
+  (axes,) = drawn[0].axes
+  np.testing.assert_allclose(axes.images[0].get_array()[7], [0.9, 0.07, np.nan, 0.25])
+  assert [label.get_text() for label in axes.get_yticklabels()] == names
+  cells = [text.get_text() for text in axes.texts]
+  assert cells[-8:] == ["90%", "7%", "-", "25%", "90%", "-", "30%", "25%"]
+
+
+def test_names_that_are_cut_alike_are_numbered():
+  names = [f"a_long_name_that_{what}_ends_as_all_do_in_the_end" for what in ("one", "two")] + ["short"]
+  shown = drawing.shortened_names(names, 1.0, 8)
+  assert list(shown) == names and len(set(shown.values())) == 3 and shown["short"] == "short"
+  assert all("…" in shown[name] and shown[name].endswith(f"#{i + 1}") for i, name in enumerate(names[:2]))
+  assert all(drawing.text_width(text, 8) <= 1.0 for text in shown.values())
+
+
+def test_long_texts_are_wrapped_and_then_cut():
+  text = drawing.wrapped("one two three four five six", 0.6, 8, lines=2)
+  assert text.count("\n") == 1 and text.startswith("one two\n") and "…" in text and text.endswith("six")
 
 
 def test_tables_of_an_analysis_by_hand():

@@ -459,6 +459,8 @@ def analyze_runs(
     for name, folder in folders.items():
       subject = run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
       analyses[name] = analyse(subject, folder, asked, progress and functools.partial(_of_run, progress, name))
+      for sentence in analyses[name].drawn.notes:
+        note(f"{name}: {sentence}")
     shown = figure_data.figure_classes(list(analyses.values()), tuple(classes))
     queries = figure_data.figure_queries(list(analyses.values()))
     for name, analysis in analyses.items():

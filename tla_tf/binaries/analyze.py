@@ -75,7 +75,12 @@ flags.DEFINE_integer(
   "Training images that the detector is fitted to, each clean and attacked; all where there are fewer.",
   lower_bound=2,
 )
-flags.DEFINE_integer("neighbors", 50, "Neighbours that vote (paper, Table 6: 50).", lower_bound=1)
+flags.DEFINE_integer(
+  "neighbors",
+  None,
+  "Neighbours that vote; by default 50 (paper, Table 6), or as many as the smallest class has training images.",
+  lower_bound=1,
+)
 entry.define_choice(
   "metric",
   types.Metric.COSINE.value,

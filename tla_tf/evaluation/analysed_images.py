@@ -8,7 +8,7 @@ import numpy as np
 
 from tla_tf.data import ImageData
 from tla_tf.errors import InputError
-from tla_tf.evaluation.analysis_planning import AnalysisAttacks, AnalysisOptions
+from tla_tf.evaluation.analysis_planning import NEIGHBOURS, AnalysisAttacks, AnalysisOptions
 from tla_tf.evaluation.embeddings import Embedded, Embedder
 from tla_tf.evaluation.progress import with_seconds_left
 from tla_tf.evaluation.subject import Subject
@@ -16,12 +16,23 @@ from tla_tf.persistence import CheckpointStore, RunFolder
 
 
 class DrawnPositions(typing.NamedTuple):
-  """Where the images are in their splits, int [n] in increasing order; `fit` are rows of `train`."""
+  """Where the images are in their splits, int [n] in increasing order, and how many neighbours vote.
+
+  Attributes:
+    train: natural training images.
+    heldout: held-out images.
+    test: test images.
+    fit: rows of `train` that the detectors are fitted to.
+    k: neighbours that vote.
+    notes: sentences for the record.
+  """
 
   train: np.ndarray
   heldout: np.ndarray
   test: np.ndarray
   fit: np.ndarray
+  k: int
+  notes: tuple[str, ...]
 
 
 class AnalysedImages(typing.NamedTuple):
@@ -68,7 +79,7 @@ def drawn_positions(subject: Subject, options: AnalysisOptions) -> DrawnPosition
 
   train, test = draw(0, splits.train, "num_train_examples"), draw(1, splits.test, "num_examples")
   fit = np.sort(_shuffled(options, 2, len(train))[: options.fit_examples])
-  if options.k > len(train):
+  if options.k is not None and options.k > len(train):
     raise InputError(f"`k={options.k}` neighbours of {len(train)} training images: expected no more than there are.")
   counts = np.bincount(splits.train.labels[train[fit]], minlength=splits.train.num_classes)
   if counts.min() < 2:
@@ -76,7 +87,21 @@ def drawn_positions(subject: Subject, options: AnalysisOptions) -> DrawnPosition
       f"Class {splits.train.class_names[counts.argmin()]} has {counts.min()} of the {len(fit)} training images that "
       "the detector is fitted to, and needs 2: raise `fit_examples` or `num_train_examples`, or add images."
     )
-  return DrawnPositions(train, np.arange(len(splits.heldout)), test, fit)
+  k, notes = _neighbours(options, splits.train, train)
+  return DrawnPositions(train, np.arange(len(splits.heldout)), test, fit, k, notes)
+
+
+def _neighbours(options: AnalysisOptions, data: ImageData, drawn: np.ndarray) -> tuple[int, tuple[str, ...]]:
+  """(How many vote, sentences): no more than a class has images, or that class could not win."""
+  counts = np.bincount(data.labels[drawn], minlength=data.num_classes)
+  fewest = int(counts.min())
+  usual = NEIGHBOURS if options.k is None else options.k
+  if fewest >= usual:
+    return usual, ()
+  smallest = f"Class {data.class_names[counts.argmin()]} has only {fewest} of the {len(drawn)} training images"
+  if options.k is None:
+    return fewest, (f"{smallest}: {fewest} neighbours vote, not {usual}.",)
+  return usual, (f"{smallest}, fewer than the {usual} neighbours that vote: it rarely wins.",)
 
 
 def _shuffled(options: AnalysisOptions, purpose: int, count: int) -> np.ndarray:

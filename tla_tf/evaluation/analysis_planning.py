@@ -12,6 +12,9 @@ from tla_tf.records.analysis import epsilon_key
 from tla_tf.records.shown import pixels
 from tla_tf.types import Covariance, Metric, values
 
+# Those of the paper's Table 6.
+NEIGHBOURS = 50
+
 
 class AnalysisOptions(typing.NamedTuple):
   """How a run is analysed.
@@ -24,7 +27,8 @@ class AnalysisOptions(typing.NamedTuple):
     num_train_examples: natural training images that neighbours are sought among; None
       for all.
     fit_examples: training images that detectors are fitted to, each clean and attacked.
-    k: neighbours that vote.
+    k: neighbours that vote; None for `NEIGHBOURS`, or as many as the smallest class has
+      training images where those are fewer.
     metric: of neighbours and t-SNE.
     covariance: of the detector that is stored; None for full where that is not too
       large, else tied.
@@ -40,7 +44,7 @@ class AnalysisOptions(typing.NamedTuple):
   num_examples: int | None = None
   num_train_examples: int | None = None
   fit_examples: int = 10_000
-  k: int = 50
+  k: int | None = None
   metric: Metric | str = Metric.COSINE
   covariance: Covariance | str | None = None
   shrinkage: float | None = None
@@ -126,7 +130,9 @@ def _require_sound(options: AnalysisOptions) -> None:
     if getattr(options, name) is not None:
       require_whole(options, name, low=2)
   require_whole(options, "fit_examples", low=2)
-  require_whole(options, "k", "batch_size", low=1)
+  if options.k is not None:
+    require_whole(options, "k", low=1)
+  require_whole(options, "batch_size", low=1)
   require_whole(options, "seed")
   require(options.seed < 2**32, "seed", "a number below 2**32", options.seed)
   require_number(options, "false_positive_rate", high=1.0)

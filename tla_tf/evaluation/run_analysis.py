@@ -13,7 +13,7 @@ import numpy as np
 from tla_tf.analysis import Neighbours, Separation, separation_ratio
 from tla_tf.config import AttackConfig
 from tla_tf.detection import Detector, Roc
-from tla_tf.evaluation.analysed_images import AnalysedImages, drawn_positions, embed
+from tla_tf.evaluation.analysed_images import AnalysedImages, DrawnPositions, drawn_positions, embed
 from tla_tf.evaluation.analysis_planning import AnalysisAttacks, AnalysisOptions, planned_attacks
 from tla_tf.evaluation.detector_analysis import analyse_detector, chosen_covariance
 from tla_tf.evaluation.subject import Subject
@@ -36,6 +36,7 @@ class Analysis(typing.NamedTuple):
 
   Attributes:
     record: AnalysisRecord; its `arrays_digest` is empty until arrays are written.
+    drawn: DrawnPositions.
     images: AnalysedImages.
     detector: Detector, with its threshold.
     neighbours: `analysis.Neighbours` among the natural training images.
@@ -43,6 +44,7 @@ class Analysis(typing.NamedTuple):
   """
 
   record: AnalysisRecord
+  drawn: DrawnPositions
   images: AnalysedImages
   detector: Detector
   neighbours: Neighbours
@@ -90,8 +92,8 @@ def analyse(
     for name, side in sides.items()
   }
   clock.lap("separation")
-  neighbours = Neighbours(images.train.embeddings, images.train.labels, options.k, options.metric)
-  votes = _votes(neighbours, images, attacks, options)
+  neighbours = Neighbours(images.train.embeddings, images.train.labels, drawn.k, options.metric)
+  votes = _votes(neighbours, images, attacks, drawn.k, options.metric)
   clock.lap("knn")
   detected = analyse_detector(images, attacks, options, covariance, subject.facts)
   clock.lap("detection")
@@ -114,12 +116,12 @@ def analyse(
     seed=options.seed,
     seconds=clock.seconds,
     training_epsilon=subject.training_epsilon,
-    notes=list(attacks.notes),
+    notes=[*attacks.notes, *drawn.notes],
     **subject.facts,
     versions=versions(),
     arrays_digest="",
   )
-  return Analysis(record, images, detected.detector, neighbours, detected.curves)
+  return Analysis(record, drawn, images, detected.detector, neighbours, detected.curves)
 
 
 class _Clock:
@@ -145,7 +147,7 @@ def _separation_entry(config: AttackConfig, found: Separation, class_names: tupl
 
 
 def _votes(
-  neighbours: Neighbours, images: AnalysedImages, attacks: AnalysisAttacks, options: AnalysisOptions
+  neighbours: Neighbours, images: AnalysedImages, attacks: AnalysisAttacks, k: int, metric: Metric | str
 ) -> NeighbourVotes:
   """Table 6: the vote on natural and on attacked test images."""
   sides = {"natural": images.test, "weak": images.weak, "strong": images.strong}
@@ -154,9 +156,9 @@ def _votes(
   return NeighbourVotes(
     natural=natural.accuracy,
     adversarial=usual.accuracy,
-    k=options.k,
+    k=k,
     natural_interval=natural.interval,
     adversarial_interval=usual.interval,
-    metric=Metric(options.metric),
+    metric=Metric(metric),
     by_epsilon={epsilon_key(config.epsilon): votes[name] for name, config in attacks.by_name.items()},
   )

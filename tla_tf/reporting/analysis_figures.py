@@ -6,30 +6,58 @@ Source: Mao et al. 2019.
 
 from __future__ import annotations
 
-import textwrap
+import math
 import typing
 
 import numpy as np
 
 from tla_tf.records.analysis import AnalysisArrays, AnalysisRecord
-from tla_tf.reporting.figures import Figure, Place, color, new_figure, save, themed
-
-Axes = typing.Any  # of matplotlib, which is imported when something is drawn
+from tla_tf.reporting.drawing import (
+  GROUP,
+  MAX_WIDTH,
+  Axes,
+  Figure,
+  Place,
+  color,
+  dot,
+  legend_below,
+  limited,
+  marker,
+  new_figure,
+  paired_panels,
+  save,
+  set_title,
+  shortened,
+  shortened_names,
+  themed,
+  wrapped,
+)
 
 # Predicted classes that get a colour of their own; the rest share one.
 _COLORED = 9
 _RIGHT, _WRONG = "#2f9e5f", "#d64545"
+# Rows of retrieved images in one figure.
+_ROWS = 24
 
 
-def _panels(models: dict[str, AnalysisArrays], height: float = 3.7) -> tuple[Figure, dict[str, Axes]]:
-  """A figure of a square panel a model, without axes; (figure, dict from model name to panel)."""
-  figure = new_figure(figsize=(3.5 * len(models), height))
-  panels = dict(zip(models, figure.subplots(1, len(models), squeeze=False)[0]))
+def _panels(models: dict[str, AnalysisArrays]) -> tuple[Figure, dict[str, Axes], float]:
+  """A figure of square panels without axes; (figure, dict from model name to panel, inches of a panel)."""
+  columns = min(len(models), 3 if len(models) <= 3 else 4 if len(models) <= GROUP else 6)
+  side = min(3.5, (MAX_WIDTH - 0.5) / columns)
+  rows = math.ceil(len(models) / columns)
+  # A panel, its title, a caption, and on the whole a title and a legend.
+  figure = new_figure(side * columns, (side + 0.5) * rows + 0.8)
+  grid = figure.subplots(rows, columns, squeeze=False).ravel()
+  size = 10 if side > 2 else 8
+  for axes in grid[len(models) :]:
+    axes.remove()
+  panels = dict(zip(models, grid))
+  shown = shortened_names(models, side - 0.2, size)
   for name, axes in panels.items():
     axes.set(xticks=[], yticks=[])
-    axes.set_title(name, fontsize=10)
+    axes.set_title(shown[name], fontsize=size)
     axes.spines[:].set_alpha(0.3)
-  return figure, panels
+  return figure, panels, side
 
 
 def _scatter(axes: Axes, points: np.ndarray, **style: typing.Any) -> None:
@@ -50,7 +78,8 @@ def tsne_of_class(models: dict[str, AnalysisArrays], class_names: typing.Sequenc
   """
   import matplotlib
 
-  figure, panels = _panels(models, 4.1)
+  models, others = limited(models)
+  figure, panels, side = _panels(models)
   said = np.concatenate([arrays.tsne_class_predictions[arrays.tsne_class_attacked] for arrays in models.values()])
   classes, counts = np.unique(said, return_counts=True)
   common = sorted(classes[np.argsort(-counts, kind="stable")][:_COLORED])
@@ -67,40 +96,17 @@ def tsne_of_class(models: dict[str, AnalysisArrays], class_names: typing.Sequenc
     for label in common:
       _scatter(axes, points[attacked & (predictions == label)], s=9, color=shades[label])
     right = np.mean(predictions[attacked] == true) if attacked.any() else np.nan
-    axes.set_xlabel(f"{right:.0%} of attacked images still {class_names[true]}", fontsize=8)
-  handles = [_dot("#9aa2ad", f"natural {class_names[true]}")]
-  handles += [_dot(shades[label], class_names[label] if label >= 0 else "NaN") for label in common]
-  handles += [_dot("#5b6470", "others", "s")] if len(classes) > len(common) else []
-  _legend(figure, handles)
-  _title(figure, f"Attacked images of class {class_names[true]}, coloured by predicted class (t-SNE)")
+    axes.set_xlabel(wrapped(f"{right:.0%} of attacked images still {class_names[true]}", side - 0.2, 8), fontsize=8)
+  handles = [dot("#9aa2ad", f"natural {class_names[true]}")]
+  handles += [dot(shades[label], class_names[label] if label >= 0 else "NaN") for label in common]
+  handles += [dot("#5b6470", "others", "s")] if len(classes) > len(common) else []
+  legend_below(figure, handles)
+  _title(figure, f"Attacked images of class {class_names[true]}, coloured by predicted class (t-SNE)", others)
   return save(figure, path)
 
 
-def _dot(shade: typing.Any, label: str, marker: str = "o") -> typing.Any:
-  from matplotlib.lines import Line2D
-
-  return Line2D([], [], color=shade, marker=marker, linestyle="", markersize=5, label=label)
-
-
-def _title(figure: Figure, text: str) -> None:
-  figure.suptitle(textwrap.fill(text, int(12 * figure.get_figwidth())), fontsize=10)
-
-
-def _legend(figure: Figure, handles: list) -> None:
-  # A column is as wide as its longest line, in inches of this font size.
-  for handle in handles:
-    handle.set_label(textwrap.fill(handle.get_label(), int((figure.get_figwidth() - 0.5) / 0.08)))
-  width = 0.35 + 0.08 * max(len(line) for handle in handles for line in handle.get_label().splitlines())
-  columns = max(1, int(figure.get_figwidth() / width))
-  figure.legend(
-    handles=handles,
-    loc="outside lower center",
-    ncols=min(len(handles), columns),
-    frameon=False,
-    fontsize=8,
-    handletextpad=0.1,
-    columnspacing=0.9,
-  )
+def _title(figure: Figure, text: str, others: str) -> None:
+  set_title(figure, f"{text}: {others}" if others else text)
 
 
 @themed
@@ -115,7 +121,8 @@ def tsne_of_pair(models: dict[str, AnalysisArrays], class_names: typing.Sequence
   Returns:
     The path.
   """
-  figure, panels = _panels(models, 4.0)
+  models, others = limited(models)
+  figure, panels, side = _panels(models)
   true, false = next(iter(models.values())).classes
   kinds = (
     (0, color(1), "o", f"natural {class_names[true]}"),
@@ -124,12 +131,12 @@ def tsne_of_pair(models: dict[str, AnalysisArrays], class_names: typing.Sequence
   )
   for name, arrays in models.items():
     points, found = arrays.tsne_pair_points, arrays.tsne_pair_kinds
-    for kind, shade, marker, _ in kinds:
-      _scatter(panels[name], points[found == kind], s=10 + 5 * (kind == 2), color=shade, marker=marker, alpha=0.75)
-    panels[name].set_xlabel(f"{np.sum(found == 2)} such attacked images", fontsize=8)
-  handles = [_dot(shade, label, marker) for _, shade, marker, label in kinds]
-  _legend(figure, handles)
-  _title(figure, f"Where {class_names[true]} goes when it is taken for {class_names[false]} (t-SNE)")
+    for kind, shade, shape, _ in kinds:
+      _scatter(panels[name], points[found == kind], s=10 + 5 * (kind == 2), color=shade, marker=shape, alpha=0.75)
+    panels[name].set_xlabel(wrapped(f"{np.sum(found == 2)} such attacked images", side - 0.2, 8), fontsize=8)
+  handles = [dot(shade, label, shape) for _, shade, shape, label in kinds]
+  legend_below(figure, handles)
+  _title(figure, f"Where {class_names[true]} goes when it is taken for {class_names[false]} (t-SNE)", others)
   return save(figure, path)
 
 
@@ -148,12 +155,16 @@ def retrieval(models: dict[str, AnalysisArrays], class_names: typing.Sequence[st
   Returns:
     The path.
   """
+  models, others = limited(models, _ROWS)
   first = next(iter(models.values()))
-  queries, count = len(first.retrieval_labels), first.retrieval_neighbour_labels.shape[-1]
+  asked, count = len(first.retrieval_labels), first.retrieval_neighbour_labels.shape[-1]
+  queries = min(asked, _ROWS // len(models))
+  others = ", ".join(filter(None, (others, f"{queries} of {asked} queries" if queries < asked else "")))
   rows = [(query, name) for query in range(queries) for name in models]
   # A gap between the clean and the attacked half.
   widths = [1] * (1 + count) + [0.35] + [1] * (1 + count)
-  figure = new_figure(figsize=(0.62 * sum(widths) + 0.8, 0.8 * max(1, len(rows)) + 0.4))
+  shown = shortened_names(models, 1.2, 8)
+  figure = new_figure(0.62 * sum(widths) + 1.4, 0.8 * max(1, len(rows)) + 0.4 + 0.25 * bool(others))
   if not rows:
     figure.text(0.5, 0.5, "No image was classified correctly by every model.", ha="center", va="center")
     return save(figure, path)
@@ -180,16 +191,15 @@ def retrieval(models: dict[str, AnalysisArrays], class_names: typing.Sequence[st
           found == label,
           width=1.2,
         )
-    panels[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", labelpad=8)
-  for begin, heading in (
-    (0, "clean query, and the training images nearest to it"),
-    (2 + count, "the same query attacked"),
-  ):
+    panels[0].set_ylabel(shown[name], fontsize=8, rotation=0, ha="right", va="center", labelpad=8)
+  for begin, heading in ((0, "a clean query, and the nearest images"), (2 + count, "the same query attacked")):
     # Not a title, for whose middle the layout would make room.
     grid[0][begin].text(0, 1.1, heading, transform=grid[0][begin].transAxes, fontsize=8).set_in_layout(False)
   # Tight, with room for the headings above.
+  if others:
+    figure.supxlabel(f"Shown: {others}; the figures of each run have all.", fontsize=8)
   figure.get_layout_engine().set(
-    w_pad=0.03, h_pad=0.01, wspace=0.01, hspace=0.01, rect=(0, 0, 1, 1 - 0.2 / (0.8 * len(rows) + 0.4))
+    w_pad=0.03, h_pad=0.01, wspace=0.01, hspace=0.01, rect=(0, 0, 1, 1 - 0.2 / figure.get_figheight())
   )
   return save(figure, path)
 
@@ -197,7 +207,7 @@ def retrieval(models: dict[str, AnalysisArrays], class_names: typing.Sequence[st
 def _picture(axes: Axes, image: np.ndarray, caption: str, right: bool, width: float) -> None:
   axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
   axes.set(xticks=[], yticks=[])
-  axes.set_xlabel(caption[:12], fontsize=6, labelpad=1.5)
+  axes.set_xlabel(shortened(caption, 0.6, 6), fontsize=6, labelpad=1.5)
   for spine in axes.spines.values():
     # Told apart without colours, too.
     spine.set(color=_RIGHT if right else _WRONG, linewidth=width, linestyle="-" if right else "--")
@@ -215,18 +225,27 @@ def roc_curves(models: dict[str, AnalysisArrays], results: dict[str, AnalysisRec
   Returns:
     The path.
   """
-  figure = new_figure(figsize=(8.4, 4.2))
-  panels = figure.subplots(1, 2)
-  titles = {"misclassified": "misclassified against correctly classified", "adversarial": "attacked against clean"}
-  for axes, (name, title) in zip(panels, titles.items()):
-    for i, (model, arrays) in enumerate(models.items()):
-      curve, area = getattr(arrays, f"roc_{name}"), getattr(results[model].detection, f"auc_{name}")
-      shown = "no such images" if area is None else f"AUC {area:.4f}"
-      axes.plot(*curve, color=color(i), label=f"{model}: {shown}")
-    axes.plot([0, 1], [0, 1], ":", color=color(0), linewidth=1, label="chance")
-    axes.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(0, 1), ylim=(0, 1.01))
-    axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+  models, others = limited(models)
+  sides = {"misclassified": "misclassified against correctly classified", "adversarial": "attacked against clean"}
+  names = shortened_names(models, 1.8, 8)
+
+  def areas(model: str) -> str:
+    found = [getattr(results[model].detection, f"auc_{side}") for side in sides]
+    return f"{names[model]}: {' | '.join('-' if area is None else f'{area:.4f}' for area in found)}"
+
+  labels = {model: areas(model) for model in models}
+  title = "AUC left | right" + "\n-: no such images" * any("-" in label[len(names[m]) :] for m, label in labels.items())
+  figure, places, rows = paired_panels(labels, title, 3.6)
+  for model, arrays in models.items():
+    *panels, i = places[model]
+    for axes, side in zip(panels, sides):
+      curve = getattr(arrays, f"roc_{side}")
+      axes.plot(*curve, color=color(i), marker=marker(i), markersize=4, markevery=(0.02 + 0.01 * i, 0.12))
+  for panels in rows:
+    for axes, text in zip(panels, sides.values()):
+      axes.plot([0, 1], [0, 1], ":", color=color(0), linewidth=1)
+      axes.set(xlabel="false-positive rate (dotted: chance)", ylabel="true-positive rate", xlim=(0, 1), ylim=(0, 1.01))
+      axes.set_title(text, fontsize=9)
+  if others:
+    set_title(figure, others)
   return save(figure, path)

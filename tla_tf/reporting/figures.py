@@ -2,96 +2,47 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import pathlib
-import textwrap
 import typing
 
 import numpy as np
 
-from tla_tf import files
 from tla_tf.records.evaluation import EvaluationRecord
+from tla_tf.reporting.drawing import (
+  GROUP,
+  MAX_WIDTH,
+  Figure,
+  Place,
+  color,
+  contrast,
+  dot,
+  ink,
+  legend_below,
+  limited,
+  marker,
+  new_figure,
+  paired_panels,
+  paper,
+  save,
+  set_title,
+  shortened,
+  shortened_names,
+  text_width,
+  themed,
+  wrapped,
+)
 from tla_tf.reporting.tables import suite_title
 from tla_tf.types import Norm
 
-Figure = typing.Any  # of matplotlib, which is imported when something is drawn
-Place = str | pathlib.Path | typing.BinaryIO
-
-# Colours of models, in order, and of what is drawn around them.
-_PALETTES = {
-  "light": ("#6b7280", "#2563a8", "#c8571b", "#2f855a", "#805ad5", "#b7791f"),
-  "dark": ("#a3adbb", "#6aa9ea", "#f0955f", "#68c08e", "#b79cf0", "#dcb264"),
-}
-# Paper and ink.
-_PAPER = {"light": ("#ffffff", "#1f2937"), "dark": ("#161b22", "#e2e8f0")}
-
-
-def themed(draw: typing.Callable) -> typing.Callable:
-  """Gives a function that draws a figure the argument `theme`, "light" or "dark"."""
-
-  @functools.wraps(draw)
-  def drawn(*args: typing.Any, theme: str = "light", **kwargs: typing.Any) -> typing.Any:
-    import matplotlib
-    from matplotlib.rcsetup import cycler
-
-    paper, ink = _PAPER[theme]
-    settings: typing.Any = {
-      "axes.prop_cycle": cycler(color=_PALETTES[theme]),
-      "text.color": ink,
-      "axes.labelcolor": ink,
-      "axes.edgecolor": ink,
-      "xtick.color": ink,
-      "ytick.color": ink,
-      "figure.facecolor": paper,
-      "axes.facecolor": paper,
-      "savefig.facecolor": paper,
-      # A class may be called US$.
-      "text.parse_math": False,
-    }
-    with matplotlib.rc_context(settings):
-      return draw(*args, **kwargs)
-
-  return drawn
-
-
-def color(i: int) -> str:
-  """The colour of the i-th model under the theme at hand."""
-  import matplotlib
-
-  colors = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
-  return colors[i % len(colors)]
-
-
-def _ink() -> str:
-  import matplotlib
-
-  return matplotlib.rcParams["text.color"]
-
-
-def new_figure(*args: typing.Any, **kwargs: typing.Any) -> Figure:
-  """A figure that needs no window system."""
-  from matplotlib.figure import Figure
-
-  return Figure(*args, layout="constrained", **kwargs)
-
-
-def save(figure: Figure, path: Place) -> Place:
-  """Writes a PNG to a path, whole or not at all, or into an open binary file; returns either."""
-  content = io.BytesIO()
-  figure.savefig(content, format="png", dpi=150)
-  if hasattr(path, "write"):
-    path.write(content.getvalue())
-    return path
-  path = pathlib.Path(path)
-  files.make_folder(path.parent)
-  files.write_bytes(path, content.getvalue())
-  return path
+# Bars whose percentages stand beside each other in the widest figure.
+_BARS = 32
+# Attacks that a figure shows.
+_COLUMNS, _EXAMPLES = 30, 16
 
 
 @themed
 def training_curves(runs: dict[str, list[dict]], path: Place, title: str = "") -> Place:
-  """Loss, and clean and robust accuracy, against the step.
+  """Loss, and clean and robust accuracy, against the step; more than eight models in groups.
 
   Args:
     runs: dict from model name to the dicts of its `metrics.jsonl`.
@@ -101,38 +52,39 @@ def training_curves(runs: dict[str, list[dict]], path: Place, title: str = "") -
   Returns:
     The path.
   """
-  figure = new_figure(figsize=(9, 3.6))
-  left, right = figure.subplots(1, 2)
-  panels = (
-    (left, "loss", "total loss", "-"),
-    (left, "cross_entropy", "cross-entropy", ":"),
-    (right, "val_accuracy", "clean", "-"),
-    (right, "val_robust_accuracy", "under attack", ":"),
+  runs, others = limited(runs)
+  figure, places, rows = paired_panels(shortened_names(runs, 2.2, 8))
+  sides = (
+    (("loss", "total loss", "-"), ("cross_entropy", "cross-entropy", ":")),
+    (("val_accuracy", "clean", "-"), ("val_robust_accuracy", "under attack", ":")),
   )
-  for i, rows in enumerate(runs.values()):
-    for axes, name, _, style in panels:
-      # One model's curves differ in colour, several models' by model.
-      shade = color(i) if len(runs) > 1 else color(1 if style == "-" else 2)
-      points = np.array([(row["step"], row[name]) for row in rows if name in row], float).reshape(-1, 2)
-      axes.plot(*points.T, "o" + style, color=shade, markersize=3)
-  left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-  right.set(xlabel="step", ylabel="held-out accuracy", ylim=(0, 1.02))
-  for axes in (left, right):
-    for _, _, label, style in (panel for panel in panels if panel[0] is axes):
-      axes.plot([], [], style, color=color(0) if len(runs) > 1 else color(1 if style == "-" else 2), label=label)
-    if len(runs) > 1:
-      for i, name in enumerate(runs):
-        axes.plot([], [], "o", color=color(i), markersize=4, label=name)
-    axes.legend(frameon=False, fontsize=8)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-  figure.suptitle(title)
+  for name, metrics in runs.items():
+    *panels, i = places[name]
+    for axes, curves in zip(panels, sides):
+      for metric, _, style in curves:
+        points = np.array([(row["step"], row[metric]) for row in metrics if metric in row], float).reshape(-1, 2)
+        # One model's curves differ in colour, several models' by model.
+        shade = color(i) if len(runs) > 1 else color(1 if style == "-" else 2)
+        axes.plot(*points.T, marker(i) + style, color=shade, markersize=3)
+  lines = {"-": "line", ":": "dots"}
+  # Groups of models are compared on the same scale.
+  top = max(left.get_ylim()[1] for left, _ in rows)
+  for left, right in rows:
+    left.set(xlabel="step", ylabel="training loss", ylim=(0, top))
+    right.set(xlabel="step", ylabel="held-out accuracy", ylim=(0, 1.02))
+    for axes, curves in zip((left, right), sides):
+      logged = [curve for curve in curves if any(curve[0] in row for metrics in runs.values() for row in metrics)]
+      axes.set_title(", ".join(f"{lines[style]}: {label}" for _, label, style in logged), fontsize=8)
+  set_title(figure, ": ".join(filter(None, (title, others))))
   return save(figure, path)
 
 
 @themed
 def robust_accuracy(results: dict[str, EvaluationRecord], suite: str, path: Place) -> Place:
-  """Accuracy under every attack of a suite as bars with 95% intervals, one group an attack, one bar a model.
+  """Accuracy under every attack of a suite: bars with 95% intervals, one group an attack, one bar a model.
+
+  Of more than eight models, or more bars than can be told apart, a coloured table: a
+  row a model, a column an attack.
 
   Args:
     results: dict from model name to EvaluationRecord.
@@ -142,18 +94,31 @@ def robust_accuracy(results: dict[str, EvaluationRecord], suite: str, path: Plac
   Returns:
     The path.
   """
-  columns: dict[str, dict[str, typing.Any]] = {}
+  title = suite_title(results, suite)
+  results, others = limited(results)
+  shares: dict[str, dict[str, typing.Any]] = {}
   for model, result in results.items():
     rows = {row.name: row for row in result.of_suite(suite)}
-    columns[model] = {"Clean": result.clean, **rows, "Worst case": result.worst_case.by_suite.get(suite)}
-  names = list(dict.fromkeys(name for rows in columns.values() for name in rows if name != "Worst case"))
-  names.append("Worst case")
-  group = max(1.3, 0.42 * len(results), 0.105 * max(len(name) for name in names))
-  figure = new_figure(figsize=(max(6.0, group * len(names)), 3.6))
+    shares[model] = {"Clean": result.clean, **rows, "Worst case": result.worst_case.by_suite.get(suite)}
+  names = list(dict.fromkeys(name for rows in shares.values() for name in rows if name != "Worst case"))
+  if len(names) > _COLUMNS:
+    others = ", ".join(filter(None, (others, f"the first {_COLUMNS - 1} of {len(names) - 1} attacks")))
+  names = [*names[:_COLUMNS], "Worst case"]
+  draw = _bars if len(results) <= GROUP and len(results) * len(names) <= _BARS else _heat_map
+  figure = draw(shares, names)
+  set_title(figure, f"{title} ({others}; the table has all)" if others else title)
+  return save(figure, path)
+
+
+def _bars(shares: dict[str, dict[str, typing.Any]], names: list[str]) -> Figure:
+  shown_names = shortened_names(names, 1.6, 9)
+  group = max(0.34 * len(shares), 0.15 + max(text_width(name, 9) for name in shown_names.values()))
+  group = max(0.34 * len(shares), min(group, (MAX_WIDTH - 1) / len(names)))
+  figure = new_figure(max(6.0, group * len(names) + 0.9), 4.0)
   axes = figure.subplots()
-  width = 0.8 / len(results)
-  for i, (model, rows) in enumerate(columns.items()):
-    positions = np.arange(len(names)) + (i - (len(results) - 1) / 2) * width
+  width = 0.8 / len(shares)
+  for i, (model, rows) in enumerate(shares.items()):
+    positions = np.arange(len(names)) + (i - (len(shares) - 1) / 2) * width
     shown = [(x, rows[name]) for x, name in zip(positions, names) if rows.get(name)]
     heights = np.array([row.accuracy for _, row in shown])
     ends = np.array([row.interval for _, row in shown]).T
@@ -164,21 +129,59 @@ def robust_accuracy(results: dict[str, EvaluationRecord], suite: str, path: Plac
       label=model,
       color=color(i),
       yerr=np.clip([heights - ends[0], ends[1] - heights], 0, None),
-      error_kw={"elinewidth": 0.8, "ecolor": _ink()},
+      error_kw={"elinewidth": 0.8, "ecolor": ink()},
     )
     for (x, _), height, end in zip(shown, heights, ends[1]):
       axes.text(x, max(height, end) + 0.01, f"{100 * height:.0f}%", ha="center", va="bottom", fontsize=7)
-  axes.set_xticks(np.arange(len(names)), names)
-  axes.set(ylabel="accuracy", ylim=(0, 1.18))
-  axes.set_title(textwrap.fill(suite_title(results, suite), int(11 * figure.get_figwidth())), fontsize=10)
-  axes.legend(frameon=False, ncols=len(results), loc="upper right")
+  axes.set(ylabel="accuracy, with 95% intervals", ylim=(0, 1.1), xlim=(-0.6, len(names) - 0.4))
   axes.spines[["top", "right"]].set_visible(False)
-  return save(figure, path)
+  _name_columns(axes, list(shown_names.values()), (figure.get_figwidth() - 0.9) / len(names), 9)
+  models = shortened_names(shares, 2.6, 8)
+  legend_below(figure, [dot(color(i), name, "s") for i, name in enumerate(models.values())])
+  return figure
+
+
+def _name_columns(axes: typing.Any, names: list[str], inches: float, size: float) -> None:
+  """Names below columns, upright where one is wider than its column."""
+  fit = all(text_width(name, size) + 0.08 <= inches for name in names)
+  axes.set_xticks(np.arange(len(names)), names, fontsize=size, rotation=0 if fit else 90)
+
+
+def _heat_map(shares: dict[str, dict[str, typing.Any]], names: list[str]) -> Figure:
+  from matplotlib.colors import LinearSegmentedColormap
+
+  models, columns = shortened_names(shares, 2.6, 8), shortened_names(names, 1.6, 8)
+  aside = 0.4 + max(text_width(name, 8) for name in models.values())
+  cell = min(0.8, (MAX_WIDTH - aside) / len(names))
+  # Room for a title, and for names that stand upright.
+  above = 0.7 + max(text_width(name, 8) for name in columns.values())
+  figure = new_figure(max(6.0, aside + cell * len(names)), above + 0.24 * len(shares))
+  axes = figure.subplots()
+  values = np.array(
+    [[np.nan if rows.get(name) is None else rows[name].accuracy for name in names] for rows in shares.values()]
+  )
+  scale = LinearSegmentedColormap.from_list("accuracy", [paper(), color(1)])
+  axes.imshow(values, cmap=scale, vmin=0, vmax=1, aspect="auto")
+  for row, line in enumerate(values):
+    for column, value in enumerate(line):
+      known = not np.isnan(value)
+      text = (f"{100 * value:.0f}%" if cell >= 0.34 else f"{100 * value:.0f}") if known else "-"
+      # On paper or on the colour, whichever reads better.
+      shade = max((paper(), ink()), key=lambda shade: contrast(shade, scale(value))) if known else ink()
+      axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+  axes.set_yticks(np.arange(len(models)), list(models.values()), fontsize=8)
+  axes.xaxis.tick_top()
+  _name_columns(axes, list(columns.values()), cell, 8)
+  axes.tick_params(length=0)
+  axes.spines[:].set_visible(False)
+  # The last column is of another kind.
+  axes.axvline(len(names) - 1.5, color=ink(), linewidth=0.8)
+  return figure
 
 
 @themed
 def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
-  """Accuracy of the probed images against epsilon and against the number of PGD's steps.
+  """Accuracy of the probed images against epsilon and against PGD's steps; more than eight models in groups.
 
   Args:
     results: dict from model name to EvaluationRecord, with probes.
@@ -187,30 +190,29 @@ def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
   Returns:
     The path.
   """
-  figure = new_figure(figsize=(9, 3.6))
-  left, right = figure.subplots(1, 2, sharey=True)
-  probed = {model: result.probes for model, result in results.items() if result.probes}
-  for i, (model, probes) in enumerate(probed.items()):
-    shade = color(i)
-    style: typing.Any = {"color": shade, "markersize": 3.5, "label": model}
-    left.plot([p.epsilon for p in probes.epsilons], [p.accuracy for p in probes.epsilons], "o-", **style)
-    right.plot([p.steps for p in probes.steps], [p.accuracy for p in probes.steps], "o-", **style)
-    right.axhline(probes.noise.accuracy, color=shade, linestyle=":", linewidth=1)
+  probed, others = limited({model: result.probes for model, result in results.items() if result.probes})
+  figure, places, rows = paired_panels(shortened_names(probed, 2.2, 8))
+  for model, probes in probed.items():
+    left, right, i = places[model]
+    i += len(probed) == 1  # not the grey of the dashed line
+    style: typing.Any = {"color": color(i), "marker": marker(i), "markersize": 3.5}
+    left.plot([p.epsilon for p in probes.epsilons], [p.accuracy for p in probes.epsilons], **style)
+    right.plot([p.steps for p in probes.steps], [p.accuracy for p in probes.steps], **style)
+    right.axhline(probes.noise.accuracy, color=color(i), linestyle=":", linewidth=1)
   norm = {Norm.LINF: "L-inf", Norm.L2: "L2"}[probes.norm]
-  left.axvline(probes.epsilon, color=color(0), linestyle="--", linewidth=1)
-  left.set(xlabel=f"epsilon ({norm}; dashed: that of the suite)", ylabel="accuracy", ylim=(0, 1.02))
-  right.set(xlabel="steps of PGD (dotted: random noise)", xscale="log")
   steps = [point.steps for point in probes.steps]
-  right.set_xticks(steps, [str(n) for n in steps])
-  right.minorticks_off()
-  for axes in (left, right):
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-  left.legend(frameon=False)
-  figure.suptitle(
-    f"{probes.num_examples} test images; a curve that does not fall to 0 (left), or has not levelled "
-    "off (right), is a warning",
-    fontsize=9,
+  for left, right in rows:
+    left.axvline(probes.epsilon, color=ink(), linestyle="--", linewidth=1)
+    left.set(xlabel=f"epsilon ({norm}; dashed: that of the suite)", ylabel="accuracy", ylim=(0, 1.02))
+    right.set(xlabel="steps of PGD (dotted: random noise)", xscale="log", ylim=(0, 1.02))
+    right.set_xticks(steps, [str(n) for n in steps])
+    right.minorticks_off()
+    right.tick_params(labelleft=False)
+  set_title(
+    figure,
+    f"{probes.num_examples} test images{f', {others}' if others else ''}; a curve that does not fall to 0 (left), or "
+    "has not levelled off (right), is a warning",
+    9,
   )
   return save(figure, path)
 
@@ -237,9 +239,12 @@ def adversarial_examples(
   if not rows:
     pathlib.Path(path).unlink(missing_ok=True)
     return None
+  if len(rows) > _EXAMPLES:
+    title = f"{title} (the first {_EXAMPLES} of {len(rows)} attacks)"
+    rows = rows[:_EXAMPLES]
   # A triple an example: three examples an attack are enough to see how.
   count = min(3, max(len(found[0]) for _, found in rows))
-  figure = new_figure(figsize=(1.15 * 3 * count + 1.2, 1.3 * len(rows) + 0.7))
+  figure = new_figure(1.15 * 3 * count + 1.3, 1.35 * len(rows) + 0.7)
   grid = figure.subplots(len(rows), 3 * count, squeeze=False)
   for panels, (name, (images, adversarial, labels, predictions)) in zip(grid, rows):
     change = adversarial[:count] - images[:count]
@@ -256,11 +261,11 @@ def adversarial_examples(
       )
       for panel, picture, caption in zip(panels[3 * i : 3 * i + 3], pictures, captions):
         panel.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        panel.set_xlabel(caption, fontsize=7, labelpad=2)
-    panels[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", labelpad=6)
+        panel.set_xlabel(shortened(caption, 1.0, 7), fontsize=7, labelpad=2)
+    panels[0].set_ylabel(wrapped(name, 1.1, 8), fontsize=8, rotation=0, ha="right", va="center", labelpad=6)
   for i in range(count):
     for panel, heading in zip(grid[0][3 * i : 3 * i + 3], ("clean", "attacked", "change")):
       panel.set_title(heading, fontsize=8)
-  figure.suptitle(title, fontsize=10)
+  set_title(figure, title)
   save(figure, path)
   return pathlib.Path(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tla_tf.records.evaluation import EvaluationRecord
 from tla_tf.reporting import figures
 from tla_tf.reporting.document import Bullets, Details, Figure, Missing, Text
+from tla_tf.reporting.drawing import GROUP
 from tla_tf.reporting.report_parts import Block, Runs, drawn, missing, results_of
 from tla_tf.reporting.tables import (
   Table,
@@ -30,7 +31,7 @@ def robustness_blocks(runs: Runs) -> list[Block]:
     blocks.append(
       drawn(
         f"robust_accuracy_{len(blocks)}",
-        f"Suite {suite}: accuracy under every attack, with 95% intervals.",
+        f"Suite {suite}: accuracy under every attack.",
         figures.robust_accuracy,
         group,
         suite,
@@ -94,7 +95,7 @@ def _attack_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
 
 def attack_image_blocks(runs: Runs) -> list[Block]:
   """The pictures of images that fell."""
-  blocks: list[Block] = [
+  pictures = [
     Figure(
       f"adversarial_examples_{i}",
       f"{run.name}: images that attacks broke; clean, attacked, and the change, with what the network says.",
@@ -103,6 +104,9 @@ def attack_image_blocks(runs: Runs) -> list[Block]:
     for i, run in enumerate(runs)
     if run.adversarial_examples
   ]
+  # Many would hide what follows.
+  folded = len(pictures) > GROUP
+  blocks: list[Block] = [Details(f"Images of {len(pictures)} runs", tuple(pictures))] if folded else [*pictures]
   return blocks + missing(
     runs, "adversarial_examples", "images that attacks broke (none did, or it was not evaluated)", "tla-evaluate"
   )

@@ -241,8 +241,8 @@ def roc_curves(models: dict[str, AnalysisArrays], results: dict[str, AnalysisRec
     for axes, side in zip(panels, sides):
       curve = getattr(arrays, f"roc_{side}")
       axes.plot(*curve, color=color(i), marker=marker(i), markersize=4, markevery=(0.02 + 0.01 * i, 0.12))
-  for panels in rows:
-    for axes, text in zip(panels, sides.values()):
+  for pair in rows:
+    for axes, text in zip(pair, sides.values()):
       axes.plot([0, 1], [0, 1], ":", color=color(0), linewidth=1)
       axes.set(xlabel="false-positive rate (dotted: chance)", ylabel="true-positive rate", xlim=(0, 1), ylim=(0, 1.01))
       axes.set_title(text, fontsize=9)

@@ -182,7 +182,7 @@ def set_title(figure: Figure, text: str, size: float = 10) -> None:
 # --------------------------------------------------------------------------- legends and groups
 
 
-def dot(shade: typing.Any, label: str, marker: str = "o", line: str = "") -> typing.Any:
+def dot(shade: typing.Any, label: str, marker: str = "o", line: typing.Any = "") -> typing.Any:
   """A handle of a legend."""
   from matplotlib.lines import Line2D
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import cli_support
 import numpy as np
 import pytest
 
@@ -190,7 +191,37 @@ def test_runs_are_opened_once_and_checked_together(runs, tmp_path):
   assert list(folders) == ["um", "at"]
   shutil.copytree(runs / "um", tmp_path / "um", ignore=shutil.ignore_patterns("embeddings", "figures"))
   both = api.open_runs([runs / "um", tmp_path / "um"])
-  assert list(both) == [str(runs / "um"), str(tmp_path / "um")]
+  assert list(both) == [f"{runs.name}/um", f"{tmp_path.name}/um"]
+  # A pattern, a folder of runs, and the same run again.
+  assert list(api.open_runs([f"{runs}/?t", runs, runs / "um"])) == ["at", "um"]
+  with pytest.raises(InputError, match="give it to `open_runs`"):
+    api.evaluate_runs(folders, output_dir=tmp_path)
+
+
+def test_runs_that_are_only_read_are_judged_analysed_and_reported_on(runs, analysed, tmp_path):
+  out, given = tmp_path / "out", [runs / "um", runs / "at"]
+  before = cli_support.contents(runs)
+  options = {"num_examples": 10, "probe_examples": 0}
+  api.evaluate_runs(given, output_dir=out, **options)
+  api.evaluate_runs([runs / "at"], output_dir=out / "at", suites=("table1",), source=runs / "um", **options)
+  api.analyze_runs([runs / "at"], output_dir=out / "at", **(ANALYSIS | {"projector_examples": 10}))
+  report = api.write_report(given, output_dir=out)
+  assert cli_support.contents(runs) == before
+  assert (out / "um" / "evaluation.md").exists()
+  for name in ("evaluation.json", "analysis.json", "detector.npz", "tensorboard", "figures/roc.png"):
+    assert (out / "at" / name).exists(), name
+  assert (out / "at" / "transfer").is_dir()
+  text = report.markdown.read_text()
+  assert report.html == out / "report.html" and "BB-20" in text
+  assert (
+    "Missing for um: Table" in text and "Missing for at: Table" not in text and "with the same `--output_dir`" in text
+  )
+  assert api.read_evaluations(out / "at").findings[0].suites == ["quick", "table1"]
+  with pytest.raises(InputError, match="um: is a run folder of its own; choose another `output_dir`"):
+    api.evaluate_run(runs / "at", output_dir=runs / "um")
+  (tmp_path / "file").write_text("")
+  with pytest.raises(InputError, match="choose another `output_dir`"):
+    api.evaluate_run(runs / "at", output_dir=tmp_path / "file")
 
 
 def test_a_fault_of_ours_stays_a_fault(runs, monkeypatch, tmp_path):

@@ -21,6 +21,7 @@ import typing
 
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
+from tla_tf.persistence import run_paths
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
 from tla_tf.types import DataSource
@@ -43,23 +44,33 @@ ReadingProgress = collections.abc.Callable[[int, int], None]
 Note = collections.abc.Callable[[str], None]
 
 
-def open_runs(run_dirs: collections.abc.Sequence[PathLike], writable: bool = True) -> dict[str, RunFolder]:
+def open_runs(
+  run_dirs: collections.abc.Sequence[PathLike], output_dir: PathLike | None = None, writable: bool = True
+) -> dict[str, RunFolder]:
   """Opens run folders that are to be compared; loads no TensorFlow.
 
   Args:
-    run_dirs: their paths.
-    writable: whether results will be written into them.
+    run_dirs: their paths, shell patterns such as `runs/*`, or folders that run folders lie in.
+    output_dir: where results of judging and analysing lie, if not in the run folders: of
+      one run in this folder, of several in a folder of their name each.
+    writable: whether results will be written.
 
   Returns:
-    Dict from name to RunFolder; the name is the folder's, or the path where two
-    folders are called alike.
+    Dict from name to RunFolder; the name is the end of the path that tells a run from
+    the others.
 
   Raises:
     InputError: if one is no run folder, or their data sets or classes differ.
   """
-  folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
-  if not folders:
+  paths = run_paths.find_run_folders(run_dirs)
+  if not paths:
     raise InputError("Give at least one run folder.")
+  names = run_paths.short_names(paths)
+
+  def results(name: str) -> pathlib.Path | None:
+    return None if output_dir is None else pathlib.Path(output_dir, name if len(paths) > 1 else "")
+
+  folders = [RunFolder.open(path, results(name)) for path, name in zip(paths, names)]
   settings = [folder.read_config() for folder in folders]
   datasets = {config.dataset for config, _ in settings}
   if len(datasets) > 1:
@@ -70,22 +81,23 @@ def open_runs(run_dirs: collections.abc.Sequence[PathLike], writable: bool = Tru
   classes, digests = {tuple(facts.class_names) for _, facts in settings}, {facts.digest for _, facts in settings}
   if len(classes) > 1 or len(digests - {None}) > 1:
     raise InputError(
-      f"{', '.join(map(str, run_dirs))}: were trained on different {'classes' if len(classes) > 1 else 'data'}, so "
+      f"{', '.join(map(str, paths))}: were trained on different {'classes' if len(classes) > 1 else 'data'}, so "
       "they make no common table: give them one by one."
     )
   if writable:
     for folder in folders:
       folder.require_writable()
-  names = [os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs]
-  if len(set(names)) < len(names):
-    names = [str(run_dir) for run_dir in run_dirs]
   return dict(zip(names, folders))
 
 
-def _opened(runs: Runs, writable: bool = True) -> dict[str, RunFolder]:
+def _opened(runs: Runs, output_dir: PathLike | None = None, writable: bool = True) -> dict[str, RunFolder]:
+  if isinstance(runs, dict):
+    if output_dir is not None:
+      raise InputError("`output_dir`: give it to `open_runs`, which opened these runs.")
+    return runs
   if isinstance(runs, (str, os.PathLike)):
     runs = [runs]
-  return runs if isinstance(runs, dict) else open_runs(list(runs), writable)
+  return open_runs(list(runs), output_dir, writable)
 
 
 def _ignored(*_: typing.Any) -> None:
@@ -178,6 +190,7 @@ def evaluate_run(run_dir: PathLike, **settings: typing.Any) -> Findings:
 def evaluate_runs(
   runs: Runs,
   *,
+  output_dir: PathLike | None = None,
   source: PathLike | None = None,
   compare_dir: PathLike | None = None,
   checkpoint: str | int = "best",
@@ -194,7 +207,9 @@ def evaluate_runs(
   Killed at any moment and called again, it goes on behind the last finished batch.
 
   Args:
-    runs: paths of run folders.
+    runs: paths of run folders, shell patterns, or folders that run folders lie in.
+    output_dir: where results go, if not into the run folders, which are then only read:
+      of several runs into a folder of their name each.
     source: run folder whose network makes the images of table1's black-box column.
     compare_dir: folder for tables and figures of all runs together, or None.
     checkpoint: "best", "last" or a step.
@@ -216,7 +231,7 @@ def evaluate_runs(
   from tla_tf.evaluation.planning import EvaluationOptions, linf_radii, planned_attacks
   from tla_tf.evaluation.subject import run_subject
 
-  folders, asked = _opened(runs), EvaluationOptions(**options)
+  folders, asked = _opened(runs, output_dir), EvaluationOptions(**options)
   radii = set()
   for name, folder in folders.items():
     config, _ = folder.read_config()
@@ -233,7 +248,7 @@ def evaluate_runs(
   return _evaluate(
     {name: (folder, functools.partial(subject, folder)) for name, folder in folders.items()},
     asked,
-    lambda: _source(source, subject),
+    lambda: _source(source, output_dir, subject),
     compare_dir,
     progress,
     note,
@@ -330,7 +345,9 @@ def evaluate_model(
   records = _evaluate(
     {pathlib.Path(path).stem: (folder, subject)},
     asked,
-    lambda: _source(source, lambda other: run_subject(other, "best", data_dir, cache_dir, reading_progress)),
+    lambda: _source(
+      source, output_dir, lambda other: run_subject(other, "best", data_dir, cache_dir, reading_progress)
+    ),
     compare_dir,
     progress,
     note,
@@ -338,12 +355,15 @@ def evaluate_model(
   return next(iter(records.values()))
 
 
-def _source(run_dir: PathLike | None, subject: collections.abc.Callable[[RunFolder], Subject]) -> Source | None:
+def _source(
+  run_dir: PathLike | None, output_dir: PathLike | None, subject: collections.abc.Callable[[RunFolder], Subject]
+) -> Source | None:
+  """The network that makes images for others; they are kept in its folder, or where results go."""
   from tla_tf.evaluation.transfer_images import Source
 
   if run_dir is None:
     return None
-  folder = RunFolder.open(run_dir)
+  folder = RunFolder.open(run_dir, output_dir)
   folder.require_writable()
   return Source(folder, subject(folder))
 
@@ -392,6 +412,7 @@ def _evaluate(
 def analyze_runs(
   runs: Runs,
   *,
+  output_dir: PathLike | None = None,
   classes: collections.abc.Sequence[str] = (),
   projector_examples: int = 500,
   compare_dir: PathLike | None = None,
@@ -405,12 +426,14 @@ def analyze_runs(
 ) -> dict[str, AnalysisRecord]:
   """Analyses trained runs: Tables 5 and 6, Figures 1, 2, 4 and 5, a detector, points for TensorBoard.
 
-  Embeddings are kept in the run folders: called again, it goes on behind the last
+  Embeddings are kept beside the results: called again, it goes on behind the last
   part that was embedded. A run that was trained at another epsilon than its data
   set's is analysed at its own.
 
   Args:
-    runs: paths of run folders.
+    runs: paths of run folders, shell patterns, or folders that run folders lie in.
+    output_dir: where results go, if not into the run folders, which are then only read:
+      of several runs into a folder of their name each.
     classes: of Figures 1 and 2, by name: a true class, and the class that it is taken
       for; without, those that are confused most often.
     projector_examples: test images whose points go to TensorBoard's projector; 0 for
@@ -439,7 +462,7 @@ def analyze_runs(
   from tla_tf.evaluation.run_analysis import analyse
   from tla_tf.evaluation.subject import run_subject
 
-  folders, asked = _opened(runs), AnalysisOptions(**options)
+  folders, asked = _opened(runs, output_dir), AnalysisOptions(**options)
   for name, folder in folders.items():
     config, facts = folder.read_config()
     for sentence in planned_attacks(asked, config.dataset, training_epsilon(config.to_dict())).notes:
@@ -485,12 +508,14 @@ def _of_run(progress: Progress, name: str, what: str, *numbers: typing.Any) -> N
 # --------------------------------------------------------------------------- reports and exports
 
 
-def write_report(runs: Runs, output: PathLike | None = None) -> WrittenReport:
+def write_report(runs: Runs, output: PathLike | None = None, *, output_dir: PathLike | None = None) -> WrittenReport:
   """Writes one self-contained HTML page on one or several runs, and the same as Markdown; runs no model.
 
   Args:
-    runs: paths of run folders.
-    output: the HTML file; None for `report.html` in the first run folder.
+    runs: paths of run folders, shell patterns, or folders that run folders lie in.
+    output: the HTML file; None for `report.html` in the first run folder, or in
+      `output_dir`.
+    output_dir: where judging and analysing wrote, if not into the run folders.
 
   Returns:
     WrittenReport.
@@ -503,10 +528,11 @@ def write_report(runs: Runs, output: PathLike | None = None) -> WrittenReport:
 
   if output is not None and pathlib.Path(output).suffix.lower() not in (".html", ".htm"):
     raise InputError(f"`output={output}`: expected the name of an .html file.")
-  found = [reporting.read_run(name, folder) for name, folder in _opened(runs, writable=output is None).items()]
-  return reporting.write_document(
-    reporting.make_report(found), pathlib.Path(found[0].path / "report.html" if output is None else output)
-  )
+  folders = _opened(runs, output_dir, writable=output is None)
+  if output is None:
+    output = pathlib.Path(output_dir or next(iter(folders.values())).results, "report.html")
+  found = [reporting.read_run(name, folder) for name, folder in folders.items()]
+  return reporting.write_document(reporting.make_report(found), pathlib.Path(output))
 
 
 class ExportedModel(typing.NamedTuple):

@@ -48,7 +48,11 @@ _SETTINGS = (
   "cache_dir",
 )
 
-flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
+flags.DEFINE_string(
+  "run_dir",
+  None,
+  "Run folder, a quoted pattern ('runs/*'), or a folder of run folders; further ones may follow as plain arguments.",
+)
 entry.define_fraction(
   "weak_epsilon",
   None,
@@ -128,6 +132,12 @@ flags.DEFINE_integer(
   "Test images whose points, natural and attacked, go to TensorBoard's projector; 0 for none.",
   lower_bound=0,
 )
+flags.DEFINE_string(
+  "output_dir",
+  None,
+  "Where results go instead of the run folders, which are then only read (of several runs a folder of their name "
+  "each).",
+)
 flags.DEFINE_string("compare_dir", None, "Folder for the tables (analysis.md) and figures of all runs side by side.")
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
 flags.DEFINE_string("data_dir", None, "Folder of the data set's files; by default that of the training.")
@@ -147,7 +157,7 @@ def main(argv: list[str]) -> None:
   _check_flags()
   from tla_tf import api
 
-  folders = api.open_runs([FLAGS.run_dir, *argv])
+  folders = api.open_runs([FLAGS.run_dir, *argv], FLAGS.output_dir)
   entry.load_tensorflow()
   from tla_tf import reporting
 
@@ -167,7 +177,8 @@ def main(argv: list[str]) -> None:
   for name, folder in folders.items():
     print(
       f"results      {folder.analysis}  ({sum(records[name].seconds.values()):.0f} s)\n"
-      f"detector     {folder.detector}  (tla-export --run_dir={folder.path} adds it as the endpoint detect)"
+      f"detector     {folder.detector}"
+      + ("" if FLAGS.output_dir else f"  (tla-export --run_dir={folder.path} adds it as the endpoint detect)")
     )
     if FLAGS.projector_examples:
       print(f"projector    tensorboard --logdir {folder.tensorboard}, tab Projector")

@@ -29,7 +29,11 @@ _RENAMED = {"suites": "suite", "source": "source_run_dir"}
 # Flags that are arguments of `EvaluationOptions`.
 _OPTIONS = ("suite_file", "epsilon", "num_examples", "seed", "num_seeds", "batch_size", "eight_bit", "probe_examples")
 
-flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
+flags.DEFINE_string(
+  "run_dir",
+  None,
+  "Run folder, a quoted pattern ('runs/*'), or a folder of run folders; further ones may follow as plain arguments.",
+)
 flags.DEFINE_string(
   "saved_model", None, "Judge this SavedModel instead: its endpoint serve, or its signature serving_default."
 )
@@ -84,7 +88,12 @@ flags.DEFINE_list(
   ["0", "1"],
   "Of a foreign model: lowest and highest pixel value that it takes, as in 0,255. It is checked.",
 )
-flags.DEFINE_string("output_dir", None, "Of a foreign model: where results go.")
+flags.DEFINE_string(
+  "output_dir",
+  None,
+  "Where results go: needed of a foreign model; of a run instead of its folder, which is then only read (of several "
+  "runs a folder of their name each).",
+)
 
 
 @flag_names.translated(**_RENAMED)
@@ -93,7 +102,7 @@ def main(argv: list[str]) -> None:
   _check_flags(argv)
   from tla_tf import api
 
-  folders = api.open_runs([FLAGS.run_dir, *argv]) if FLAGS.run_dir else {}
+  folders = api.open_runs([FLAGS.run_dir, *argv], FLAGS.output_dir) if FLAGS.run_dir else {}
   entry.load_tensorflow()
   from tla_tf import reporting
 
@@ -104,7 +113,7 @@ def main(argv: list[str]) -> None:
   reporting.print_alarms(judged)
   for folder in folders.values():
     print(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
-  if FLAGS.output_dir:
+  if FLAGS.output_dir and not folders:
     print(f"results      {pathlib.Path(FLAGS.output_dir) / 'evaluation.json'}")
   if FLAGS.compare_dir:
     print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'table.md'}")
@@ -153,7 +162,7 @@ def _check_flags(argv: list[str]) -> None:
       "Give one of --run_dir, --saved_model and --keras_model" + (f", not --{' and --'.join(given)}." if given else ".")
     )
   if given == ["run_dir"]:
-    wrong = [name for name in ("dataset", "output_dir", "pixel_range", "data_source") if FLAGS[name].present]
+    wrong = [name for name in ("dataset", "pixel_range", "data_source") if FLAGS[name].present]
     if wrong:
       raise InputError(f"--{wrong[0]} is for a foreign model: a run folder knows its own.")
     return

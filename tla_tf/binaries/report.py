@@ -15,12 +15,19 @@ from tla_tf.binaries import entry, flag_names
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run_dir", None, "Run folder; further ones may follow as plain arguments.")
+flags.DEFINE_string(
+  "run_dir",
+  None,
+  "Run folder, a quoted pattern ('runs/*'), or a folder of run folders; further ones may follow as plain arguments.",
+)
 flags.DEFINE_string(
   "output",
   None,
   "HTML file to write; the Markdown goes beside it, with its figures in a folder. "
-  "By default report.html in the (first) run folder.",
+  "By default report.html in the (first) run folder, or in --output_dir.",
+)
+flags.DEFINE_string(
+  "output_dir", None, "Where tla-evaluate and tla-analyze wrote, if they were given another --output_dir than the run."
 )
 flags.mark_flag_as_required("run_dir")
 
@@ -30,7 +37,7 @@ def main(argv: list[str]) -> None:
   """Writes the report."""
   from tla_tf import api
 
-  written = api.write_report([FLAGS.run_dir, *argv], FLAGS.output)
+  written = api.write_report([FLAGS.run_dir, *argv], FLAGS.output, output_dir=FLAGS.output_dir)
   print(f"report       {written.html}\nMarkdown     {written.markdown}")
 
 

@@ -27,23 +27,25 @@ class RunFolder:
 
   Args:
     path: the folder; see `create` and `open`.
+    results: where all that judging and analysing write lies; None for the same folder.
   """
 
-  def __init__(self, path: str | pathlib.Path):
+  def __init__(self, path: str | pathlib.Path, results: str | pathlib.Path | None = None):
     self.path = pathlib.Path(path)
+    self.results = self.path if results is None else pathlib.Path(results)
     self.checkpoints = self.path / "checkpoints"
-    self.tensorboard = self.path / "tensorboard"
-    self.figures = self.path / "figures"
-    self.evaluation = self.path / "evaluation.json"
-    self.evaluation_table = self.path / "evaluation.md"
-    self.evaluation_images = self.path / "evaluation_images"
-    self.evaluation_state = self.path / "evaluation_state"
-    self.transfer = self.path / "transfer"
-    self.analysis = self.path / "analysis.json"
-    self.analysis_table = self.path / "analysis.md"
-    self.analysis_arrays = self.path / "analysis.npz"
-    self.detector = self.path / "detector.npz"
-    self.embeddings = self.path / "embeddings"
+    self.tensorboard = self.results / "tensorboard"
+    self.figures = self.results / "figures"
+    self.evaluation = self.results / "evaluation.json"
+    self.evaluation_table = self.results / "evaluation.md"
+    self.evaluation_images = self.results / "evaluation_images"
+    self.evaluation_state = self.results / "evaluation_state"
+    self.transfer = self.results / "transfer"
+    self.analysis = self.results / "analysis.json"
+    self.analysis_table = self.results / "analysis.md"
+    self.analysis_arrays = self.results / "analysis.npz"
+    self.detector = self.results / "detector.npz"
+    self.embeddings = self.results / "embeddings"
     self.saved_model = self.path / "saved_model"
     self._config = self.path / "config.json"
     self._metrics = self.path / "metrics.jsonl"
@@ -97,26 +99,34 @@ class RunFolder:
       yield
 
   @classmethod
-  def open(cls, path: str | pathlib.Path) -> RunFolder:
+  def open(cls, path: str | pathlib.Path, results: str | pathlib.Path | None = None) -> RunFolder:
     """Opens the folder of a finished or running training.
 
+    Args:
+      path: the folder.
+      results: where results of judging and analysing lie; None for the same folder.
+
     Raises:
-      InputError: if it is not a run folder.
+      InputError: if it is not a run folder, or the results are another run's.
     """
-    folder = cls(path)
+    folder = cls(path, results)
     if not folder.path.is_dir():
       raise InputError(f"{path}: no such folder; give the `output_dir` of a training run.")
     if not folder._config.is_file():
       raise InputError(f"{path}: not a run folder (no config.json); give the `output_dir` of a training run.")
+    if (folder.results / "config.json").exists() and not folder.results.samefile(folder.path):
+      raise InputError(f"{folder.results}: is a run folder of its own; choose another `output_dir`.")
     return folder
 
   def require_writable(self) -> None:
-    """Checks the folder, or the one that it would be made in."""
-    existing = self.path.absolute()
+    """Checks the folder that results go to, or the one that it would be made in."""
+    existing = self.results.absolute()
     while not existing.exists():
       existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-      raise InputError(f"{self.path}: cannot be written ({existing} allows no new files); choose another `output_dir`.")
+      raise InputError(
+        f"{self.results}: cannot be written ({existing} allows no new files); choose another `output_dir`."
+      )
 
   def write_config(
     self, config: TrainingConfig, data: DataFacts, versions: dict[str, str], imported: Imported | None = None

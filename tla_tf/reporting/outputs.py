@@ -39,7 +39,7 @@ def write_evaluation(
   Raises:
     InputError: if it cannot be written.
   """
-  files.make_folder(folder.path)
+  files.make_folder(folder.results)
   known = keep_evaluations(folder.evaluation, folder.evaluation_images, measured)
   results = {name: known.findings}
   files.write_text(folder.evaluation_table, markdown_evaluation(results, {name: known.others}))

@@ -22,7 +22,8 @@ def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Block]:
     return []
   names = ", ".join(run.name for run in lacking)
   paths = " ".join(shlex.quote(str(run.path)) for run in lacking)
-  return [Missing(f"Missing for {names}: {what}. To get it: `{tool} --run_dir={paths}`")]
+  elsewhere = ", with the same `--output_dir`" if any(run.elsewhere for run in lacking) else ""
+  return [Missing(f"Missing for {names}: {what}. To get it: `{tool} --run_dir={paths}`{elsewhere}")]
 
 
 def drawn(name: str, caption: str, draw: collections.abc.Callable, *args: typing.Any) -> Figure:

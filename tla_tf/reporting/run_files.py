@@ -24,6 +24,7 @@ class Run(typing.NamedTuple):
   Attributes:
     name: what the run is called.
     path: its folder.
+    elsewhere: whether results of judging and analysing lie in another.
     settings: dict from "attack.epsilon" and the like to JSON values.
     unused: names of settings that have no effect under the run's method.
     metrics: the dicts of `metrics.jsonl`.
@@ -36,6 +37,7 @@ class Run(typing.NamedTuple):
 
   name: str
   path: pathlib.Path
+  elsewhere: bool
   settings: dict[str, typing.Any]
   unused: frozenset[str]
   metrics: list[dict]
@@ -71,6 +73,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
   return Run(
     name,
     folder.path,
+    folder.results != folder.path,
     settings,
     _unused(config, settings),
     _metrics(folder),

@@ -58,16 +58,19 @@ setuptools.setup(
   ],
   extras_require={
     "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
+    "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
     "dev": [
       "adversarial-robustness-toolbox>=1.20",
       "cleverhans>=4.0",
       "foolbox>=3.3.4",
       "hypothesis>=6.100",
       "mypy>=1.15",
+      "onnxruntime>=1.20",
       "protobuf",
       "pytest>=8",
       "pytest-xdist>=3.5",
       "ruff>=0.6",
+      "tf2onnx>=1.17",
     ],
   },
   entry_points={

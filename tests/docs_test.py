@@ -61,13 +61,13 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   np.save(tmp_path / "images.npy", images)
   names = {}
   blocks = re.findall(r"```python\n(.*?)```", PAGES["serving.md"], re.DOTALL)
-  assert len(blocks) == 4
+  assert len(blocks) == 5
   for block in blocks:
     for name in ("served", "images.npy"):
       block = block.replace(f'"{name}"', repr(str(tmp_path / name)))
     exec(compile(block, "serving.md", "exec"), names)
   printed = capsys.readouterr().out
-  assert "20 of 40 images are suspicious" in printed
+  assert "20 of 40 images are suspicious" in printed and "TFLite [" in printed
   assert re.search(r"\['(pear|apple|fig)', ", printed)
   answers = [names["classify"](image) for image in images]
   assert answers.count(None) == 20

@@ -1,5 +1,6 @@
 """What docs/serving.md promises of the exported model, asked of a SavedModel that was loaded."""
 
+import importlib.util
 import json
 
 import keras
@@ -194,3 +195,68 @@ def test_what_the_network_hides_is_suspect(what, tmp_path):
   found = model.detect(tf.constant(images))
   np.testing.assert_array_equal(found["is_suspect"], [True, False])
   assert (found["label"][0] == -1) == (what == "logits")
+
+
+# --------------------------------------------------------------------------- converters
+
+
+def _tflite(folder, endpoint):
+  """An endpoint converted to TFLite, as a function of images."""
+  content = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[endpoint]).convert()
+  interpreter = tf.lite.Interpreter(model_content=content)
+  return lambda images: interpreter.get_signature_runner(endpoint)(images=images)
+
+
+def _onnx(folder, endpoint):
+  """The same converted to ONNX."""
+  import onnxruntime
+  import tf2onnx
+
+  signature = tf.saved_model.load(str(folder)).signatures[endpoint]
+  images = tf.TensorSpec([None, *SHAPE], tf.float32, name="images")
+  function = tf.function(lambda images: signature(images=images), input_signature=[images])
+  content, _ = tf2onnx.convert.from_function(function, input_signature=[images], opset=17)
+  session = onnxruntime.InferenceSession(content.SerializeToString(), providers=["CPUExecutionProvider"])
+  names = [output.name for output in session.get_outputs()]
+  return lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+
+# TensorFlow has TFLite's converter; ONNX's is the extra `onnx`.
+CONVERTERS = [_tflite] + [_onnx] * bool(importlib.util.find_spec("tf2onnx"))
+
+
+@pytest.fixture(scope="module")
+def narrow(made, tmp_path_factory):
+  """A model whose detector computes in float32."""
+  path = tmp_path_factory.mktemp("narrow") / "model"
+  export_saved_model(made[0], SHAPE, path, GraphDetector(made[1], "float32"))
+  return path
+
+
+@pytest.mark.parametrize("convert", CONVERTERS)
+@pytest.mark.parametrize("endpoint", ["serve", "detect"])
+def test_a_converted_model_says_the_same(convert, endpoint, loaded, folder, narrow):
+  images = IMAGES.copy()
+  images[3], images[5, 2, 2], images[7, 0, 0] = np.nan, np.inf, 1.5
+  found = convert(narrow if convert is _tflite else folder, endpoint)(images)
+  wanted = loaded.signatures[endpoint](images=tf.constant(images))
+  assert set(found) == set(wanted)
+  for name, values in wanted.items():
+    if values.dtype.is_floating:
+      np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4)
+    else:
+      np.testing.assert_array_equal(found[name], values)
+  if endpoint == "detect":
+    assert found["is_suspect"][[3, 5, 7]].all() and found["label"][3] == -1
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal"])
+def test_what_float32_loses(covariance):
+  """A detector of 256 dimensions: scores of some hundreds keep their first five digits."""
+  rng = np.random.default_rng(0)
+  embeddings = np.maximum(rng.normal(size=(900, 256)) + 2 * np.eye(3, 256)[np.arange(900) % 3], 0).astype(np.float32)
+  detector = Detector(fit_gaussians(embeddings, np.arange(900) % 3, 3, covariance), 0.0)
+  scores = {dtype: GraphDetector(detector, dtype)(tf.constant(embeddings))[0] for dtype in ("float32", "float64")}
+  assert scores["float32"].dtype == tf.float32
+  np.testing.assert_allclose(scores["float64"], detector.score(embeddings), rtol=1e-9)
+  np.testing.assert_allclose(scores["float32"], scores["float64"], rtol=1e-5)

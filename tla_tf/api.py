@@ -27,7 +27,7 @@ from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
 from tla_tf.types import DataSource
 
 if typing.TYPE_CHECKING:
-  from tla_tf.detection import GraphDetector
+  from tla_tf.detection import Detector
   from tla_tf.evaluation.planning import EvaluationOptions
   from tla_tf.evaluation.subject import Subject
   from tla_tf.evaluation.transfer_images import Source
@@ -560,6 +560,7 @@ def export_run(
   checkpoint: str | int = "best",
   detect: bool | None = None,
   uint8: bool = False,
+  detect_precision: str = "float64",
   note: Note = _ignored,
 ) -> ExportedModel:
   """Writes a trained network as a SavedModel, with its detector where there is one.
@@ -571,6 +572,7 @@ def export_run(
     detect: whether to add the endpoint `detect`: True fails without a detector of this
       checkpoint, None adds it where there is one.
     uint8: whether to add endpoints that take uint8 images in 0..255.
+    detect_precision: "float64", or "float32" for converters that know no other, as TFLite's.
     note: called with sentences that a reader should know.
 
   Returns:
@@ -579,21 +581,25 @@ def export_run(
   Raises:
     InputError: for a bad run folder, or if the SavedModel cannot be written.
   """
+  from tla_tf.detection import GraphDetector
   from tla_tf.persistence import CheckpointStore, export_saved_model
   from tla_tf.persistence.loading import load_network
   from tla_tf.persistence.versions import versions
 
+  if detect_precision not in ("float32", "float64"):
+    raise InputError(f"`detect_precision={detect_precision}`: expected 'float64' or 'float32'.")
   folder = RunFolder.open(run_dir)
   config, facts = folder.read_config()
   store = CheckpointStore(folder.checkpoints)
   step = store.resolve(checkpoint)
   detector = None if detect is False else _detector(folder, step, store.digest(step), detect is True, note)
+  graph = None if detector is None else GraphDetector(detector, detect_precision)
   output = pathlib.Path(folder.saved_model if output is None else output)
   endpoints = export_saved_model(
     load_network(folder, step),
     facts.image_shape,
     output,
-    detector,
+    graph,
     class_names=facts.class_names,
     uint8=uint8,
     facts={
@@ -609,9 +615,9 @@ def export_run(
   return ExportedModel(output, step, endpoints, tuple(facts.image_shape), tuple(facts.class_names))
 
 
-def _detector(folder: RunFolder, step: int, digest: str, required: bool, note: Note) -> GraphDetector | None:
+def _detector(folder: RunFolder, step: int, digest: str, required: bool, note: Note) -> Detector | None:
   """The run's detector if there is one for this checkpoint, else None; raises where it is required."""
-  from tla_tf.detection import Detector, GraphDetector
+  from tla_tf.detection import Detector
 
   if not folder.detector.exists():
     if required:
@@ -619,7 +625,7 @@ def _detector(folder: RunFolder, step: int, digest: str, required: bool, note: N
     return None
   detector = Detector.load(folder.detector)
   if detector.facts.checkpoint_digest == digest:
-    return GraphDetector(detector)
+    return detector
   reason = (
     f"{folder.detector}: was fitted to the checkpoint of step {detector.facts.checkpoint}, not to that of step {step}; "
     f"fit it again with tla-analyze --run_dir={folder.path} --checkpoint={step}"

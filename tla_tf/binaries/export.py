@@ -27,6 +27,12 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
   "uint8", False, "Add the endpoints serve_uint8 and, where there is detect, detect_uint8: of uint8 images in 0..255."
 )
+flags.DEFINE_enum(
+  "detect_precision",
+  "float64",
+  ["float64", "float32"],
+  "What detect computes in; float32 for converters that know no other, as TFLite's, see docs/serving.md.",
+)
 flags.mark_flag_as_required("run_dir")
 
 
@@ -43,6 +49,7 @@ def main(argv: list[str]) -> None:
     checkpoint=FLAGS.checkpoint,
     detect=FLAGS.detect,
     uint8=FLAGS.uint8,
+    detect_precision=FLAGS.detect_precision,
     note=lambda text: print(f"note         {flag_names.said(text)}"),
   )
   print(

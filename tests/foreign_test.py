@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tla_tf import data, datasets
 from tla_tf.errors import InputError
+from tla_tf.networks.foreign import RANGES
 from tla_tf.persistence import export_saved_model, foreign
 
 SHAPE = (8, 8, 1)
@@ -22,7 +23,7 @@ def by_range(digits):
   """Keras classifiers of digits, by the pixel range that they take."""
   models = {}
   keras.utils.set_random_seed(0)
-  for low, high in foreign.RANGES:
+  for low, high in RANGES:
     model = keras.Sequential(
       [
         keras.Input(SHAPE),
@@ -53,11 +54,11 @@ def _saved(model, path, kind):
 
 
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
-@pytest.mark.parametrize("pixel_range", foreign.RANGES)
+@pytest.mark.parametrize("pixel_range", RANGES)
 def test_logits_of_pixels_in_0_1(by_range, digits, tmp_path, kind, pixel_range):
   path, load = _saved(by_range[pixel_range], tmp_path / "model", kind)
   loaded = load(path, pixel_range)
-  loaded.check(digits.test)
+  loaded.check_data(digits.test)
   images, (low, high) = digits.test.float_images(slice(5)), pixel_range
   np.testing.assert_allclose(loaded(images), by_range[pixel_range](low + images * (high - low)), atol=1e-3)
   assert (loaded.kind, loaded.pixel_range, loaded.probabilities) == (kind, pixel_range, False)
@@ -71,7 +72,7 @@ def test_logits_of_pixels_in_0_1(by_range, digits, tmp_path, kind, pixel_range):
 def test_a_range_that_costs_accuracy_is_refused(by_range, digits, tmp_path, kind, stated, right):
   path, load = _saved(by_range[right], tmp_path / "model", kind)
   with pytest.raises(InputError, match=rf"`pixel_range={right[0]:g},{right[1]:g}`"):
-    load(path, stated).check(digits.test)
+    load(path, stated).check_data(digits.test)
 
 
 @pytest.mark.parametrize("stated, doubtful", [((0.0, 255.0), True), ((0.0, 1.0), False)])
@@ -83,7 +84,7 @@ def test_a_range_that_only_makes_surer_is_doubted(digits, tmp_path, stated, doub
   model.fit(digits.train.float_images(), digits.train.labels, epochs=15, verbose=0)
   path, load = _saved(model, tmp_path / "model", "keras")
   loaded = load(path, stated)
-  loaded.check(digits.test)
+  loaded.check_data(digits.test)
   assert (loaded.doubt is not None) == doubtful
 
 
@@ -118,7 +119,7 @@ def test_a_softmax_at_the_end_of_a_keras_model_is_taken_off(model, digits, tmp_p
   dense.set_weights(model.layers[-1].get_weights())
   path, load = _saved(squashed, tmp_path / "model", "keras")
   loaded = load(path)
-  loaded.check(digits.test)
+  loaded.check_data(digits.test)
   images = digits.test.float_images(slice(4))
   np.testing.assert_allclose(loaded(images), model(images), atol=1e-4)
   assert not loaded.probabilities
@@ -128,7 +129,7 @@ def test_probabilities_of_a_saved_model_become_their_logarithms(model, digits, t
   squashed = keras.Sequential([model, keras.layers.Softmax()])
   path, load = _saved(squashed, tmp_path / "model", "saved_model")
   loaded = load(path)
-  loaded.check(digits.test)
+  loaded.check_data(digits.test)
   assert loaded.probabilities
   images = digits.test.float_images(slice(4))
   np.testing.assert_allclose(loaded(images), tf.nn.log_softmax(model(images)), atol=1e-3)
@@ -138,10 +139,10 @@ def test_another_data_set_is_refused(model, digits, tmp_path):
   path, load = _saved(model, tmp_path / "model", "keras")
   images = np.zeros((4, 5, 5, 1), np.uint8)
   with pytest.raises(InputError, match=r"\(8, 8, 1\).*\(5, 5, 1\).*`dataset`"):
-    load(path).check(data.ImageData(images, np.zeros(4, int), tuple("abcdefghij")))
+    load(path).check_data(data.ImageData(images, np.zeros(4, int), tuple("abcdefghij")))
   eleven = data.ImageData(digits.test.images, digits.test.labels, tuple("abcdefghijk"))
   with pytest.raises(InputError, match="11 logits"):
-    load(path).check(eleven)
+    load(path).check_data(eleven)
 
 
 def test_digests_tell_models_apart(by_range, tmp_path):
@@ -206,6 +207,6 @@ def test_a_signature_of_float64_and_unknown_classes_is_attacked(digits, tmp_path
   module = _Served(tf.TensorSpec([None, *SHAPE], tf.float64, name="x"))
   tf.saved_model.save(module, tmp_path / "model", signatures=module.call)
   loaded = foreign.load_saved_model(tmp_path / "model")
-  loaded.check(digits.test)
+  loaded.check_data(digits.test)
   outputs = tf.function(loaded)(tf.constant(digits.test.float_images(slice(2))))
   assert (outputs.dtype, outputs.shape) == (tf.float32, (2, 10))

@@ -130,6 +130,14 @@ class DataSource(_Choice):
   TFDS = "tfds"
 
 
+class Channels(_Choice):
+  """Which channels a model of another's takes, and in which order."""
+
+  RGB = "rgb"
+  BGR = "bgr"
+  GREY = "grey"
+
+
 class Resize(_Choice):
   """What is done with an image of another size than the one asked for."""
 

@@ -107,7 +107,7 @@ def foreign_subject(model: ForeignModel, dataset: str, splits: Splits) -> Subjec
   Raises:
     InputError: if the model does not fit the data or its pixel range is wrong.
   """
-  model.check(splits.test)
+  model.check_data(splits.test)
   return Subject(
     model,
     splits,

@@ -16,6 +16,7 @@ from tla_tf.errors import InputError
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
 from tla_tf.networks.convnet import convnet
+from tla_tf.networks.foreign import ForeignNetwork
 from tla_tf.networks.forward import forward_branches, has_foreign_statistics, logits_function
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
@@ -27,6 +28,7 @@ from tla_tf.networks.wrapping import from_keras
 __all__ = [
   "NAMES",
   "BranchBatchNormalization",
+  "ForeignNetwork",
   "branches",
   "build",
   "convnet",

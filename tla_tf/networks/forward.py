@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tla_tf.networks.batch_norm import branches
+from tla_tf.networks.foreign import logits_of, without_squashing
 
 
 def _mixes_branches(network):
@@ -43,7 +44,8 @@ def logits_function(network: typing.Any, training: bool = False) -> typing.Calla
   """The function images -> logits that attacks differentiate.
 
   Args:
-    network: a callable that returns logits or a dict with "logits".
+    network: a callable that returns logits or a dict with "logits"; a softmax at
+      the end of a Keras model is passed over.
     training: look at the network in training mode; the moving averages of
       our batch normalisation do not move.
 
@@ -51,13 +53,16 @@ def logits_function(network: typing.Any, training: bool = False) -> typing.Calla
     A function from float32 [n, ...] to float32 [n, classes].
   """
 
+  is_keras = isinstance(network, keras.Model)
+  call = without_squashing(network) if is_keras else network
+
   def logits(images):
-    if not isinstance(network, keras.Model):
-      outputs = network(images)
+    if not is_keras:
+      outputs = call(images)
     else:
       with branches(1, update_moving_averages=False):
-        outputs = network(images, training=training)
-    return outputs["logits"] if isinstance(outputs, dict) else outputs
+        outputs = call(images, training=training)
+    return logits_of(outputs, "the network", ("logits",))
 
   return logits
 

@@ -269,3 +269,21 @@ def contains(config: Config, earlier: Config) -> bool:
     return False
   longer = config.steps >= earlier.steps and config.restarts >= earlier.restarts
   return longer and config.replace(steps=earlier.steps, restarts=earlier.restarts) == earlier
+
+
+def fixed_steps(config: Config) -> AttackConfig | None:
+  """The settings of an attack with steps of a fixed length, those of replayed images included; None of another kind."""
+  config = config.attack if isinstance(config, TransferConfig) else config
+  return config if isinstance(config, AttackConfig) else None
+
+
+def falls_short(config: Config) -> bool:
+  """Whether an attack's steps cannot go from the centre of its ball to the edge.
+
+  Such an attack searches a smaller ball than it says, and flatters. Random points
+  (no steps at all) claim nothing; attacks that choose their own step sizes have no
+  such limit.
+  """
+  stepped = fixed_steps(config)
+  # Rounding: 40 steps of 0.0075 do reach 0.3.
+  return stepped is not None and stepped.steps > 0 and stepped.reach < 1 - 1e-6

@@ -190,6 +190,37 @@ class AttackConfig(Config):
       # At 1 the average would never leave its first gradient.
       require(self.momentum < 1, "momentum", "a number below 1 for averaged gradients", self.momentum)
 
+  @property
+  def reach(self) -> float:
+    """How far the steps can go from the ball's centre, in radii: steps x step_size / epsilon; infinite without a ball.
+
+    Below 1 the ball's edge is out of reach from its centre, below 2 the other edge from one. Momentum changes the
+    direction of a step and not its length, in either norm; restarts do not go further.
+    """
+    return self.steps * self.step_size / self.epsilon if self.epsilon else math.inf
+
+  def scaled(self, epsilon: float | None = None, steps: int | None = None) -> AttackConfig:
+    """The same attack in another ball, or with other steps: `reach` stays, where `replace` would let it shrink.
+
+    The step size is multiplied by epsilon's change and divided by that of steps; a single one is no longer than
+    epsilon, in L-infinity no longer than 1.
+
+    Args:
+      epsilon: the radius; None for its own.
+      steps: number of steps; None for its own.
+    """
+    radius = self.epsilon if epsilon is None else epsilon
+    length = self.step_size
+    # What stays keeps its bits.
+    if radius != self.epsilon and self.epsilon:
+      length = length * radius / self.epsilon
+    if steps and steps != self.steps:
+      longest = max(length, radius)
+      length = min(length * (self.steps / steps), longest)
+    if self.norm is types.Norm.LINF:
+      length = min(length, 1.0)
+    return self.replace(epsilon=radius, step_size=length, steps=self.steps if steps is None else steps)
+
 
 @dataclasses.dataclass(frozen=True)
 class ReadingConfig(Config):
@@ -386,6 +417,19 @@ class TrainingConfig(Config):
       same = isinstance(recipe, method.config_class) and ("recipe" in changes or method.name == self.method)
       changes["recipe"] = dataclasses.replace(recipe if same else method.config_class(), **own)
     return dataclasses.replace(self, **changes)
+
+  def scaled(
+    self, epsilon: float | None = None, attack_steps: int | None = None, validation_attack_steps: int | None = None
+  ) -> TrainingConfig:
+    """The same training in another ball, or with other steps, of both its attacks; see `AttackConfig.scaled`.
+
+    Example:
+      published.setting("mnist", "at").scaled(epsilon=0.2, validation_attack_steps=20)
+    """
+    return self.replace(
+      attack=self.attack.scaled(epsilon, attack_steps),
+      validation_attack=self.validation_attack.scaled(epsilon, validation_attack_steps),
+    )
 
   def _resolve_recipe(self):
     method = METHODS.get(self.method)

@@ -15,3 +15,7 @@ class InputError(ToolError, ValueError):
 
 class DivergedError(ToolError, RuntimeError):
   """Training stopped because a loss or a weight is no longer finite."""
+
+
+class AttackWarning(UserWarning):
+  """Settings that work, and flatter: an attack that cannot reach the edge of its ball."""

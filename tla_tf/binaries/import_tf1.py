@@ -34,6 +34,12 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum("method", "tla", recipes.names(), "How it was trained, for the records.")
 entry.define_size("image_size", None, "Height and width, of --dataset=images.")
+entry.define_fraction(
+  "epsilon",
+  None,
+  "Radius (L-infinity) that it was trained at, where that is not the published one: tla-evaluate and tla-analyze then "
+  "take its own.",
+)
 flags.DEFINE_string("data_dir", None, "Folder of the data, for later evaluations.")
 flags.DEFINE_bool("allow_partial", False, "Import although some variables match nothing.")
 for _name in ("checkpoint", "network", "output_dir"):
@@ -56,6 +62,7 @@ def main(argv: list[str]) -> None:
     dataset,
     method=FLAGS.method,
     image_size=FLAGS.image_size,
+    epsilon=FLAGS.epsilon,
     data_dir=FLAGS.data_dir,
     allow_partial=FLAGS.allow_partial,
   )

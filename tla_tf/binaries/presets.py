@@ -78,11 +78,30 @@ def value_of(flag: str, arguments: Sequence[str]) -> str | None:
     words = flags.FLAGS.read_flags_from_files(list(arguments))
   except flags.Error:
     return None  # absl says what is wrong with them.
-  value = None
+  return _values(words).get(flag)
+
+
+def flags_beside_files(arguments: Sequence[str]) -> set[str]:
+  """The flags that the command line itself gives, not a preset or flag file of it."""
+  return set(_values(arguments))
+
+
+def value_in_files(flag: str, arguments: Sequence[str]) -> str | None:
+  """The last value of a flag in the preset and the flag files of a command line; None where they do not give it."""
+  given = _values(arguments)
+  files = [f"--flagfile={given['flagfile']}"] if given.get("flagfile") else []
+  name = given.get("preset")
+  preset = [f"--flagfile={path}"] if (path := _files().get(name or "")) else []
+  return value_of(flag, [*preset, *files])
+
+
+def _values(words: Sequence[str]) -> dict[str, str | None]:
+  """The last value of every flag among words of a command line; None of one that stands alone at their end."""
+  found: dict[str, str | None] = {}
   for word, following in zip(words, [*words[1:], None]):
     if word == "--":
       break
-    match = re.fullmatch(rf"--?{flag}(?:=(.*))?", word)
+    match = re.fullmatch(r"--?([a-z_0-9]+)(?:=(.*))?", word, re.DOTALL)
     if match:
-      value = following if match[1] is None else match[1]
-  return value
+      found[match[1]] = following if match[2] is None else match[2]
+  return found

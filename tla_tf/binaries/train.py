@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     cache_dir=getattr(FLAGS, "cache_dir", None),
     init_from=FLAGS.init_from,
     init_checkpoint=FLAGS.init_checkpoint,
-    note=print,
+    note=lambda text: print(flag_names.said(text, **training_flags.flag_of_path())),
     reading_progress=entry.reading_progress,
   )
   print(

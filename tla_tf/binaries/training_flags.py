@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import sys
@@ -10,23 +11,35 @@ import typing
 from absl import flags
 
 from tla_tf import datasets, published, recipes, types
-from tla_tf.binaries import entry
+from tla_tf.binaries import entry, presets
 from tla_tf.binaries.entry import define_choice
-from tla_tf.config import OPTIMIZERS, Config, Option, TrainingConfig, options
+from tla_tf.config import OPTIMIZERS, AttackConfig, Config, Option, TrainingConfig, options
 from tla_tf.datasets import DatasetSpec
 from tla_tf.errors import InputError
+from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.registry import METHODS
 from tla_tf.reporting.tables import pixels
 
 FLAGS = flags.FLAGS
 
 # Settings of a config that is used elsewhere, too, and so has no flags of its own.
+_SCALES = (
+  "Where --epsilon or the steps are given without it, steps x step size / epsilon stays (no step above epsilon)."
+)
 _ATTACK = (
   Option("epsilon", "attack.epsilon", float, "Radius of the L-infinity ball, pixels in [0, 1]; 8/255 works.", True),
   Option("attack_steps", "attack.steps", int, "PGD steps of the training attack."),
-  Option("attack_step_size", "attack.step_size", float, "Step size of the training attack.", True),
+  Option("attack_step_size", "attack.step_size", float, f"Step size of the training attack. {_SCALES}", True),
   Option("validation_attack_steps", "validation_attack.steps", int, "PGD steps of the attack on held-out images."),
+  Option(
+    "validation_attack_step_size",
+    "validation_attack.step_size",
+    float,
+    f"Step size of the attack on held-out images. {_SCALES}",
+    True,
+  ),
 )
+_ATTACKS = ("attack", "validation_attack")
 # Flag -> field, of what the reading of images leaves open; see `_define_reading`.
 _READING = {
   "data_source": "data_source",
@@ -241,7 +254,46 @@ def config(dataset: str) -> TrainingConfig:
     changes["learning_rate_drops"] = ()
   if FLAGS.schedule is not None:
     changes["schedules"] = tuple(_schedule(text) for text in FLAGS.schedule)
-  return _changed(base, changes, {path: flag for flag, path in given.items()})
+  flag_of = {path: flag for flag, path in given.items()}
+  plain = _changed(base, changes, flag_of)
+  lengths = {path: length for name in _ATTACKS for path, length in _step_size(name, getattr(base, name), changes)}
+  return _as_begun(plain, _changed(base, {**changes, **lengths}, flag_of))
+
+
+def _step_size(name: str, attack: AttackConfig, changes: dict[str, typing.Any]) -> typing.Iterator[tuple[str, float]]:
+  """(path, step size) of an attack whose epsilon or steps are changed without it, see `AttackConfig.scaled`.
+
+  A flag file, as a preset is one, is a setting of its own: flags beside it that change its epsilon or steps
+  change its step size with them.
+  """
+  paths = {field: f"{name}.{field}" for field in ("epsilon", "steps", "step_size")}
+  flag_of = {path: flag for flag, path in ((option.flag, option.path) for option in _ATTACK)}
+  flag_of["validation_attack.epsilon"] = "epsilon"
+  if paths["step_size"] in changes:
+    beside = presets.flags_beside_files(sys.argv[1:])
+    if flag_of[paths["step_size"]] in beside or not beside & {flag_of[paths["epsilon"]], flag_of[paths["steps"]]}:
+      return
+  in_files = {field: presets.value_in_files(flag_of[path], sys.argv[1:]) for field, path in paths.items()}
+  with contextlib.suppress(InputError, ValueError):  # `_changed` says what is wrong.
+    own = {
+      field: FLAGS[flag_of[paths[field]]].parser.parse(text) for field, text in in_files.items() if text is not None
+    }
+    if "step_size" not in own:
+      own = {}
+    yield (
+      paths["step_size"],
+      attack.replace(**own).scaled(changes.get(paths["epsilon"]), changes.get(paths["steps"])).step_size,
+    )
+
+
+def _as_begun(plain: TrainingConfig, scaled: TrainingConfig) -> TrainingConfig:
+  """The settings, with the step sizes that a run began with before they followed epsilon and steps (0.2)."""
+  try:
+    before, _ = RunFolder.open(FLAGS.output_dir).read_config()
+  except InputError:
+    return scaled  # A new folder, or one that the training refuses.
+  kept = {name: getattr(plain, name) for name in _ATTACKS if getattr(before, name) == getattr(plain, name)}
+  return scaled.replace(**kept)
 
 
 def note_unused_flags(settings: TrainingConfig) -> None:

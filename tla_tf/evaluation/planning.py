@@ -6,12 +6,13 @@ import pathlib
 import typing
 
 from tla_tf import datasets
+from tla_tf.attack_configs import falls_short, fixed_steps
 from tla_tf.config import require_number, require_whole
 from tla_tf.errors import InputError
 from tla_tf.evaluation import suites
 from tla_tf.evaluation.protocol import require_names
 from tla_tf.evaluation.suites import NamedAttack
-from tla_tf.records.shown import pixels
+from tla_tf.records.shown import pixels, short_of_its_ball
 from tla_tf.types import Norm
 
 
@@ -54,6 +55,15 @@ class PlannedAttacks(typing.NamedTuple):
   attacks: list[NamedAttack]
   epsilon: float
   notes: tuple[str, ...]
+
+  @property
+  def cautions(self) -> list[str]:
+    """Sentences on attacks that search less than their ball: to be said before they run, an alarm when they have."""
+    return [
+      f"{attack.name} cannot reach the edge of its ball: {short_of_its_ball(stepped)}; give it more or longer steps."
+      for attack in self.attacks
+      if falls_short(attack.config) and (stepped := fixed_steps(attack.config))
+    ]
 
 
 def planned_attacks(

@@ -10,6 +10,7 @@ standard version of Croce and Hein 2020 in L-infinity, `auto_attack_l2` in L2,
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import json
 import pathlib
 import typing
@@ -19,6 +20,7 @@ import yaml
 from tla_tf import datasets
 from tla_tf.attack_configs import KINDS, CarliniWagnerConfig, DeepFoolConfig, JsmaConfig, TransferConfig
 from tla_tf.attacks import auto_attack, presets
+from tla_tf.config import AttackConfig
 from tla_tf.datasets import SuiteScale
 from tla_tf.errors import InputError
 from tla_tf.registry import expected
@@ -75,10 +77,8 @@ def _with_epsilon(config: typing.Any, epsilon: float) -> typing.Any:
   if config.norm is not Norm.LINF:
     return config
   if isinstance(config, TransferConfig):
-    return config.replace(attack=_with_epsilon(config.attack, epsilon))
-  if hasattr(config, "step_size"):
-    config = config.replace(step_size=min(1.0, config.step_size * epsilon / config.epsilon))
-  return config.replace(epsilon=epsilon)
+    return config.replace(attack=config.attack.scaled(epsilon))
+  return config.scaled(epsilon) if isinstance(config, AttackConfig) else config.replace(epsilon=epsilon)
 
 
 def _quick(given: SuiteScale) -> tuple[NamedAttack, ...]:
@@ -135,6 +135,8 @@ SUITES = tuple(_MAKERS)
 
 # Of whole numbers in a user's own list.
 _LARGEST = 2**31 - 1
+# Kinds whose steps have a fixed length.
+_STEPPED = ("bim", "pgd", "cw_pgd", "mim", "gradient")
 _PRESETS = {name: getattr(presets, name) for name in ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise")}
 
 
@@ -147,7 +149,8 @@ def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = N
   its settings by name; and, if wanted, "name", "target" ("none", "random",
   "second_likely" or "least_likely") and "on_survivors". Numbers may be
   fractions such as 8/255. An epsilon that is left out is the data set's in the
-  attack's norm.
+  attack's norm, steps that are left out are those of its PGD there, and a step size
+  that is left out keeps that PGD's steps x step_size / epsilon.
 
   Args:
     path: the file.
@@ -174,11 +177,15 @@ def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = N
   # A file called table1.yaml is not table1.
   title = path.stem if path.stem not in SUITES else path.name
   given = datasets.get(dataset).suite_scale
-  radii = {Norm.LINF: epsilon or given.epsilon, Norm.L2: given.l2_epsilon, Norm.L0: given.l0_epsilon}
+  usual = {
+    Norm.LINF: presets.pgd(given.epsilon, given.step_size, given.pgd_steps).scaled(epsilon),
+    Norm.L2: presets.pgd(given.l2_epsilon, given.l2_step_size, given.l2_steps, norm=Norm.L2),
+  }
+  radii = {**{norm: pgd.epsilon for norm, pgd in usual.items()}, Norm.L0: given.l0_epsilon}
   attacks = []
   for number, entry in enumerate(entries, 1):
     try:
-      attacks.append(_own_attack(entry, radii)._replace(suite=title))
+      attacks.append(_own_attack(entry, radii, usual)._replace(suite=title))
     except InputError as error:
       # Quotes: in backticks stand arguments of the caller's.
       raise InputError(f"{path}: attack {number}: {error}".replace("`", "'")) from None
@@ -189,7 +196,7 @@ def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = N
   return tuple(attacks)
 
 
-def _own_attack(entry: typing.Any, radii: dict[Norm, float]) -> NamedAttack:
+def _own_attack(entry: typing.Any, radii: dict[Norm, float], usual: dict[Norm, AttackConfig]) -> NamedAttack:
   if not isinstance(entry, dict) or "attack" not in entry:
     raise InputError("has no 'attack', the kind of attack.")
   settings = {name: value if name in ("name", "attack") else _number(value) for name, value in entry.items()}
@@ -211,6 +218,8 @@ def _own_attack(entry: typing.Any, radii: dict[Norm, float]) -> NamedAttack:
     if norm not in values(Norm):
       raise InputError(f"norm {norm!r} is none of {values(Norm)}.")
     settings["epsilon"] = radii[Norm(norm)]
+  if what in _STEPPED and norm in values(Norm) and norm in usual:
+    settings = _with_steps(settings, usual[Norm(norm)])
   try:
     config = makers[what](**settings)
   except InputError:
@@ -219,6 +228,15 @@ def _own_attack(entry: typing.Any, radii: dict[Norm, float]) -> NamedAttack:
     # "fgsm() got an unexpected keyword argument 'steps'" names what is wrong in words of Python.
     raise InputError(f"{what}: {str(error).split(') ', 1)[-1]}.") from None
   return NamedAttack(str(name or what), config, Target(target), on_survivors)
+
+
+def _with_steps(settings: dict[str, typing.Any], usual: AttackConfig) -> dict[str, typing.Any]:
+  """Settings with the steps and the step size that they leave out; what is no number is left to be refused."""
+  settings = {"steps": usual.steps, **settings}
+  with contextlib.suppress(InputError, TypeError):
+    pgd = usual.scaled(settings["epsilon"], settings["steps"])
+    settings.setdefault("step_size", pgd.step_size)
+  return settings
 
 
 def _number(value: typing.Any) -> typing.Any:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import copy
 import typing
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tla_tf import balls, networks, recipes
+from tla_tf.attack_configs import falls_short
 from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig, checked_schedules, require, require_number, require_whole
-from tla_tf.errors import InputError
+from tla_tf.errors import AttackWarning, InputError
 from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models.weight_average import WeightAverage
 from tla_tf.ops import mining, objectives, seeds
@@ -25,6 +27,7 @@ from tla_tf.ops.predictions import predicted_classes
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
+from tla_tf.records.shown import short_of_its_ball
 from tla_tf.types import PassMode, Role
 
 
@@ -118,6 +121,7 @@ class RobustModel(keras.Model):
         "attacks.attack_survivors or tla-evaluate."
       )
     self._require_sound()
+    self._warn_of_short_attacks()
     self.schedules = checked_schedules(schedules, self.recipe, self.settings)
     self._build_parts()
     self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
@@ -141,6 +145,15 @@ class RobustModel(keras.Model):
       raise InputError(f"Method {self.method!r} logs {twice!r} twice: give its terms names of their own.")
     if self._negatives is not None and Role.ADVERSARIAL not in self.recipe.roles(self.settings):
       raise InputError(f"Method {self.method!r} has negatives but no attacked images, which they are negatives of.")
+
+  def _warn_of_short_attacks(self) -> None:
+    """Says of attacks that cannot reach the edge of their ball: figures are then those of a smaller one."""
+    attacks = {"validation_attack": self.validation_attack}
+    if Role.ADVERSARIAL in self.recipe.roles(self.settings):
+      attacks = {"attack": self.attack, **attacks}
+    for name, config in attacks.items():
+      if falls_short(config):
+        warnings.warn(f"`{name}`: {short_of_its_ball(config)}; see AttackConfig.scaled.", AttackWarning, stacklevel=3)
 
   # ------------------------------------------------------------- the state of a step
 

@@ -180,6 +180,7 @@ def import_checkpoint(
   *,
   method: str = "tla",
   image_size: Sequence[int] | None = None,
+  epsilon: float | None = None,
   data_dir: AnyPath | None = None,
   allow_partial: bool = False,
   say: Callable[[str], object] = print,
@@ -196,6 +197,8 @@ def import_checkpoint(
       and published setting go into the folder.
     method: how it was trained, for the records.
     image_size: (height, width) of a data set that has none of its own ("images").
+    epsilon: radius in L-infinity that it was trained at, where that is not the
+      published one: it is judged and analysed at its own.
     data_dir: folder of the data, for later evaluations.
     allow_partial: import although some variables match nothing; those of the
       network keep fresh weights.
@@ -234,7 +237,7 @@ def import_checkpoint(
     class_names=class_names if len(class_names) == classes else tuple(f"class {i}" for i in range(classes)),
     data_dir=os.path.abspath(data_dir) if data_dir else None,
   )
-  config = published.setting(dataset, method, network_name).replace(reading=reading)
+  config = published.setting(dataset, method, network_name).replace(reading=reading).scaled(epsilon=epsilon)
   with files.new_folder(output) as temporary:
     folder = RunFolder(temporary)
     missing = [name for name in names if name not in match.matched]

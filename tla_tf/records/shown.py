@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from tla_tf.config import AttackConfig
+
 
 def pixels(value: float) -> str:
   """A length in pixels of [0, 1] as people know it: 8/255 or 0.3."""
   grey_levels = round(value * 255)
   few = 0 < grey_levels <= 32 and value == grey_levels / 255
   return f"{grey_levels}/255" if few else f"{value:.4g}"
+
+
+def short_of_its_ball(config: AttackConfig) -> str:
+  """How far the steps of an attack go, where `attack_configs.falls_short` of them: part of a sentence."""
+  steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
+  far, radius = pixels(config.steps * config.step_size), pixels(config.epsilon)
+  return f"{steps} of {pixels(config.step_size)} go {far} far from the centre of a ball of {radius}"

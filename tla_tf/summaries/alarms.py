@@ -13,7 +13,9 @@ import typing
 
 import numpy as np
 
+from tla_tf.attack_configs import falls_short, fixed_steps
 from tla_tf.records.evaluation import Alarm, AttackRow, Probes
+from tla_tf.records.shown import short_of_its_ball
 from tla_tf.types import Norm, Objective, Target
 
 
@@ -172,6 +174,15 @@ def _large_epsilon_survives(evidence: _Evidence) -> str | None:
   )
 
 
+def _cannot_cross_the_ball(evidence: _Evidence) -> str | None:
+  """Of every attack, targeted ones too: it is a matter of settings."""
+  short = {row.name: row.config for row in evidence.rows if falls_short(row.config)}
+  listed = [
+    f"{name}: {short_of_its_ball(stepped)}" for name, config in short.items() if (stepped := fixed_steps(config))
+  ]
+  return f"{'; '.join(listed)}." if listed else None
+
+
 def _transfer_is_stronger(evidence: _Evidence) -> str | None:
   return _black_box(evidence, "transfer", "images made on another network broke")
 
@@ -224,6 +235,7 @@ _CHECKS = (
   _more_restarts_help,
   _noise_is_enough,
   _large_epsilon_survives,
+  _cannot_cross_the_ball,
   _transfer_is_stronger,
   _square_is_stronger,
   _randomised_outputs,
@@ -264,6 +276,11 @@ _WORDS = {
   "_large_epsilon_survives": (
     "In a ball that holds every image the network can always be fooled. An attack that fails there fails anywhere.",
     "The attack is broken or its gradients are masked: try other losses, step sizes, and the suite auto_attack.",
+  ),
+  "_cannot_cross_the_ball": (
+    "The attack searches a smaller ball than its epsilon says: its accuracy is that of a smaller epsilon.",
+    "Give it more or longer steps: steps x step_size must be epsilon at the least, twice that to cross the ball from a "
+    "random start.",
   ),
   "_transfer_is_stronger": (
     "An attacker who knows the network should do at least as well as one who does not: gradients are masked.",

@@ -6,19 +6,23 @@ import contextlib
 import os
 import pathlib
 import typing
+import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tla_tf import data, datasets, models, networks, recipes
-from tla_tf.config import TrainingConfig
+from tla_tf.attack_configs import falls_short
+from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data.stream import to_float
-from tla_tf.errors import InputError
+from tla_tf.errors import AttackWarning, InputError
 from tla_tf.models.factory import needs
 from tla_tf.networks import resolve_jit
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
 from tla_tf.records.run import DataFacts
+from tla_tf.records.shown import short_of_its_ball
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.guard import NonFiniteGuard
 from tla_tf.training.initialisation import initialise
@@ -26,6 +30,7 @@ from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
 from tla_tf.training.progress import Progress
+from tla_tf.types import Role
 
 _VALIDATION_BATCH = 100
 
@@ -69,7 +74,9 @@ def train(
     say(f"left out     {path}: {reason}")
   if resumed:
     _require_same_run(folder, config, facts)
-  model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", AttackWarning)  # `cautions` says the same.
+    model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
   if config.deterministic:
     _make_deterministic(model.jit_compile)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
@@ -82,10 +89,45 @@ def train(
   if start >= config.train_steps:
     say(f"{output_dir}: already trained for {start} steps.")
     return folder
+  for sentence in cautions(config):
+    say(f"note: {sentence}")
   with folder.lock():
     folder.write_config(config, facts, versions())
     _run(config, folder, splits, model, network, store, start, say)
   return folder
+
+
+def cautions(config: TrainingConfig) -> list[str]:
+  """Sentences on attacks of a training that cannot reach the edge of their ball, at any step of their schedules."""
+  attacks = {}
+  if Role.ADVERSARIAL in recipes.get(config.method).roles(config.recipe):
+    attacks["training attack", "attack_steps", "attack_step_size"] = _shortest_attack(config)
+  words = ("attack on held-out images", "validation_attack_steps", "validation_attack_step_size")
+  attacks[words] = config.validation_attack
+  return [
+    f"the {what} cannot reach the edge of its ball: {short_of_its_ball(attack)}; give `{steps}` or `{length}`."
+    for (what, steps, length), attack in attacks.items()
+    if falls_short(attack)
+  ]
+
+
+def _shortest_attack(config: TrainingConfig) -> AttackConfig:
+  """The training attack where its schedules give it the shortest reach: at one of their points."""
+  schedules = {"epsilon": ((0, 1.0),), **dict(config.schedules)}
+  schedules = {"step_size": schedules["epsilon"], **schedules}
+
+  def factor(name: str, step: int) -> float:
+    return float(np.interp(step, *zip(*schedules[name])))
+
+  steps = {at for name in ("epsilon", "step_size") for at, _ in schedules[name] if at < config.train_steps} or {0}
+  attacks = [
+    config.attack.replace(
+      epsilon=min(1.0, config.attack.epsilon * factor("epsilon", step)),
+      step_size=min(1.0, config.attack.step_size * factor("step_size", step)),
+    )
+    for step in sorted(steps)
+  ]
+  return min(attacks, key=lambda attack: attack.reach)
 
 
 def _run(config, folder, splits, model, network, store, start, say):

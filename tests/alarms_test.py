@@ -21,10 +21,13 @@ COUNT = 100
 RIGHT = np.ones(COUNT, bool)
 
 
-def _row(name, accuracy, kind="gradient", epsilon=0.3, steps=40, restarts=1, zero=0, nonfinite=0, rejected=0):
+def _row(
+  name, accuracy, kind="gradient", epsilon=0.3, steps=40, restarts=1, zero=0, nonfinite=0, rejected=0, share=1.0
+):
   config = KINDS[kind]()
   if kind == "gradient":
-    config = AttackConfig(epsilon=epsilon, steps=steps, restarts=restarts)
+    config = AttackConfig(0.3, 0.01, 40).scaled(epsilon, steps).replace(restarts=restarts)
+    config = config.replace(step_size=config.step_size * share)
   return AttackRow(
     name=name,
     suite="own",
@@ -89,6 +92,7 @@ CASES = {
   "MORE_RESTARTS_HELP": {"rows": [PGD, _row("20xPGD", 0.47, restarts=20)]},
   "NOISE_IS_ENOUGH": {"probes": _probes(noise=0.5)},
   "LARGE_EPSILON_SURVIVES": {"probes": _probes(epsilons=((0.0, 0.95), (0.3, 0.5), (1.0, 0.02)))},
+  "CANNOT_CROSS_THE_BALL": {"rows": [PGD, _row("PGD-20", 0.5, share=0.74)]},
   "TRANSFER_IS_STRONGER": {"rows": [PGD, _row("BB", 0.47, "transfer")]},
   "SQUARE_IS_STRONGER": {"rows": [PGD, _row("Square", 0.47, "square")]},
   "RANDOMISED_OUTPUTS": {"probes": _probes(same=False)},
@@ -117,6 +121,7 @@ def test_the_page_lists_every_alarm():
 QUIET = {
   "one step as strong because nothing is left": {"rows": [_row("FGSM", 0.0, steps=1), _row("PGD", 0.0)]},
   "one step of another radius": {"rows": [_row("FGSM", 0.1, steps=1, epsilon=0.5), PGD]},
+  "steps that just reach the edge": {"rows": [_row("PGD", 0.5, share=0.75)]},
   "two images more by restarts": {"rows": [PGD, _row("20xPGD", 0.48, restarts=20)]},
   "two images by Square alone": {"rows": [PGD, _row("Square", 0.48, "square")]},
   "Square breaks what gradients broke": {"rows": [PGD, _row("Square", 0.55, "square")]},

@@ -26,7 +26,7 @@ def runs(tmp_path_factory):
       network="mlp_16", train_steps=40, checkpoint_every=20, validation_examples=20, batch_size=20, jit="off"
     )
     if method == "at":
-      config = config.replace(attack=config.attack.replace(epsilon=0.1, steps=2))
+      config = config.replace(attack=config.attack.scaled(epsilon=0.1, steps=2))
     training.train(config, root / method, say=lambda _: None)
   return root
 

@@ -20,7 +20,8 @@ SMALL = dict(network="mlp_8", batch_size=10, validation_examples=20, train_steps
 def _small(method="tla", **changes):
   pool = {"negative_pool_size": 10} if method == "tla" else {}
   config = published.setting("digits", method).replace(**{**SMALL, **pool, **changes})
-  return config.replace(attack=config.attack.replace(steps=2), validation_attack=config.attack.replace(steps=2))
+  attack = config.attack.scaled(steps=2)
+  return config.replace(attack=attack, validation_attack=attack)
 
 
 class TestPhases:

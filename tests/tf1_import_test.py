@@ -16,6 +16,7 @@ from tla_tf.persistence.export import export_saved_model
 from tla_tf.persistence.loading import load_network
 from tla_tf.persistence.tf1_import import Tf1Checkpoint, import_checkpoint
 from tla_tf.persistence.tf1_names import tf1_names
+from tla_tf.records import training_epsilon
 
 tf1 = tf.compat.v1
 V1, V2 = tf1.train.SaverDef.V1, tf1.train.SaverDef.V2
@@ -131,6 +132,13 @@ def test_names_under_any_scope(tmp_path, scope, network, dataset, shape):
   assert done.record["missing"] == []
 
 
+def test_it_is_judged_at_the_epsilon_that_it_was_trained_at(tmp_path):
+  done = Import(tmp_path, write_checkpoint(tmp_path / "tf1", small()), epsilon=0.15)
+  config, _ = done.folder.read_config()
+  assert (config.attack.epsilon, config.attack.step_size) == (0.15, pytest.approx(0.005))
+  assert training_epsilon(config.to_dict()) == 0.15
+
+
 @each_format
 @pytest.mark.parametrize("name, step", [("global_step", 70), ("train/global_step", 70), (None, 0)])
 def test_the_step_is_that_of_the_checkpoint(tmp_path, version, name, step):
@@ -198,7 +206,7 @@ def test_a_folder_that_was_moved_is_read(tmp_path):
 @pytest.mark.parametrize(
   "state, match",
   [
-    (b"\xff\xfe\x00", "holds no file `checkpoint`|damaged"),
+    (b"\xff\xfe\x00", "holds no file .checkpoint.|damaged"),
     (b"model_checkpoint_path", "holds no file|damaged"),
     (b'model_checkpoint_path: "other-7"\n', "other-7, which is not there"),
   ],
@@ -381,7 +389,7 @@ def test_a_checkpoint_of_tensorflow_2_is_refused(tmp_path):
 def test_no_checkpoint_there(tmp_path):
   refused(tmp_path, tmp_path / "checkpoint-70", "no TensorFlow checkpoint, or a damaged one .* prefix")
   (tmp_path / "empty").mkdir()
-  refused(tmp_path, tmp_path / "empty", "holds no file `checkpoint`")
+  refused(tmp_path, tmp_path / "empty", "holds no file .checkpoint.")
   (tmp_path / "empty" / "checkpoint").write_text('model_checkpoint_path: "/home/authors/checkpoint-70"\n')
   refused(tmp_path, tmp_path / "empty", "prefix")
 

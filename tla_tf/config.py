@@ -308,8 +308,8 @@ class RecipeConfig(Config):
 class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
-  `train_steps` and `keep_checkpoints` say how long to run and what to keep,
-  `init.run_dir` and `init.checkpoint` where the first weights lie;
+  `train_steps`, `keep_checkpoints` and `log_every` say how long to run, what to
+  keep and how often to log, `init.run_dir` and `init.checkpoint` where the first weights lie;
   everything else must stay the same when a run is resumed.
 
   Attributes:
@@ -379,12 +379,13 @@ class TrainingConfig(Config):
   seed: int = option(221760322, "Seed of weights, batches and attacks.")
   deterministic: bool = option(True, "Same bits in every run on one machine.", ours=True)
   jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)
-  checkpoint_every: int = option(500, "Steps between checkpoints, logs and held-out accuracy.")
+  checkpoint_every: int = option(500, "Steps between checkpoints, lines of metrics.jsonl and held-out accuracy.")
+  log_every: int = option(100, "Steps between TensorBoard's scalars of the training, means of these steps.", ours=True)
   keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.", ours=True)
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(
-    {"train_steps", "keep_checkpoints", "init.run_dir", "init.checkpoint"}
+    {"train_steps", "keep_checkpoints", "log_every", "init.run_dir", "init.checkpoint"}
   )
 
   def validate(self) -> None:
@@ -395,6 +396,7 @@ class TrainingConfig(Config):
     require_whole(
       self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
     )
+    require_whole(self, "log_every", low=1)
     require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps", "weight_average_start")
     require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
     self._resolve_schedule()

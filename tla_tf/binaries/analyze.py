@@ -21,7 +21,7 @@ import typing
 from absl import flags
 
 from tla_tf import types
-from tla_tf.binaries import entry, flag_names
+from tla_tf.binaries import entry, flag_names, progress
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -162,16 +162,17 @@ def main(argv: list[str]) -> None:
   from tla_tf import reporting
 
   settings: dict[str, typing.Any] = {name: FLAGS[name].value for name in _SETTINGS}
-  records = api.analyze_runs(
-    folders,
-    k=FLAGS.neighbors,
-    covariance=None if FLAGS.covariance == "auto" else FLAGS.covariance,
-    unit_length=FLAGS.unit_embeddings,
-    progress=entry.show_progress(),
-    reading_progress=entry.reading_progress,
-    note=lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
-    **settings,
-  )
+  with progress.Progress().beating() as shown:
+    records = api.analyze_runs(
+      folders,
+      k=FLAGS.neighbors,
+      covariance=None if FLAGS.covariance == "auto" else FLAGS.covariance,
+      unit_length=FLAGS.unit_embeddings,
+      progress=shown.batches(),
+      reading_progress=shown.reading,
+      note=lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
+      **settings,
+    )
   for table in reporting.tables_of_analysis(records):
     reporting.print_table(table)
   for name, folder in folders.items():

@@ -179,41 +179,7 @@ def define_choice(name: str, default: str | None, choice: type[enum.Enum], help_
   return flags.DEFINE_enum(name, default, [member.value for member in choice], help_)
 
 
-def reading_progress(done: int, total: int) -> None:
-  """Says on standard error how many image files have been decoded."""
-  if sys.stderr.isatty():
-    print(
-      f"\r\x1b[Kdecoding images: {done:,}/{total:,}",
-      end="" if done < total else "\r\x1b[K",
-      file=sys.stderr,
-      flush=True,
-    )
-  elif done == total:
-    print(f"decoded {total:,} images", file=sys.stderr)
-
-
 def refuse_arguments(argv: Sequence[str]) -> None:
   """Raises InputError if arguments are left that are no flags."""
   if argv:
     raise InputError(f"Unexpected argument {argv[0]!r}: flags begin with --.")
-
-
-def show_progress(quiet: Sequence[str] = ()) -> Callable[[str, int, int, float], None]:
-  """A progress function of (what, batches done, batches to do, seconds left) that writes to standard error.
-
-  Args:
-    quiet: beginnings of what is only shown on a terminal.
-  """
-
-  def show(name: str, done: int, total: int, seconds_left: float) -> None:
-    if sys.stderr.isatty():
-      print(
-        f"\r\x1b[K{name}: batch {done}/{total}, {seconds_left:.0f} s left",
-        end="" if done < total else "\r\x1b[K",
-        file=sys.stderr,
-        flush=True,
-      )
-    elif done == total and not name.startswith(tuple(quiet)):
-      print(f"{name}: done", file=sys.stderr)
-
-  return show

@@ -18,7 +18,7 @@ import typing
 from absl import flags
 
 from tla_tf import datasets, types
-from tla_tf.binaries import entry, flag_names
+from tla_tf.binaries import entry, flag_names, progress
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -106,7 +106,8 @@ def main(argv: list[str]) -> None:
   entry.load_tensorflow()
   from tla_tf import reporting
 
-  records = _judged(folders)
+  with progress.Progress().beating() as shown:
+    records = _judged(folders, shown)
   judged = {name: [found] for name, found in records.items()}
   for table in reporting.suite_tables(judged):
     reporting.print_table(table)
@@ -119,7 +120,7 @@ def main(argv: list[str]) -> None:
     print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'table.md'}")
 
 
-def _judged(folders: dict[str, typing.Any]) -> dict[str, typing.Any]:
+def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[str, typing.Any]:
   """The records of all models by name."""
   from tla_tf import api
 
@@ -130,8 +131,8 @@ def _judged(folders: dict[str, typing.Any]) -> dict[str, typing.Any]:
     "compare_dir": FLAGS.compare_dir,
     "data_dir": FLAGS.data_dir,
     "cache_dir": FLAGS.cache_dir,
-    "progress": entry.show_progress(quiet=("probe",)),
-    "reading_progress": entry.reading_progress,
+    "progress": shown.batches(quiet=("probe",)),
+    "reading_progress": shown.reading,
     "note": lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
   }
   if folders:

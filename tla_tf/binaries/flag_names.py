@@ -17,20 +17,31 @@ _ARGUMENT = re.compile(r"`([a-z][\w.]*)(=[^`]*)?`")
 def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str, str] | None = None) -> str:
   """A message with flags in the place of arguments.
 
+  What the tool has no flag for is said to be an argument of Python's, so that nobody
+  looks for the flag.
+
   Args:
     text: with arguments between backticks, perhaps with their values: `epsilon=8`.
-    names: of the flags that there are; other arguments stay as they are.
+    names: of the flags that there are.
     renamed: dict from argument to flag, where they are not called alike.
 
   Returns:
     The text: --epsilon=8.
   """
+  unknown: list[str] = []
 
   def flag(found: re.Match) -> str:
     name = (renamed or {}).get(found[1], found[1])
-    return f"--{name}{found[2] or ''}" if name in names else found[0]
+    if name in names:
+      return f"--{name}{found[2] or ''}"
+    unknown.append(found[1])
+    return f"{found[1]}{found[2] or ''}"
 
-  return _ARGUMENT.sub(flag, text)
+  said = _ARGUMENT.sub(flag, text)
+  if not unknown:
+    return said
+  listed = " and ".join(dict.fromkeys(unknown))
+  return f"{said} (No flag of this tool sets {listed}; the functions of tla_tf do.)"
 
 
 class _OwnFlags:

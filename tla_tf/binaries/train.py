@@ -7,7 +7,7 @@ import sys
 from absl import flags
 
 from tla_tf import datasets
-from tla_tf.binaries import entry, flag_names, presets, training_flags
+from tla_tf.binaries import entry, flag_names, presets, progress, training_flags
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -32,16 +32,23 @@ def main(argv: list[str]) -> None:
   entry.load_tensorflow()
   from tla_tf import api
 
-  run = api.train(
-    settings,
-    FLAGS.output_dir,
-    data_dir=getattr(FLAGS, "data_dir", None),
-    cache_dir=getattr(FLAGS, "cache_dir", None),
-    init_from=FLAGS.init_from,
-    init_checkpoint=FLAGS.init_checkpoint,
-    note=lambda text: print(flag_names.said(text, **training_flags.flag_of_path())),
-    reading_progress=entry.reading_progress,
-  )
+  shown = progress.Progress()
+
+  def note(text: str) -> None:
+    print(flag_names.said(text, **training_flags.flag_of_path()), flush=True)
+    shown.said()
+
+  with shown.beating():
+    run = api.train(
+      settings,
+      FLAGS.output_dir,
+      data_dir=getattr(FLAGS, "data_dir", None),
+      cache_dir=getattr(FLAGS, "cache_dir", None),
+      init_from=FLAGS.init_from,
+      init_checkpoint=FLAGS.init_checkpoint,
+      note=note,
+      reading_progress=shown.reading,
+    )
   print(
     f"run folder   {run.folder.path}\nfigure       {run.figure}\n"
     f"TensorBoard  tensorboard --logdir {run.folder.tensorboard}\n"

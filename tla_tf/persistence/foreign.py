@@ -87,7 +87,7 @@ def load_saved_model(path: AnyPath, pixel_range: tuple[float, float] = (0.0, 1.0
   elif callable(loaded):
     raw = loaded
   else:
-    raise InputError(f"{path}: has neither an endpoint `serve` nor a signature `serving_default`.")
+    raise InputError(f"{path}: has neither an endpoint 'serve' nor a signature 'serving_default'.")
   # The loaded functions are held by the object: it must live as long as they.
   return ForeignModel(path, "saved_model", raw, shape, _digest(path), pixel_range, loaded)
 

@@ -111,9 +111,9 @@ class RunFolder:
     """
     folder = cls(path, results)
     if not folder.path.is_dir():
-      raise InputError(f"{path}: no such folder; give the `output_dir` of a training run.")
+      raise InputError(f"{path}: no such folder; give the folder that a training wrote.")
     if not folder._config.is_file():
-      raise InputError(f"{path}: not a run folder (no config.json); give the `output_dir` of a training run.")
+      raise InputError(f"{path}: not a run folder (no config.json); give the folder that a training wrote.")
     if (folder.results / "config.json").exists() and not folder.results.samefile(folder.path):
       raise InputError(f"{folder.results}: is a run folder of its own; choose another `output_dir`.")
     return folder

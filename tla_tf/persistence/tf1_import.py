@@ -273,10 +273,10 @@ def _latest(folder: pathlib.Path) -> str:
   except (*_READER_ERRORS, UnicodeDecodeError):
     raise InputError(f"{folder / 'checkpoint'}: damaged; {remedy}.") from None
   if state is None or not state.model_checkpoint_path:
-    raise InputError(f"{folder}: holds no file `checkpoint` that names the latest one; {remedy}.")
+    raise InputError(f"{folder}: holds no file 'checkpoint' that names the latest one; {remedy}.")
   prefix = folder / pathlib.Path(state.model_checkpoint_path).name
   if not (prefix.exists() or prefix.with_name(f"{prefix.name}.index").exists()):
-    raise InputError(f"{folder}: its file `checkpoint` names {prefix.name}, which is not there; {remedy}.")
+    raise InputError(f"{folder}: its file 'checkpoint' names {prefix.name}, which is not there; {remedy}.")
   return str(prefix)
 
 

@@ -1,4 +1,4 @@
-"""How numbers of records are shown to people."""
+"""How numbers are shown to people."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def short_of_its_ball(config: AttackConfig) -> str:
   steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
   far, radius = pixels(config.steps * config.step_size), pixels(config.epsilon)
   return f"{steps} of {pixels(config.step_size)} go {far} far from the centre of a ball of {radius}"
+
+
+def clock(seconds: float) -> str:
+  """A length of time as people read it: 0:07, 1:02:03."""
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Metrics of every interval: `metrics.jsonl` and TensorBoard scalars."""
+"""Metrics of a run: `metrics.jsonl`, a line an interval, and TensorBoard's scalars."""
 
 from __future__ import annotations
 
@@ -11,38 +11,70 @@ from tla_tf.persistence.run_folder import RunFolder
 
 
 class MetricsLog(keras.callbacks.Callback):
-  """Logs every loss part, accuracies and the learning rate at each epoch's end.
+  """Logs every loss part, accuracies and the learning rate.
 
-  The lines are written before the checkpoint of the same step, and lines after
-  the restored step are dropped: a resumed log equals an uninterrupted one.
+  `metrics.jsonl` has a line at each epoch's end, of the epoch's means; the lines are
+  written before the checkpoint of the same step, and lines after the restored step
+  are dropped: a resumed log equals an uninterrupted one. TensorBoard has the
+  held-out accuracies of these steps, and the means of every `log_every` steps of an
+  epoch and of those that are left at its end.
 
   Args:
     folder: RunFolder.
     start: the step that the run starts or resumes at.
+    log_every: steps between TensorBoard's scalars of the training.
   """
 
-  def __init__(self, folder: RunFolder, start: int):
+  def __init__(self, folder: RunFolder, start: int, log_every: int):
     super().__init__()
     self._folder = folder
     self._rows = folder.read_metrics(up_to=start)
-    self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+    self._writer = tf.summary.create_file_writer(str(folder.tensorboard), flush_millis=10_000)
     self._since = time.monotonic()
+    self._step, self._log_every = start, log_every
+    # Steps of the epoch, and how many of them had been logged with which means.
+    self._done = 0
+    self._logged: tuple[int, dict[str, float]] = (0, {})
 
   def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
     self._since = time.monotonic()
+    self._done, self._logged = 0, (0, {})
+
+  def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+    self._step += 1
+    self._done += 1
+    if self._step % self._log_every == 0:
+      self._log_training(logs)
 
   def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-    optimizer = self.model.optimizer
-    step = int(optimizer.iterations)
     values = {name: float(value) for name, value in logs.items()}
-    values["learning_rate"] = float(optimizer.learning_rate)
-    self._rows.append({"step": step, **values, "seconds": round(time.monotonic() - self._since, 3)})
+    rate = float(self.model.optimizer.learning_rate)
+    step = int(self.model.optimizer.iterations)
+    self._rows.append(
+      {"step": step, **values, "learning_rate": rate, "seconds": round(time.monotonic() - self._since, 3)}
+    )
     self._folder.write_metrics(self._rows)
-    with self._writer.as_default(step=step):
-      for name, value in values.items():
-        group, _, rest = name.partition("val_")
-        tf.summary.scalar(f"heldout/{rest}" if rest and not group else f"train/{name}", value)
+    self._log_training({name: value for name, value in values.items() if not name.startswith("val_")})
+    self._log({f"heldout/{name[4:]}": value for name, value in values.items() if name.startswith("val_")})
     self._writer.flush()
+
+  def _log_training(self, logs: dict[str, float]) -> None:
+    """Logs the means since they were logged last, of those of the epoch so far."""
+    done, before = self._logged
+    if done == self._done:
+      return
+    means = {name: float(value) for name, value in logs.items()}
+    recent = {
+      name: (mean * self._done - before.get(name, 0.0) * done) / (self._done - done) for name, mean in means.items()
+    }
+    self._log({f"train/{name}": value for name, value in recent.items()})
+    self._log({"train/learning_rate": float(self.model.optimizer.learning_rate)})
+    self._logged = self._done, means
+
+  def _log(self, values: dict[str, float]) -> None:
+    with self._writer.as_default(step=self._step):
+      for name, value in values.items():
+        tf.summary.scalar(name, value)
 
   def last(self) -> dict[str, float]:
     """The metrics of the last interval."""

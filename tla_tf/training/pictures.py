@@ -9,16 +9,20 @@ import tensorflow as tf
 
 from tla_tf.data.stream import BatchStream
 from tla_tf.persistence.run_folder import RunFolder
+from tla_tf.records.shown import pixels
 from tla_tf.types import Role
 
 _COUNT = 16
 _COLUMNS = 8
 _LEAST_PIXELS = 32
-_AMPLIFICATION = 10.0
 
 
 class Pictures(keras.callbacks.Callback):
-  """Writes grids of clean, adversarial, difference x10, positive and negative.
+  """Writes grids of clean, adversarial, difference, positive and negative.
+
+  The difference is mid-grey where nothing changed, white at +scale and black at
+  -scale; the scale is the largest change that the training attack may make, so that
+  none is cut off, and stands beside the picture.
 
   Args:
     folder: RunFolder.
@@ -37,12 +41,24 @@ class Pictures(keras.callbacks.Callback):
       self._examples = tf.function(self._make, autograph=False)
     with self._writer.as_default(step=int(step)):
       for name, images in self._examples(tf.convert_to_tensor(step)).items():
-        tf.summary.image(f"pictures/{name}", grid(images)[None])
+        tf.summary.image(f"pictures/{name}", grid(images)[None], description=self._description(name))
     self._writer.flush()
 
   def close(self) -> None:
     """Closes the TensorBoard file."""
     self._writer.close()
+
+  @property
+  def _scale(self) -> float:
+    """The largest change of a pixel: epsilon, in L2, too, at its schedule's highest."""
+    points = dict(self.model.schedules).get("epsilon", ((0, 1.0),))
+    return min(1.0, self.model.attack.epsilon * max(factor for _, factor in points)) or 1.0
+
+  def _description(self, name: str) -> str | None:
+    if name != "difference":
+      return None
+    scale = pixels(self._scale)
+    return f"adversarial - clean: grey is no change, white +{scale}, black -{scale}"
 
   def _make(self, step):
     batch = {
@@ -52,12 +68,12 @@ class Pictures(keras.callbacks.Callback):
     clean = batch["image"]
     if Role.ADVERSARIAL not in shown:
       shown[Role.ADVERSARIAL] = self.model.perturb(batch["image"], batch["label"], self.model.step_seed(step), step)
-    difference = 0.5 + _AMPLIFICATION * (shown[Role.ADVERSARIAL] - clean)
+    difference = 0.5 + 0.5 / self._scale * (shown[Role.ADVERSARIAL] - clean)
     names = {Role.POSITIVE: "positive", Role.NEGATIVE: "negative"}
     return {
       "clean": clean,
       "adversarial": shown[Role.ADVERSARIAL],
-      "difference_x10": difference,
+      "difference": difference,
       **{name: shown[role] for role, name in names.items() if role in shown},
     }
 

@@ -1,4 +1,4 @@
-"""Progress of a run for people: steps, loss, speed, time left."""
+"""Progress of a training for people: steps, loss, speed, time left."""
 
 from __future__ import annotations
 
@@ -11,26 +11,39 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from tla_tf.records import shown
+
+# Seconds between lines where there is no terminal to show a bar.
+_EVERY = 60.0
+
 
 class Progress(keras.callbacks.Callback):
-  """A bar on a terminal; everywhere a line at each interval's end.
+  """A bar on a terminal, elsewhere a line a minute; everywhere one at each interval's end.
 
   Args:
     start: the step that the run starts or resumes at.
     stop: the step that it ends at.
     say: receives the lines.
+    clock: seconds of some clock that runs evenly.
   """
 
-  def __init__(self, start: int, stop: int, say: typing.Callable[[str], object] = print):
+  def __init__(
+    self,
+    start: int,
+    stop: int,
+    say: typing.Callable[[str], object] = print,
+    clock: typing.Callable[[], float] = time.monotonic,
+  ):
     super().__init__()
-    self._start, self._stop, self._say = start, stop, say
+    self._start, self._stop, self._say, self._clock = start, stop, say, clock
     self._done = start
-    self._began = 0.0  # Set when the first stretch of the training begins.
+    self._began: float | None = None  # Set when the first stretch of the training begins.
+    self._said = 0.0
     self._bar: Bar | None = None
 
   def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-    if not self._began:
-      self._began = time.monotonic()
+    if self._began is None:
+      self._began = self._said = self._clock()
     if sys.stderr.isatty():
       self._bar = Bar(
         TextColumn("{task.description}"),
@@ -48,14 +61,16 @@ class Progress(keras.callbacks.Callback):
     self._done += 1
     if self._bar:
       self._bar.update(self._task, completed=self._done, description=f"loss {logs['loss']:.4f}")
+    elif self._silent():
+      self._line(f"loss {logs['loss']:.3f}")
+
+  def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+    if not self._bar and self._silent():
+      self._line(f"held-out images: batch {batch + 1}")
 
   def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-    elapsed = time.monotonic() - self._began
-    speed = (self._done - self._start) / max(elapsed, 1e-9)
-    left = (self._stop - self._done) / max(speed, 1e-9)
-    self._say(
-      f"step {self._done}/{self._stop}  loss {logs['loss']:.3f}  held-out {logs['val_accuracy']:.1%} clean "
-      f"{logs['val_robust_accuracy']:.1%} robust  {speed:.1f} steps/s  {_clock(left)} left"
+    self._line(
+      f"loss {logs['loss']:.3f}  held-out {logs['val_accuracy']:.1%} clean {logs['val_robust_accuracy']:.1%} robust"
     )
 
   def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -67,8 +82,11 @@ class Progress(keras.callbacks.Callback):
       self._bar.stop()
       self._bar = None
 
+  def _silent(self) -> bool:
+    return self._clock() - self._said >= _EVERY
 
-def _clock(seconds):
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+  def _line(self, what: str) -> None:
+    self._said = self._clock()
+    speed = (self._done - self._start) / max(self._said - (self._began or 0.0), 1e-9)
+    left = (self._stop - self._done) / max(speed, 1e-9)
+    self._say(f"step {self._done}/{self._stop}  {what}  {speed:.1f} steps/s  {shown.clock(left)} left")

@@ -23,6 +23,7 @@ from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
 from tla_tf.records.run import DataFacts
 from tla_tf.records.shown import short_of_its_ball
+from tla_tf.training import event_files, hparams
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.guard import NonFiniteGuard
 from tla_tf.training.initialisation import initialise
@@ -148,11 +149,16 @@ def _run(config, folder, splits, model, network, store, start, say):
     augment_flip=config.augment_flip,
   )
   heldout = _validation_batches(splits.heldout, config.validation_examples)
-  with contextlib.ExitStack() as stack:
+  event_files.drop_after(folder.tensorboard, start)
+  with hparams.session(folder, config), contextlib.ExitStack() as stack:
     # Closed on Ctrl-C and divergence, too: the bar gives the cursor back, the logs are complete.
     metrics, pictures, progress = (
       stack.enter_context(contextlib.closing(callback))
-      for callback in (MetricsLog(folder, start), Pictures(folder, stream), Progress(start, config.train_steps, say))
+      for callback in (
+        MetricsLog(folder, start, config.log_every),
+        Pictures(folder, stream),
+        Progress(start, config.train_steps, say),
+      )
     )
     callbacks = [NonFiniteGuard(store), metrics, pictures, Checkpointing(store, metrics), progress]
     for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):

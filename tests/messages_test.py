@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tla_tf import datasets
 from tla_tf.binaries import flag_names, training_flags
 
 ROOT = pathlib.Path(__file__).parent.parent / "tla_tf"
@@ -27,14 +28,7 @@ TRAINING = (
   | _defined("train")
   | _defined("training_flags")
   | _defined("presets")
-  | {
-    "data_dir",
-    "cache_dir",
-    "use_val",
-    "split_seed",
-    "skip_bad",
-    "test_fraction",
-  }  # By data set, from `reading_flags`.
+  | {flag for name in datasets.names() for flag in datasets.get(name).reading_flags}
 )
 TOOLS = {
   f"tla-{name.replace('_', '-')}": _defined(name) for name in ("analyze", "evaluate", "export", "import_tf1", "report")

@@ -118,7 +118,8 @@ def _shortest_attack(config: TrainingConfig) -> AttackConfig:
   schedules = {"step_size": schedules["epsilon"], **schedules}
 
   def factor(name: str, step: int) -> float:
-    return float(np.interp(step, *zip(*schedules[name])))
+    points = schedules[name]
+    return float(np.interp(step, [at for at, _ in points], [value for _, value in points]))
 
   steps = {at for name in ("epsilon", "step_size") for at, _ in schedules[name] if at < config.train_steps} or {0}
   attacks = [

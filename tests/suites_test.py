@@ -11,7 +11,7 @@ from tla_tf import attack_configs
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation import SUITES, NamedAttack, read_suite, suite
-from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
+from tla_tf.evaluation.planning import EvaluationOptions, one_by_one, planned_attacks
 from tla_tf.types import ApgdLoss, Norm, Objective, Target
 
 
@@ -98,8 +98,49 @@ def test_the_black_box_column_is_the_papers(dataset, name, steps, step_size):
 def test_another_epsilon_is_that_of_the_linf_attacks():
   assert {a.config.epsilon for a in suite("auto_attack", "mnist", 0.2)} == {0.2}
   assert suite("table1", "mnist", 0.15, black_box=True)[-1].config.attack.step_size == pytest.approx(0.005)
-  with pytest.raises(InputError, match="'table3' has no attack"):
-    planned_attacks(EvaluationOptions(suites=("quick", "table3"), epsilon=0.2), "mnist")
+
+
+def test_a_radius_is_for_the_suites_of_its_norm_and_the_others_are_named():
+  plan = planned_attacks(EvaluationOptions(suites=("quick", "table3"), epsilon=0.2), "mnist")
+  assert plan.attacks == [*suite("quick", "mnist", 0.2), *suite("table3", "mnist")]
+  assert plan.unmoved == (
+    "`epsilon` is a radius in L-infinity, in which table3 has no attack of a radius that is left open: unchanged.",
+  )
+  plan = planned_attacks(EvaluationOptions(suites=("table3",), l2_epsilon=1.5, l0_epsilon=0.2), "mnist")
+  jsma, pgd, _, search, *_ = (attack.config for attack in plan.attacks)
+  assert (jsma.epsilon, pgd.epsilon, pgd.step_size, plan.unmoved) == (0.2, 1.5, pytest.approx(0.05), ())
+  assert (search.epsilon, search.step_size) == (1.5, 0.01)  # Adam's rate is no length.
+  with pytest.raises(InputError, match="`epsilon` .*table3 has no attack.*give `l2_epsilon` or `l0_epsilon`"):
+    planned_attacks(EvaluationOptions(suites=("table3",), epsilon=0.2), "mnist")
+  with pytest.raises(InputError, match="`l2_epsilon` .*quick has no attack.*give `epsilon`"):
+    planned_attacks(EvaluationOptions(l2_epsilon=0.2), "mnist")
+
+
+def test_a_radius_is_for_what_a_list_of_ones_own_leaves_open(tmp_path):
+  (tmp_path / "mine.yaml").write_text("[{attack: fgsm}, {attack: square, epsilon: 0.1}]")
+  options = EvaluationOptions(suites=(), suite_file=tmp_path / "mine.yaml", epsilon=0.2)
+  assert [attack.config.epsilon for attack in planned_attacks(options, "mnist").attacks] == [0.2, 0.1]
+  (tmp_path / "mine.yaml").write_text("[{attack: square, epsilon: 0.1}]")
+  with pytest.raises(InputError, match="mine.yaml has no attack of a radius.*write it into the `suite_file`"):
+    planned_attacks(options, "mnist")
+
+
+def test_several_radii_are_an_evaluation_each():
+  options = EvaluationOptions(suites=("quick", "table3"), epsilon=(0.1, 0.2, 0.3), l2_epsilon=[1.0, 2.0])
+  found = [(one.suites, one.epsilon, one.l2_epsilon) for one in one_by_one(options, "mnist")]
+  assert found == [(("quick", "table3"), 0.1, 1.0), (("quick", "table3"), 0.2, 2.0), (("quick",), 0.3, 2.0)]
+  assert one_by_one(EvaluationOptions(epsilon=[0.1]), "mnist") == [EvaluationOptions(epsilon=0.1)]
+  assert one_by_one(EvaluationOptions(), "mnist") == [EvaluationOptions()]
+  with pytest.raises(InputError, match="`epsilon`.*one radius"):
+    planned_attacks(EvaluationOptions(epsilon=(0.1, 0.2)), "mnist")
+  for wrong, words in (
+    ((), "a radius or several"),
+    ((0.1, 0.1), "once"),
+    ((0.1, 2.0), "at most 1"),
+    ("0.1", "several"),
+  ):
+    with pytest.raises(InputError, match=f"`epsilon`.*{words}"):
+      one_by_one(EvaluationOptions(epsilon=wrong), "mnist")
 
 
 YAML = """

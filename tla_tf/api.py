@@ -239,7 +239,7 @@ def evaluate_runs(
     radii.add(linf_radii(plan.attacks))
     for sentence in plan.notes:
       note(f"{name}: {sentence} `epsilon` chooses another.")
-    for sentence in plan.cautions:
+    for sentence in (*plan.unmoved, *plan.cautions):
       note(f"{name}: {sentence}")
   if len(radii) > 1:
     note("The runs are judged at different epsilons, and stand in different tables; `epsilon` judges them alike.")
@@ -326,7 +326,8 @@ def evaluate_model(
   from tla_tf.persistence import foreign
 
   asked = EvaluationOptions(**options)
-  for sentence in planned_attacks(asked, dataset, source is not None).cautions:
+  plan = planned_attacks(asked, dataset, source is not None)
+  for sentence in (*plan.unmoved, *plan.cautions):
     note(sentence)
   low, high = pixel_range
   if not low < high:

@@ -27,7 +27,18 @@ _SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_a
 # Arguments of the library that are flags of another name.
 _RENAMED = {"suites": "suite", "source": "source_run_dir"}
 # Flags that are arguments of `EvaluationOptions`.
-_OPTIONS = ("suite_file", "epsilon", "num_examples", "seed", "num_seeds", "batch_size", "eight_bit", "probe_examples")
+_OPTIONS = (
+  "suite_file",
+  "epsilon",
+  "l2_epsilon",
+  "l0_epsilon",
+  "num_examples",
+  "seed",
+  "num_seeds",
+  "batch_size",
+  "eight_bit",
+  "probe_examples",
+)
 
 flags.DEFINE_string(
   "run_dir",
@@ -57,8 +68,11 @@ entry.define_fraction(
   "epsilon",
   None,
   "Radius of the suites' L-infinity attacks; step sizes scale with it. By default that of the run's training; of a "
-  "foreign model, and of a run that was not trained in such a ball, the data set's.",
+  "foreign model, and of a run that was not trained in such a ball, the data set's. Of --suite_file, of the attacks that "
+  "leave it out.",
 )
+entry.define_fraction("l2_epsilon", None, "The same in L2; by default the data set's.")
+entry.define_fraction("l0_epsilon", None, "The same in L0, a share of pixel values; by default the data set's.")
 flags.DEFINE_boolean(
   "eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, before they are judged."
 )

@@ -46,7 +46,15 @@ class NamedAttack(typing.NamedTuple):
   suite: str = "own"
 
 
-def suite(name: str, dataset: str, epsilon: float | None = None, black_box: bool = False) -> tuple[NamedAttack, ...]:
+def suite(
+  name: str,
+  dataset: str,
+  epsilon: float | None = None,
+  black_box: bool = False,
+  *,
+  l2_epsilon: float | None = None,
+  l0_epsilon: float | None = None,
+) -> tuple[NamedAttack, ...]:
   """The attacks of a suite.
 
   Args:
@@ -54,6 +62,8 @@ def suite(name: str, dataset: str, epsilon: float | None = None, black_box: bool
     dataset: a data set's name, whose `SuiteScale` says how far and how long.
     epsilon: replaces the radius of the L-infinity attacks; step sizes scale with it.
     black_box: append the black-box column, which needs a second network.
+    l2_epsilon: replaces that of the L2 attacks; the steps of PGD scale with it.
+    l0_epsilon: replaces that of the L0 attacks, a share of pixel values.
 
   Returns:
     Tuple of NamedAttack.
@@ -68,13 +78,13 @@ def suite(name: str, dataset: str, epsilon: float | None = None, black_box: bool
   if black_box:
     made_by = presets.pgd(given.epsilon, given.step_size, given.black_box_steps)
     attacks.append(NamedAttack(f"BB-{given.black_box_steps}", TransferConfig(made_by)))
-  if epsilon is not None:
-    attacks = [attack._replace(config=_with_epsilon(attack.config, epsilon)) for attack in attacks]
+  radii = {Norm.LINF: epsilon, Norm.L2: l2_epsilon, Norm.L0: l0_epsilon}
+  attacks = [attack._replace(config=_with_epsilon(attack.config, radii[attack.config.norm])) for attack in attacks]
   return tuple(attack._replace(suite=name) for attack in attacks)
 
 
-def _with_epsilon(config: typing.Any, epsilon: float) -> typing.Any:
-  if config.norm is not Norm.LINF:
+def _with_epsilon(config: typing.Any, epsilon: float | None) -> typing.Any:
+  if epsilon is None:
     return config
   if isinstance(config, TransferConfig):
     return config.replace(attack=config.attack.scaled(epsilon))
@@ -140,7 +150,14 @@ _STEPPED = ("bim", "pgd", "cw_pgd", "mim", "gradient")
 _PRESETS = {name: getattr(presets, name) for name in ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise")}
 
 
-def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = None) -> tuple[NamedAttack, ...]:
+def read_suite(
+  path: str | pathlib.Path,
+  dataset: str,
+  epsilon: float | None = None,
+  *,
+  l2_epsilon: float | None = None,
+  l0_epsilon: float | None = None,
+) -> tuple[NamedAttack, ...]:
   """A user's own list of attacks from a YAML or JSON file.
 
   A list of mappings, or a mapping with the list under "attacks". Each has
@@ -155,7 +172,9 @@ def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = N
   Args:
     path: the file.
     dataset: a data set's name.
-    epsilon: in L-infinity, instead of the data set's.
+    epsilon: in L-infinity, instead of the data set's where it is left out.
+    l2_epsilon: the same in L2.
+    l0_epsilon: the same in L0.
 
   Returns:
     Tuple of NamedAttack.
@@ -179,9 +198,10 @@ def read_suite(path: str | pathlib.Path, dataset: str, epsilon: float | None = N
   given = datasets.get(dataset).suite_scale
   usual = {
     Norm.LINF: presets.pgd(given.epsilon, given.step_size, given.pgd_steps).scaled(epsilon),
-    Norm.L2: presets.pgd(given.l2_epsilon, given.l2_step_size, given.l2_steps, norm=Norm.L2),
+    Norm.L2: presets.pgd(given.l2_epsilon, given.l2_step_size, given.l2_steps, norm=Norm.L2).scaled(l2_epsilon),
   }
-  radii = {**{norm: pgd.epsilon for norm, pgd in usual.items()}, Norm.L0: given.l0_epsilon}
+  radii = {norm: pgd.epsilon for norm, pgd in usual.items()}
+  radii[Norm.L0] = given.l0_epsilon if l0_epsilon is None else l0_epsilon
   attacks = []
   for number, entry in enumerate(entries, 1):
     try:
@@ -236,7 +256,7 @@ def _with_steps(settings: dict[str, typing.Any], usual: AttackConfig) -> dict[st
   with contextlib.suppress(InputError, TypeError):
     pgd = usual.scaled(settings["epsilon"], settings["steps"])
     settings.setdefault("step_size", pgd.step_size)
-  return settings
+  return {"step_size": usual.step_size, **settings}
 
 
 def _number(value: typing.Any) -> typing.Any:

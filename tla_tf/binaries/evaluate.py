@@ -68,8 +68,8 @@ entry.define_fraction(
   "epsilon",
   None,
   "Radius of the suites' L-infinity attacks; step sizes scale with it. By default that of the run's training; of a "
-  "foreign model, and of a run that was not trained in such a ball, the data set's. Of --suite_file, of the attacks that "
-  "leave it out.",
+  "foreign model, and of a run that was not trained in such a ball, the data set's. Of --suite_file, for the attacks "
+  "that leave it out.",
 )
 entry.define_fraction("l2_epsilon", None, "The same in L2; by default the data set's.")
 entry.define_fraction("l0_epsilon", None, "The same in L0, a share of pixel values; by default the data set's.")

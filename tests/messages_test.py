@@ -12,8 +12,8 @@ from tla_tf.binaries import flag_names, training_flags
 ROOT = pathlib.Path(__file__).parent.parent / "tla_tf"
 BINARIES = ROOT / "binaries"
 SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
-# absl's and TensorBoard's own.
-FOREIGN = {"help", "flagfile", "logdir", "verbosity"}
+# TensorBoard's, absl's, and what `entry` gives every tool.
+FOREIGN = {"help", "flagfile", "logdir", "verbosity", "version"}
 
 
 def _defined(name):

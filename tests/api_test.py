@@ -73,6 +73,7 @@ def test_what_is_returned_is_what_is_written(runs, judged):
   # Judged at different epsilons, the runs stand in different tables and figures.
   text = (runs / "both" / "table.md").read_text()
   assert text.count("| Model |") == 2 and "at: Its epsilon is 0.1" in text
+  assert "um,,PGD-20," in (runs / "both" / "table.csv").read_text() and (runs / "um" / "evaluation.csv").exists()
   assert {path.name for path in (runs / "both").glob("*.png")} >= {
     "robust_accuracy.png",
     "robust_accuracy_2.png",
@@ -120,6 +121,7 @@ def test_an_analysis_is_at_the_epsilon_of_the_training(runs, analysed):
     assert AnalysisRecord.read(runs / name / "analysis.json") == record
     assert not (runs / name / "tensorboard" / "projector_config.pbtxt").exists()
   assert "at: Its epsilon is 0.1" in (runs / "both" / "analysis.md").read_text()
+  assert "AUC misclassified" in (runs / "both" / "analysis.csv").read_text()
 
 
 def test_the_report_repeats_what_a_reader_should_know(runs, judged, analysed, tmp_path):

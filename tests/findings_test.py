@@ -1,6 +1,8 @@
 """Several evaluations of one network: kept beside each other, merged image by image, replaced one by one."""
 
+import csv
 import dataclasses
+import io
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from tla_tf import reporting
 from tla_tf.errors import InputError
 from tla_tf.records import Alarm, EvaluationBook
 from tla_tf.records.evaluation import EpsilonPoint, NoiseProbe, Probes, StepsPoint
-from tla_tf.summaries import Evaluations, findings_of, keep_evaluations, read_evaluations
+from tla_tf.summaries import Evaluations, findings_of, keep_evaluations, read_evaluations, seed_groups
 from tla_tf.types import Norm
 
 FGSM, PGD = attack_row("FGSM"), attack_row("PGD", steps=40, accuracies=(0.4,))
@@ -117,6 +119,59 @@ def test_a_suite_with_a_further_attack_is_one_table():
   other = measured([attack_row("PGD", steps=20)], [(9,)])
   (found,) = findings_of([QUICK, other])
   assert [row.name for row in found.evaluations[0].attacks] == ["FGSM", "PGD", "PGD (own)"]
+
+
+# --------------------------------------------------------------------------- seeds of the training
+
+
+def _trained(accuracy, seed, **settings):
+  """A model's Findings: PGD leaves an accuracy of ten images."""
+  config = {"dataset": "digits", "method": "at", "seed": seed, **settings}
+  row = attack_row("PGD", accuracies=(accuracy,))
+  return findings_of([_changed(measured([row], [range(10 - round(10 * accuracy))]), config=config)])
+
+
+SEEDS = {
+  "at_8": _trained(0.3, 8),
+  "at_9": _trained(0.5, 9),
+  "um": _trained(0.1, 8, method="um"),
+  "at_10": _trained(0.4, 10),
+}
+
+
+def test_models_that_differ_in_the_seed_only_have_a_row_of_mean_spread_and_number():
+  (table,) = reporting.suite_tables(SEEDS)
+  assert [row[0] for row in table.rows] == ["at_8", "at_9", "um", "at_10", "at_* (3 seeds)"]
+  assert table.rows[-1] == ("at_* (3 seeds)", "100.00% ± 0.00", "40.00% ± 10.00", "40.00% ± 10.00", "-")
+  assert "| at_\\* (3 seeds) | 100.00% ± 0.00 | 40.00% ± 10.00 |" in reporting.markdown_evaluation(SEEDS)
+
+
+@pytest.mark.parametrize(
+  "settings, expected",
+  [
+    ({"a": {"seed": 0}, "b": {"seed": 1}}, [("a, b (2 seeds)", ("a", "b"))]),
+    ({"r/s1/at": {"seed": 0}, "r/s12/at": {"seed": 1}}, [("r/s*/at (2 seeds)", ("r/s1/at", "r/s12/at"))]),
+    # The same run twice, another setting, and models from elsewhere, which have no seed.
+    ({"a": {"seed": 0}, "b": {"seed": 0}}, []),
+    ({"a": {"seed": 0, "attack": {"epsilon": 0.1}}, "b": {"seed": 1, "attack": {"epsilon": 0.2}}}, []),
+    ({"a": {"model": "m"}, "b": {"model": "m"}}, []),
+  ],
+)
+def test_groups_of_seeds(settings, expected):
+  assert seed_groups(settings) == expected
+
+
+def test_csv_has_numbers_with_what_they_are_made_from():
+  lines = list(csv.DictReader(io.StringIO(reporting.csv_tables(reporting.suite_tables(SEEDS)))))
+  cells = {(line["model"], line["column"]): line for line in lines}
+  assert len(lines) == 5 * 4 and len(cells) == len(lines)
+  assert lines[0]["table"] == "Accuracy on 10 test images of digits, suite own, L-inf epsilon 0.3"
+  mean = cells["at_* (3 seeds)", "PGD"]
+  assert (mean["row"], mean["seeds"], mean["shown"], mean["low"]) == ("5", "3", "40.00% ± 10.00", "")
+  assert (float(mean["value"]), float(mean["std"])) == (pytest.approx(0.4), pytest.approx(0.1))
+  worst = cells["at_8", "Worst case"]
+  assert [float(worst[name]) for name in ("value", "low", "high")] == pytest.approx([0.3, 0.0667, 0.6525], abs=1e-4)
+  assert (worst["seeds"], worst["std"], cells["um", "95% interval"]["value"]) == ("", "", "")
 
 
 # --------------------------------------------------------------------------- in a folder

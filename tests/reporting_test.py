@@ -616,6 +616,18 @@ def test_tables_of_an_analysis_by_hand():
   assert covariances.rows[0][1:3] == ("0.5623", "0.7984")
 
 
+def test_tables_of_an_analysis_have_means_over_seeds():
+  first = _analysis()
+  second = first.replace(config=first.config | {"seed": 7}, separation_ratio={})
+  second = second.replace(
+    separation=[dataclasses.replace(entry, ratio=entry.ratio + 0.5) for entry in first.separation]
+  )
+  ratios, votes, detection, covariances = reporting.tables_of_analysis({"at_0": first, "at_7": second})
+  assert ratios.rows[-1][:2] == ("at_* (2 seeds)", "2.058 ± 0.354") and ratios.rows[-1][2] == ratios.rows[0][2]
+  assert votes.rows[-1][1] == "55.33% ± 0.00" and detection.rows[-1][1:3] == ("full", "0.5623 ± 0.0000")
+  assert covariances.rows[-1][1] == "0.5623 ± 0.0000" and len(covariances.rows) == 3
+
+
 def test_a_sprite_of_many_large_pictures_fits_a_browser(tmp_path):
   images = np.zeros((900, 300, 200, 3), np.uint8)
   reporting.write_projector(tmp_path, np.zeros((900, 2)), images, {"class": ["a\tb"] * 900, "n": list(range(900))})

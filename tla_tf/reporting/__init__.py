@@ -17,8 +17,10 @@ from tla_tf.reporting.report import make_report
 from tla_tf.reporting.run_files import Run, read_run
 from tla_tf.reporting.tables import (
   Judged,
+  Number,
   Table,
   alike,
+  csv_tables,
   markdown_alarms,
   markdown_evaluation,
   markdown_table,
@@ -29,11 +31,13 @@ from tla_tf.reporting.tables import (
   suite_groups,
   suite_table,
   suite_tables,
+  tables_of_evaluation,
 )
 
 __all__ = [
   "MARKDOWN_MARK",
   "Judged",
+  "Number",
   "Run",
   "Table",
   "WrittenReport",
@@ -41,6 +45,7 @@ __all__ = [
   "adversarial_examples",
   "alike",
   "compare_analyses",
+  "csv_tables",
   "compare_evaluations",
   "figures_of",
   "make_report",
@@ -61,6 +66,7 @@ __all__ = [
   "suite_table",
   "suite_tables",
   "tables_of_analysis",
+  "tables_of_evaluation",
   "to_html",
   "to_markdown",
   "training_curves",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tla_tf.records.analysis import AnalysisRecord, DetectionResult, SeparationEntry
 from tla_tf.records.evaluation import Share
 from tla_tf.records.shown import pixels
-from tla_tf.reporting.tables import Table, markdown_tables, percent, ranged
+from tla_tf.reporting.tables import Number, Table, markdown_tables, percent, ranged, with_seeds
 
 
 def separation_table(results: dict[str, AnalysisRecord]) -> Table:
@@ -24,16 +24,17 @@ def separation_table(results: dict[str, AnalysisRecord]) -> Table:
       cells += ["-", "-"] if entry is None else [_ratio(entry.ratio), _left_out(entry)]
     rows.append((model, *cells))
   header = [title for epsilon in epsilons for title in (f"r at {pixels(epsilon)}", "classes left out")]
-  return Table(
+  table = Table(
     "Table 5: distance of misclassified attacked images from the class that they are taken for, over that "
     "class's own spread (D = 1 - |cos|; larger is better)",
     ("Model", *header),
     tuple(rows),
   )
+  return _seeded(table, results)
 
 
 def _ratio(value: float | None) -> str:
-  return "-" if value is None else f"{value:.3f}"
+  return "-" if value is None else Number(value, 3, percent=False)
 
 
 def _left_out(entry: SeparationEntry) -> str:
@@ -63,12 +64,13 @@ def neighbour_table(results: dict[str, AnalysisRecord]) -> Table:
     "network, natural",
     *(f"network, {name}" for name in names),
   )
-  return Table(
+  table = Table(
     f"Table 6: {first.knn.k} nearest natural training images ({first.knn.metric}) vote; the network's own "
     "accuracy under the same attack beside it",
     header,
     tuple(rows),
   )
+  return _seeded(table, results)
 
 
 def _ranged(share: Share | None) -> str:
@@ -90,7 +92,7 @@ def detection_table(results: dict[str, AnalysisRecord]) -> Table:
       )
     )
   first = next(iter(results.values())).detection
-  return Table(
+  table = Table(
     f"Detection by density (fitted at epsilon {pixels(first.fit_epsilon)}, tested at "
     f"{pixels(first.test_epsilon)}; threshold for {first.false_positive_rate:.1%} false alarms on "
     "held-out clean images)",
@@ -105,11 +107,12 @@ def detection_table(results: dict[str, AnalysisRecord]) -> Table:
     ),
     tuple(rows),
   )
+  return _seeded(table, results)
 
 
 def _area(found: DetectionResult, name: str) -> str:
   value, interval = getattr(found, f"auc_{name}"), getattr(found, f"auc_{name}_interval")
-  return "-" if value is None else f"{value:.4f} ({interval[0]:.3f}-{interval[1]:.3f})"
+  return "-" if value is None else Number(value, 4, percent=False, interval=interval)
 
 
 def covariance_table(results: dict[str, AnalysisRecord]) -> Table:
@@ -122,8 +125,13 @@ def covariance_table(results: dict[str, AnalysisRecord]) -> Table:
     values = [
       getattr(areas.get(kind), f"auc_{name}", None) for kind in kinds for name in ("misclassified", "adversarial")
     ]
-    rows.append((model, *("-" if value is None else f"{value:.4f}" for value in values)))
-  return Table("AUC by covariance", header, tuple(rows))
+    rows.append((model, *("-" if value is None else Number(value, 4, percent=False) for value in values)))
+  return _seeded(Table("AUC by covariance", header, tuple(rows)), results)
+
+
+def _seeded(table: Table, results: dict[str, AnalysisRecord]) -> Table:
+  """With means over the seeds of the training."""
+  return with_seeds(table, {model: result.config for model, result in results.items()})
 
 
 def tables_of_analysis(results: dict[str, AnalysisRecord]) -> list[Table]:

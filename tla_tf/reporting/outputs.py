@@ -11,9 +11,17 @@ from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord
 from tla_tf.reporting import analysis_figures, figures
-from tla_tf.reporting.analysis_tables import markdown_analysis
+from tla_tf.reporting.analysis_tables import markdown_analysis, tables_of_analysis
 from tla_tf.reporting.document import MARKDOWN_MARK, Document, figures_of, to_html, to_markdown
-from tla_tf.reporting.tables import Judged, markdown_evaluation, probed_groups, suite_groups
+from tla_tf.reporting.tables import (
+  Judged,
+  Table,
+  csv_tables,
+  markdown_evaluation,
+  probed_groups,
+  suite_groups,
+  tables_of_evaluation,
+)
 from tla_tf.summaries import Evaluations, Measured, keep_evaluations
 
 
@@ -24,7 +32,7 @@ def write_evaluation(
   examples: typing.Mapping[str, tuple],
   class_names: typing.Sequence[str],
 ) -> Evaluations:
-  """Adds evaluations to `evaluation.json` and `evaluation_images/`; writes `evaluation.md` and figures of all of them.
+  """Adds evaluations to what a folder holds; writes `evaluation.md`, `evaluation.csv` and figures of all of them.
 
   Args:
     name: what the run is called.
@@ -42,7 +50,9 @@ def write_evaluation(
   files.make_folder(folder.results)
   known = keep_evaluations(folder.evaluation, folder.evaluation_images, measured)
   results = {name: known.findings}
-  files.write_text(folder.evaluation_table, markdown_evaluation(results, {name: known.others}))
+  others = {name: known.others}
+  files.write_text(folder.evaluation_table, markdown_evaluation(results, others))
+  _write_csv(folder.evaluation_table, tables_of_evaluation(results, others))
   _draw_evaluations(results, folder.figures)
   figures.adversarial_examples(
     examples, class_names, folder.figures / "adversarial_examples.png", title=f"{name}: images that were broken"
@@ -51,10 +61,16 @@ def write_evaluation(
 
 
 def compare_evaluations(results: Judged, folder: pathlib.Path) -> None:
-  """Writes `table.md` and figures of several models into a folder."""
+  """Writes `table.md`, `table.csv` and figures of several models into a folder."""
   files.make_folder(folder)
   _draw_evaluations(results, folder)
   files.write_text(folder / "table.md", markdown_evaluation(results))
+  _write_csv(folder / "table.md", tables_of_evaluation(results))
+
+
+def _write_csv(markdown: pathlib.Path, tables: list[Table]) -> None:
+  """Writes tables beside their Markdown."""
+  files.write_text(markdown.with_suffix(".csv"), csv_tables(tables))
 
 
 def _draw_evaluations(results: Judged, folder: pathlib.Path) -> None:
@@ -76,7 +92,7 @@ def _number(i: int) -> str:
 
 
 def write_analysis(name: str, folder: RunFolder, record: AnalysisRecord, arrays: AnalysisArrays) -> AnalysisRecord:
-  """Writes `analysis.npz`, `analysis.md`, figures and, last, `analysis.json` into a run folder.
+  """Writes `analysis.npz`, `analysis.md`, `analysis.csv`, figures and, last, `analysis.json` into a run folder.
 
   Args:
     name: what the run is called.
@@ -93,6 +109,7 @@ def write_analysis(name: str, folder: RunFolder, record: AnalysisRecord, arrays:
   arrays.write(folder.analysis_arrays)
   _draw_analyses({name: record}, {name: arrays}, folder.figures)
   files.write_text(folder.analysis_table, markdown_analysis({name: record}))
+  _write_csv(folder.analysis_table, tables_of_analysis({name: record}))
   # Tells, after a kill in between, that the arrays are of another analysis.
   record = record.replace(arrays_digest=files.digest(folder.analysis_arrays))
   record.write(folder.analysis)
@@ -102,10 +119,11 @@ def write_analysis(name: str, folder: RunFolder, record: AnalysisRecord, arrays:
 def compare_analyses(
   results: dict[str, AnalysisRecord], arrays: dict[str, AnalysisArrays], folder: pathlib.Path
 ) -> None:
-  """Writes `analysis.md` and figures of several runs side by side into a folder."""
+  """Writes `analysis.md`, `analysis.csv` and figures of several runs side by side into a folder."""
   files.make_folder(folder)
   _draw_analyses(results, arrays, folder)
   files.write_text(folder / "analysis.md", markdown_analysis(results))
+  _write_csv(folder / "analysis.md", tables_of_analysis(results))
 
 
 def _draw_analyses(results: dict[str, AnalysisRecord], arrays: dict[str, AnalysisArrays], folder: pathlib.Path) -> None:

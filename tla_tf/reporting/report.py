@@ -12,7 +12,7 @@ from tla_tf.reporting.report_parts import Block, Runs, missing, results_of
 from tla_tf.reporting.report_robustness import attack_image_blocks, robustness_blocks
 from tla_tf.reporting.report_settings import settings_blocks, training_blocks
 from tla_tf.reporting.run_files import Run
-from tla_tf.reporting.tables import Table, alarms_of, ball_name, percent, ranged
+from tla_tf.reporting.tables import Number, Table, alarms_of, ball_name, percent, ranged, with_seeds
 from tla_tf.summaries import Findings
 from tla_tf.types import Norm
 
@@ -44,23 +44,22 @@ def make_report(runs: Runs) -> Document:
 
 
 def _summary(runs: Runs) -> list[Block]:
-  blocks: list[Block] = [
-    Table(
-      "Worst case: images that withstand every attack of every suite that was run in the ball that it names; the rest "
-      "is explained below.",
-      (
-        "Model",
-        "method",
-        "network",
-        "clean",
-        "worst case",
-        "kNN, attacked",
-        "r, weak / strong attack",
-        "AUC misclassified",
-      ),
-      tuple(_summary_row(run) for run in runs),
-    )
-  ]
+  summary = Table(
+    "Worst case: images that withstand every attack of every suite that was run in the ball that it names; the rest "
+    "is explained below.",
+    (
+      "Model",
+      "method",
+      "network",
+      "clean",
+      "worst case",
+      "kNN, attacked",
+      "r, weak / strong attack",
+      "AUC misclassified",
+    ),
+    tuple(_summary_row(run) for run in runs),
+  )
+  blocks: list[Block] = [with_seeds(summary, {run.name: run.settings for run in runs})]
   analysed = results_of(runs, "analysis")
   if any(
     len(tables(analysed, make)) > 1
@@ -99,7 +98,7 @@ def _summary_row(run: Run) -> tuple[str, ...]:
     votes = percent(run.analysis.knn.adversarial)
     ratios = " / ".join("-" if r is None else f"{r:.3f}" for r in run.analysis.separation_ratio.values())
     auc = run.analysis.detection.auc_misclassified
-    area = "-" if auc is None else f"{auc:.4f}"
+    area = "-" if auc is None else Number(auc, 4, percent=False)
   return (run.name, str(run.settings["method"]), str(run.settings["network"]), clean, worst, votes, ratios, area)
 
 
@@ -114,4 +113,4 @@ def _headline(found: Findings) -> str:
     return (ball == (Norm.LINF, found.training_epsilon), left.norm is Norm.LINF, counts[ball], left.epsilon)
 
   left = max(found.worst_case.by_threat, key=weight)
-  return f"{ranged(left.accuracy, left.interval)}, {ball_name(left.norm, left.epsilon)}"
+  return Number(left.accuracy, interval=left.interval, unit=f", {ball_name(left.norm, left.epsilon)}")

@@ -17,6 +17,8 @@ from tla_tf.reporting.tables import (
   ranged,
   suite_groups,
   suite_title,
+  transposed,
+  with_seeds,
   worst_case_table,
 )
 from tla_tf.summaries import Findings
@@ -83,14 +85,12 @@ def _attack_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
   """A suite's accuracies with intervals: a row an attack, a column a model, which fits a phone better."""
   by_model = {name: {row.name: row for row in result.of_suite(suite)} for name, result in results.items()}
   names = list(dict.fromkeys(name for rows in by_model.values() for name in rows))
-
-  def line(title: str, cells: list) -> tuple[str, ...]:
-    return (title, *("-" if cell is None else ranged(cell.accuracy, cell.interval) for cell in cells))
-
-  rows = [line("Clean", [result.clean for result in results.values()])]
-  rows += [line(name, [rows.get(name) for rows in by_model.values()]) for name in names]
-  rows.append(line("Worst case", [result.worst_case.by_suite.get(suite) for result in results.values()]))
-  return Table(suite_title(results, suite), ("Attack", *results), tuple(rows))
+  lines = []
+  for model, result in results.items():
+    cells = [result.clean, *(by_model[model].get(name) for name in names), result.worst_case.by_suite.get(suite)]
+    lines.append((model, *("-" if cell is None else ranged(cell.accuracy, cell.interval) for cell in cells)))
+  table = Table(suite_title(results, suite), ("Model", "Clean", *names, "Worst case"), tuple(lines))
+  return transposed(with_seeds(table, {model: result.config for model, result in results.items()}), "Attack")
 
 
 def attack_image_blocks(runs: Runs) -> list[Block]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections.abc
+import csv
+import io
 import re
 import typing
 
@@ -13,11 +15,55 @@ from rich.text import Text
 
 from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationRecord
 from tla_tf.records.shown import pixels
-from tla_tf.summaries import Findings
+from tla_tf.summaries import Findings, over_seeds, seed_groups
 from tla_tf.types import Norm
 
 _Record = typing.TypeVar("_Record")
 _UNITS = {Norm.LINF: "L-inf epsilon ", Norm.L2: "L2 epsilon ", Norm.L0: "L0 share "}
+
+
+class Number(str):
+  """A number as a table shows it, with what it is made from.
+
+  Args:
+    value: it.
+    digits: behind the point.
+    percent: whether it is shown as a percentage.
+    interval: its ends, or None.
+    beside: whether the text has the interval.
+    std: its sample standard deviation, or None.
+    unit: text that follows.
+  """
+
+  value: float
+  digits: int
+  percent: bool
+  interval: tuple[float, float] | None
+  std: float | None
+  unit: str
+
+  def __new__(
+    cls,
+    value: float,
+    digits: int = 2,
+    percent: bool = True,
+    interval: collections.abc.Sequence[float] | None = None,
+    beside: bool = True,
+    std: float | None = None,
+    unit: str = "",
+  ) -> Number:
+    """Of an interval and a deviation, the text has the deviation."""
+    text = f"{value:.{digits}{'%' if percent else 'f'}}"
+    if std is not None:
+      text += f" ± {100 * std if percent else std:.{digits}f}"
+    elif interval is not None and beside:
+      low, high = ((100 * end if percent else end) for end in interval)
+      # A digit less of what is itself uncertain.
+      text += f" ({low:.{digits - 1}f}-{high:.{digits - 1}f})"
+    self = super().__new__(cls, text + unit)
+    self.value, self.digits, self.percent, self.std, self.unit = value, digits, percent, std, unit
+    self.interval = None if interval is None else (interval[0], interval[1])
+    return self
 
 
 class Table(typing.NamedTuple):
@@ -26,12 +72,83 @@ class Table(typing.NamedTuple):
   Attributes:
     title: what it shows.
     header: names of the columns; the first one's cells name the rows.
-    rows: tuples of text.
+    rows: tuples of text, `Number` where it is one.
+    seeds: (name of a row, number of models that it is the mean of).
   """
 
   title: str
   header: tuple
   rows: tuple
+  seeds: tuple[tuple[str, int], ...] = ()
+
+
+def with_seeds(
+  table: Table,
+  settings: collections.abc.Mapping[str, collections.abc.Mapping[str, typing.Any]],
+  apart: collections.abc.Callable[[tuple], typing.Any] = lambda row: None,
+) -> Table:
+  """Adds a row of mean and sample standard deviation for the models that differ in the seed of their training only.
+
+  Args:
+    table: a row a model.
+    settings: dict from model name to the settings of its training.
+    apart: function of a row to what must agree, of tables with several rows a model.
+
+  Returns:
+    Table; a cell where not every model has a number is their common text, or "-".
+  """
+  rows, counts = [], []
+  for group in seed_groups(settings):
+    alike: dict[typing.Any, list[tuple]] = {}
+    for row in table.rows:
+      if row[0] in group.members:
+        alike.setdefault(apart(row), []).append(row)
+    for members in alike.values():
+      if len(members) == len(group.members):
+        rows.append((group.name, *map(_mean, list(zip(*members))[1:])))
+        counts.append((group.name, len(members)))
+  return table._replace(rows=(*table.rows, *rows), seeds=(*table.seeds, *counts))
+
+
+def _mean(cells: collections.abc.Sequence[str]) -> str:
+  numbers = [cell for cell in cells if isinstance(cell, Number)]
+  units = {number.unit for number in numbers}
+  if len(numbers) < len(cells) or len(units) > 1:
+    return cells[0] if len(set(cells)) == 1 else "-"
+  mean, std = over_seeds([number.value for number in numbers])
+  return Number(mean, numbers[0].digits, numbers[0].percent, std=std, unit=units.pop())
+
+
+def transposed(table: Table, corner: str) -> Table:
+  """A table with its rows as columns.
+
+  Args:
+    table: Table.
+    corner: what the new rows are.
+  """
+  columns = zip(table.header[1:], *(row[1:] for row in table.rows))
+  return Table(table.title, (corner, *(row[0] for row in table.rows)), tuple(columns), table.seeds)
+
+
+def csv_tables(tables: collections.abc.Iterable[Table]) -> str:
+  """Several tables as one CSV text, a line a cell: pandas pivots it to any form.
+
+  Columns: the table's title, the number of its row, the model, of how many seeds it is
+  the mean, the column, what is shown, and of a number its value, the ends of its
+  interval and its standard deviation; shares are fractions.
+  """
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(["table", "row", "model", "seeds", "column", "shown", "value", "low", "high", "std"])
+  for table in tables:
+    seeds = dict(table.seeds)
+    for number, (model, *cells) in enumerate(table.rows, 1):
+      for column, cell in zip(table.header[1:], cells):
+        made: tuple = ("", "", "", "")
+        if isinstance(cell, Number):
+          made = (cell.value, *(cell.interval or ("", "")), "" if cell.std is None else cell.std)
+        writer.writerow([table.title, number, model, seeds.get(model, ""), column, str(cell), *made])
+  return text.getvalue()
 
 
 def alike(
@@ -54,6 +171,8 @@ def alike(
 
 # What is known of models, by name: on the same images together, those on most images first.
 Judged = collections.abc.Mapping[str, collections.abc.Sequence[Findings]]
+# Evaluations of other checkpoints, by the name of the model.
+Others = collections.abc.Mapping[str, collections.abc.Sequence[EvaluationRecord]]
 
 
 def suite_groups(results: Judged) -> list[tuple[str, dict[str, EvaluationRecord]]]:
@@ -122,11 +241,13 @@ def worst_case_table(results: Judged) -> Table | None:
     for found in all_of
   ):
     return None
-  return Table(
+  table = Table(
     "Worst case by ball: images that withstand every attack of every suite that was run in it, or in a smaller one",
     ("Model", "images", "Clean", *(ball_name(*ball) for ball in balls)),
     tuple(rows),
   )
+  settings = {name: findings[0].config for name, findings in results.items() if findings}
+  return with_seeds(table, settings, apart=lambda row: row[1])
 
 
 def images_name(found: Findings) -> str:
@@ -134,7 +255,7 @@ def images_name(found: Findings) -> str:
   return f"{found.clean.num_examples:,}{', 8 bits' if found.last.eight_bit else ''}"
 
 
-def others_table(others: collections.abc.Mapping[str, collections.abc.Sequence[EvaluationRecord]]) -> Table | None:
+def others_table(others: Others) -> Table | None:
   """Evaluations of checkpoints, or models, that are not those judged last; None without such."""
   rows = []
   for name, records in others.items():
@@ -197,13 +318,21 @@ def suite_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
     lines.append(
       (
         model,
-        percent(result.clean.accuracy),
+        Number(result.clean.accuracy, interval=result.clean.interval, beside=False),
         *(_cell(chosen[model].get(name)) for name in names),
-        percent(None if worst is None else worst.accuracy),
+        "-" if worst is None else Number(worst.accuracy, interval=worst.interval, beside=False),
         interval,
       )
     )
-  return Table(suite_title(results, suite), ("Model", "Clean", *names, "Worst case", "95% interval"), tuple(lines))
+  header = ("Model", "Clean", *names, "Worst case", "95% interval")
+  table = Table(suite_title(results, suite), header, tuple(lines))
+  return with_seeds(table, {model: result.config for model, result in results.items()})
+
+
+def tables_of_evaluation(results: Judged, others: Others | None = None) -> list[Table]:
+  """All tables of `suite_tables`, and the one of other checkpoints, if any."""
+  before = others_table(others or {})
+  return [*suite_tables(results), *([before] if before else [])]
 
 
 def suite_tables(results: Judged) -> list[Table]:
@@ -215,19 +344,19 @@ def suite_tables(results: Judged) -> list[Table]:
 
 def percent(value: float | None) -> str:
   """A share as text; "-" for None."""
-  return "-" if value is None else f"{value:.2%}"
+  return "-" if value is None else Number(value)
 
 
 def ranged(accuracy: float, interval: collections.abc.Sequence[float]) -> str:
   """A share with its interval as text."""
-  return f"{accuracy:.2%} ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})"
+  return Number(accuracy, interval=interval)
 
 
 def _cell(row: AttackRow | None) -> str:
   """An accuracy, with its standard deviation where several seeds were used."""
   if row is None:
     return "-"
-  return percent(row.accuracy) + (f" ± {100 * row.accuracy_std:.2f}" if row.accuracy_std is not None else "")
+  return Number(row.accuracy, interval=row.interval, beside=False, std=row.accuracy_std)
 
 
 def markdown_table(table: Table) -> str:
@@ -292,17 +421,14 @@ def markdown_alarms(results: Judged) -> str:
   return "".join(lines) or "No alarm.\n"
 
 
-def markdown_evaluation(
-  results: Judged, others: collections.abc.Mapping[str, collections.abc.Sequence[EvaluationRecord]] | None = None
-) -> str:
+def markdown_evaluation(results: Judged, others: Others | None = None) -> str:
   """Tables, notes and alarms of all models, as `evaluation.md` holds them.
 
   Args:
     results: dict from model name to its Findings.
     others: evaluations of other checkpoints, if any.
   """
-  before = others_table(others or {})
-  tables = [*suite_tables(results), *([before] if before else [])]
+  tables = tables_of_evaluation(results, others)
   notes = "".join(f"{note}\n\n" for note in notes_of(results))
   return f"{markdown_tables(tables)}\n{notes}Alarms:\n\n{markdown_alarms(results)}"
 

@@ -10,7 +10,8 @@ from tla_tf.types import Norm, Target
 
 def attack_row(name, suite="own", norm=Norm.LINF, epsilon=0.3, steps=1, accuracies=(0.5,), **changes):
   """The row of a gradient attack."""
-  settings = {"epsilon": epsilon, "norm": norm.value, "steps": steps, "step_size": 0.1}
+  # Steps that cross the ball.
+  settings = {"epsilon": epsilon, "norm": norm.value, "steps": steps, "step_size": epsilon}
   row = {
     "name": name,
     "suite": suite,
@@ -18,7 +19,7 @@ def attack_row(name, suite="own", norm=Norm.LINF, epsilon=0.3, steps=1, accuraci
     "norm": norm,
     "epsilon": epsilon,
     "steps": steps,
-    "step_size": 0.1,
+    "step_size": epsilon,
     "restarts": 1,
     "settings": AttackConfig.from_dict(settings).to_dict(),
     "target": Target.NONE,

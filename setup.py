@@ -42,6 +42,7 @@ setuptools.setup(
   # Bounds are the versions of requirements/: `make test-oldest` and `make test-newest` test them.
   install_requires=[
     "absl-py>=2.0",
+    "cleverhans>=4.0",
     "importlib_resources",  # tensorflow-datasets imports it without requiring it everywhere
     "keras>=3.10,<3.16",
     "matplotlib>=3.8",
@@ -57,11 +58,11 @@ setuptools.setup(
     "threadpoolctl>=3.1",
   ],
   extras_require={
+    "crosscheck": ["adversarial-robustness-toolbox>=1.20", "foolbox>=3.3.4"],
     "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
     "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
     "dev": [
       "adversarial-robustness-toolbox>=1.20",
-      "cleverhans>=4.0",
       "foolbox>=3.3.4",
       "hypothesis>=6.100",
       "mypy>=1.15",

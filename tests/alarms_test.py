@@ -13,7 +13,7 @@ from tla_tf.attack_configs import KINDS
 from tla_tf.attacks import presets
 from tla_tf.config import AttackConfig
 from tla_tf.evaluation import Judge, NamedAttack, evaluate_with, probe, raise_alarms, suite
-from tla_tf.records.evaluation import AttackRow, Diagnostics, EpsilonPoint, NoiseProbe, Probes, StepsPoint
+from tla_tf.records.evaluation import AttackRow, CrossCheck, Diagnostics, EpsilonPoint, NoiseProbe, Probes, StepsPoint
 from tla_tf.summaries import alarms
 from tla_tf.types import Norm, Target
 
@@ -71,6 +71,11 @@ def _probes(noise=0.9, epsilons=((0.0, 0.95), (0.3, 0.5), (1.0, 0.0)), steps=(0.
   )
 
 
+def _missed(count):
+  """What other libraries broke of a thousand images."""
+  return CrossCheck(norm=Norm.LINF, epsilon=0.3, withstood=500, broken=count, share=count / 1000)
+
+
 def _codes(rows=(), fell=None, **kwargs):
   fell = {row.name: _first(round(COUNT * (1 - row.accuracy))) for row in rows} | (fell or {})
   return [alarm.code for alarm in raise_alarms(list(rows), fell, RIGHT, **kwargs)]
@@ -95,6 +100,7 @@ CASES = {
   "CANNOT_CROSS_THE_BALL": {"rows": [PGD, _row("PGD-20", 0.5, share=0.74)]},
   "TRANSFER_IS_STRONGER": {"rows": [PGD, _row("BB", 0.47, "transfer")]},
   "SQUARE_IS_STRONGER": {"rows": [PGD, _row("Square", 0.47, "square")]},
+  "INDEPENDENT_IS_STRONGER": {"cross_check": [_missed(0), _missed(4)]},
   "RANDOMISED_OUTPUTS": {"probes": _probes(same=False)},
   "PROBABILITIES_GIVEN": {"probabilities": True},
   "PIXEL_RANGE_DOUBTFUL": {"range_doubt": "88% with [0, 255], 87% with [0, 1]."},
@@ -122,6 +128,7 @@ QUIET = {
   "one step as strong because nothing is left": {"rows": [_row("FGSM", 0.0, steps=1), _row("PGD", 0.0)]},
   "one step of another radius": {"rows": [_row("FGSM", 0.1, steps=1, epsilon=0.5), PGD]},
   "steps that just reach the edge": {"rows": [_row("PGD", 0.5, share=0.75)]},
+  "three images in a thousand that other libraries found": {"cross_check": [_missed(3)]},
   "two images more by restarts": {"rows": [PGD, _row("20xPGD", 0.48, restarts=20)]},
   "two images by Square alone": {"rows": [PGD, _row("Square", 0.48, "square")]},
   "Square breaks what gradients broke": {"rows": [PGD, _row("Square", 0.55, "square")]},

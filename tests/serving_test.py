@@ -212,9 +212,9 @@ def _onnx(folder, endpoint):
   import onnxruntime
   import tf2onnx
 
-  signature = tf.saved_model.load(str(folder)).signatures[endpoint]
+  model = tf.saved_model.load(str(folder))
   images = tf.TensorSpec([None, *SHAPE], tf.float32, name="images")
-  function = tf.function(lambda images: signature(images=images), input_signature=[images])
+  function = tf.function(lambda images: model.signatures[endpoint](images=images), input_signature=[images])
   content, _ = tf2onnx.convert.from_function(function, input_signature=[images], opset=17)
   session = onnxruntime.InferenceSession(content.SerializeToString(), providers=["CPUExecutionProvider"])
   names = [output.name for output in session.get_outputs()]

@@ -6,6 +6,7 @@ attack's norm. No TensorFlow here.
 """
 
 import dataclasses
+import importlib.metadata
 import typing
 
 from tla_tf import types
@@ -205,6 +206,97 @@ class TransferConfig(Config):
     return self.attack.norm
 
 
+class LibraryAttackFacts(typing.NamedTuple):
+  """An attack of another library.
+
+  Attributes:
+    library: its module's name here.
+    name: of the attack, in the library's adapter.
+    norms: that it searches in.
+    steps: what a cross-check gives it.
+    restarts: the same.
+    by_decisions: whether it sees the network's decisions alone, and so takes long.
+  """
+
+  library: str
+  name: str
+  norms: tuple[types.Norm, ...]
+  steps: int
+  restarts: int = 1
+  by_decisions: bool = False
+
+  @property
+  def distribution(self) -> str:
+    """The package that holds it."""
+    return {"art": "adversarial-robustness-toolbox"}.get(self.library, self.library)
+
+  @property
+  def installed(self) -> bool:
+    """Whether the library is there."""
+    try:
+      importlib.metadata.version(self.distribution)
+    except importlib.metadata.PackageNotFoundError:
+      return False
+    return True
+
+
+# What brings them.
+GET_LIBRARIES = "pip install 'tla_tf[crosscheck]' brings it"
+_BOTH, _L2 = (types.Norm.LINF, types.Norm.L2), (types.Norm.L2,)
+LIBRARY_ATTACKS = {
+  f"{facts.library}_{facts.name}": facts
+  for facts in (
+    LibraryAttackFacts("cleverhans", "pgd", _BOTH, 100, 5),
+    LibraryAttackFacts("cleverhans", "mim", _BOTH, 100),
+    LibraryAttackFacts("foolbox", "pgd", _BOTH, 100, 5),
+    LibraryAttackFacts("foolbox", "carlini_wagner", _L2, 500),
+    LibraryAttackFacts("foolbox", "ddn", _L2, 200),
+    LibraryAttackFacts("foolbox", "boundary", _L2, 5000, by_decisions=True),
+    LibraryAttackFacts("foolbox", "hop_skip_jump", _BOTH, 40, by_decisions=True),
+    LibraryAttackFacts("art", "apgd_ce", _BOTH, 100, 3),
+    LibraryAttackFacts("art", "apgd_dlr", _BOTH, 100, 3),
+    LibraryAttackFacts("art", "square", _BOTH, 2000),
+    LibraryAttackFacts("art", "boundary", _L2, 1000, by_decisions=True),
+    LibraryAttackFacts("art", "hop_skip_jump", _BOTH, 40, by_decisions=True),
+  )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LibraryConfig(Config):
+  """An attack of another library, as a check of ours.
+
+  Attributes:
+    attack: one of `LIBRARY_ATTACKS`.
+    epsilon: radius of the ball; of attacks that look for the nearest image, that
+      within which it counts.
+    steps: what the library calls steps or iterations.
+    restarts: number of starts.
+    norm: L-infinity or L2.
+  """
+
+  attack: str = "cleverhans_pgd"
+  epsilon: float = 0.3
+  steps: int = 100
+  restarts: int = 1
+  norm: types.Norm = types.Norm.LINF
+
+  def validate(self) -> None:
+    require(self.attack in LIBRARY_ATTACKS, "attack", f"one of {list(LIBRARY_ATTACKS)}", self.attack)
+    _require_norm(self, *self.facts.norms)
+    require_whole(self, "steps", "restarts", low=1)
+
+  @property
+  def facts(self) -> LibraryAttackFacts:
+    """What is known of the attack."""
+    return LIBRARY_ATTACKS[self.attack]
+
+  @property
+  def step_size(self) -> float:
+    """Of gradient steps: they could cross the ball, once there and a quarter back."""
+    return 2.5 * self.epsilon / self.steps
+
+
 # By the names that suites and result files use.
 KINDS = {
   "gradient": AttackConfig,
@@ -215,6 +307,7 @@ KINDS = {
   "fab": FabConfig,
   "square": SquareConfig,
   "transfer": TransferConfig,
+  "library": LibraryConfig,
 }
 
 

@@ -11,6 +11,7 @@ from tla_tf.attacks.carlini_wagner import CarliniWagner
 from tla_tf.attacks.deepfool import DeepFool
 from tla_tf.attacks.gradient_attack import GradientAttack, GradientSearch
 from tla_tf.attacks.jsma import Jsma
+from tla_tf.attacks.libraries import LibraryAttack
 from tla_tf.attacks.transfer import Transfer
 from tla_tf.config import AttackConfig, Config
 from tla_tf.errors import InputError
@@ -22,6 +23,7 @@ _CLASSES: dict[type, typing.Callable[..., Attack]] = {
   attack_configs.DeepFoolConfig: DeepFool,
   attack_configs.FabConfig: Fab,
   attack_configs.JsmaConfig: Jsma,
+  attack_configs.LibraryConfig: LibraryAttack,
   attack_configs.SquareConfig: Square,
 }
 

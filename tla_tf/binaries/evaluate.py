@@ -18,8 +18,10 @@ import typing
 from absl import flags
 
 from tla_tf import datasets, types
+from tla_tf.attack_configs import LIBRARY_ATTACKS
 from tla_tf.binaries import entry, flag_names, progress
 from tla_tf.errors import InputError
+from tla_tf.records.shown import cross_checked
 
 FLAGS = flags.FLAGS
 
@@ -38,6 +40,7 @@ _OPTIONS = (
   "batch_size",
   "eight_bit",
   "probe_examples",
+  "cross_check",
 )
 
 flags.DEFINE_string(
@@ -92,6 +95,18 @@ flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)
 flags.DEFINE_integer(
   "probe_examples", 100, "Images of the probes behind alarms and curves, the first ones; 0 for none.", lower_bound=0
 )
+flags.DEFINE_boolean(
+  "cross_check",
+  False,
+  "Let other libraries attack what withstands ours, in the same balls: cleverhans, and Foolbox and ART where they are "
+  "installed (pip install 'tla_tf[crosscheck]').",
+)
+flags.DEFINE_list(
+  "cross_check_attacks",
+  [],
+  f"The same with these attacks only, of {', '.join(LIBRARY_ATTACKS)}. Those by decisions (boundary, hop_skip_jump) "
+  "take long.",
+)
 flags.DEFINE_string("compare_dir", None, "Folder for the tables (table.md) and the figures of all runs.")
 flags.DEFINE_enum("dataset", None, datasets.names(), "Of a foreign model: the data set.")
 entry.define_choice(
@@ -125,6 +140,10 @@ def main(argv: list[str]) -> None:
   judged = {name: [found] for name, found in records.items()}
   for table in reporting.suite_tables(judged):
     reporting.print_table(table)
+  for name, found in records.items():
+    for record in found.evaluations:
+      for check in record.cross_check or ():
+        print(f"cross-check  {name}: {cross_checked(check)}")
   reporting.print_alarms(judged)
   for folder in folders.values():
     print(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
@@ -141,6 +160,7 @@ def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[st
   settings: dict[str, typing.Any] = {name: FLAGS[name].value for name in _OPTIONS}
   settings |= {
     "suites": tuple(dict.fromkeys(FLAGS.suite or (() if FLAGS.suite_file else ("quick",)))),
+    "cross_check_attacks": tuple(FLAGS.cross_check_attacks),
     "source": FLAGS.source_run_dir,
     "compare_dir": FLAGS.compare_dir,
     "data_dir": FLAGS.data_dir,

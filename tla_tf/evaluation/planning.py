@@ -39,6 +39,9 @@ class EvaluationOptions(typing.NamedTuple):
     batch_size: images a batch.
     eight_bit: adversarial images are rounded to whole grey levels.
     probe_examples: images of the probes; 0 for no probes and no curves.
+    cross_check: whether other libraries attack what withstands ours, in the same balls.
+    cross_check_attacks: which of `attack_configs.LIBRARY_ATTACKS`; none for all that use
+      gradients or scores, of the libraries that are installed.
   """
 
   suites: tuple[str, ...] = ("quick",)
@@ -52,6 +55,8 @@ class EvaluationOptions(typing.NamedTuple):
   batch_size: int = 100
   eight_bit: bool = False
   probe_examples: int = 100
+  cross_check: bool = False
+  cross_check_attacks: tuple[str, ...] = ()
 
 
 class PlannedAttacks(typing.NamedTuple):
@@ -109,6 +114,8 @@ def planned_attacks(
     radii["epsilon"] = training_epsilon
   made = {name: make(**radii) for name, make in _makers(options, dataset, black_box).items()}
   attacks = [attack for suite in made.values() for attack in suite]
+  if options.cross_check or options.cross_check_attacks:
+    attacks += suites.cross_check(attacks, options.cross_check_attacks)
   require_names(attacks)
   notes: tuple[str, ...] = ()
   if asked["epsilon"] is None and radii["epsilon"] is not None and radii["epsilon"] in linf_radii(attacks):

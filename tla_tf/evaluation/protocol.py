@@ -2,7 +2,8 @@
 
 Only images that are classified correctly are attacked. What fell to a shorter
 attack is not shown to a longer one that contains it; attacks on survivors see
-what their suite left. Attacks that draw run under every seed.
+what their suite left; attacks of other libraries see what all earlier ones left
+in their ball. Attacks that draw run under every seed.
 """
 
 from __future__ import annotations
@@ -135,5 +136,9 @@ def _same(attack: NamedAttack, earlier: NamedAttack) -> bool:
 
 
 def _contains(attack: NamedAttack, earlier: NamedAttack) -> bool:
+  """Whether what fell to an earlier attack counts for this one, too, and is not shown to it."""
+  if isinstance(attack.config, attack_configs.LibraryConfig):
+    # They are to say what ours missed.
+    return earlier.config.norm is attack.config.norm and earlier.config.epsilon <= attack.config.epsilon
   untargeted = attack.target is Target.NONE and earlier.target is Target.NONE
   return untargeted and attack_configs.contains(attack.config, earlier.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import pathlib
 import typing
 
@@ -18,7 +19,8 @@ from tla_tf.evaluation.progress import with_seconds_left
 from tla_tf.evaluation.subject import Subject
 from tla_tf.evaluation.transfer_images import Source, images_of_attacks
 from tla_tf.persistence.versions import versions
-from tla_tf.records.evaluation import EvaluationImages, EvaluationRecord, Probes
+from tla_tf.records.evaluation import AttackRow, EvaluationImages, EvaluationRecord, Probes
+from tla_tf.records.shown import cross_checked
 from tla_tf.summaries import Findings, Measured, alarms, findings_of, shares
 from tla_tf.types import Norm
 
@@ -154,11 +156,12 @@ def _of_suite(
   if probed and not _probes_belong(probed, plan, name):
     probed = None
   replayed = any(row.kind == "transfer" for row in rows)
+  checks = shares.cross_checks(rows, found.attacks, found.fell, found.right)
   record = EvaluationRecord(
     clean=found.clean,
     attacks=rows,
     worst_case=shares.worst_case(rows, fell, found.right),
-    alarms=alarms.raise_alarms(rows, fell, found.right, probed, subject.probabilities, subject.range_doubt),
+    alarms=alarms.raise_alarms(rows, fell, found.right, probed, subject.probabilities, subject.range_doubt, checks),
     probes=probed,
     suite=name,
     seed=options.seed,
@@ -167,9 +170,10 @@ def _of_suite(
     source={"run_dir": str(source.folder.path), **source.subject.facts} if source and replayed else None,
     seconds=sum(row.seconds for row in rows),
     training_epsilon=subject.training_epsilon,
-    notes=list(plan.notes),
+    notes=[*plan.notes, *map(cross_checked, checks)],
     **subject.facts,
-    versions=versions(),
+    versions=versions() | _library_versions(rows),
+    cross_check=checks or None,
   )
   images = EvaluationImages(
     labels=judge.data.labels,
@@ -179,6 +183,12 @@ def _of_suite(
     broken=np.stack(list(fell.values()), 1),
   )
   return Measured(record, images)
+
+
+def _library_versions(rows: list[AttackRow]) -> dict[str, str]:
+  """Versions of the libraries whose attacks these rows are of."""
+  configs = [row.config for row in rows if row.kind == "library"]
+  return {name: importlib.metadata.version(name) for name in sorted({one.facts.distribution for one in configs})}
 
 
 def _probes_belong(probed: Probes, plan: PlannedAttacks, suite: str) -> bool:

@@ -18,11 +18,21 @@ import typing
 import yaml
 
 from tla_tf import datasets
-from tla_tf.attack_configs import KINDS, CarliniWagnerConfig, DeepFoolConfig, JsmaConfig, TransferConfig
+from tla_tf.attack_configs import (
+  GET_LIBRARIES,
+  KINDS,
+  LIBRARY_ATTACKS,
+  CarliniWagnerConfig,
+  DeepFoolConfig,
+  JsmaConfig,
+  LibraryConfig,
+  TransferConfig,
+)
 from tla_tf.attacks import auto_attack, presets
 from tla_tf.config import AttackConfig
 from tla_tf.datasets import SuiteScale
 from tla_tf.errors import InputError
+from tla_tf.records.shown import pixels
 from tla_tf.registry import expected
 from tla_tf.types import Norm, Target, values
 
@@ -142,6 +152,51 @@ _MAKERS = {
   "auto_attack_plus": lambda given: _auto_attack(given, version=auto_attack.plus),
 }
 SUITES = tuple(_MAKERS)
+# Attacks of other libraries, in the balls of the other suites.
+CROSS_CHECK = "cross_check"
+
+
+def cross_check(
+  attacks: collections.abc.Sequence[NamedAttack], names: collections.abc.Sequence[str] = ()
+) -> list[NamedAttack]:
+  """Attacks of other libraries in every ball, L-infinity or L2, that these attacks search.
+
+  Args:
+    attacks: ours.
+    names: out of `attack_configs.LIBRARY_ATTACKS`; without, all that use gradients or
+      scores, of the libraries that are installed.
+
+  Returns:
+    List of NamedAttack of the suite `CROSS_CHECK`.
+
+  Raises:
+    InputError: for an unknown name, a library that is missing, or attacks in no such
+      ball.
+  """
+  for name in names:
+    if name not in LIBRARY_ATTACKS:
+      raise InputError(f"`cross_check_attacks`: unknown attack {name!r}: {expected(name, LIBRARY_ATTACKS)}.")
+    if not LIBRARY_ATTACKS[name].installed:
+      raise InputError(
+        f"`cross_check_attacks={name}`: {LIBRARY_ATTACKS[name].distribution} is missing; {GET_LIBRARIES}."
+      )
+  chosen = names or [name for name, facts in LIBRARY_ATTACKS.items() if facts.installed and not facts.by_decisions]
+  searched = dict.fromkeys((attack.config.norm, attack.config.epsilon) for attack in attacks)
+  found = []
+  for norm, epsilon in searched:
+    where = "" if len(searched) == 1 else f" ({'L2' if norm is Norm.L2 else 'L-inf'} {pixels(epsilon)})"
+    for name in dict.fromkeys(chosen):
+      facts = LIBRARY_ATTACKS[name]
+      if norm in facts.norms:
+        config = LibraryConfig(name, epsilon, facts.steps, facts.restarts, norm)
+        found.append(NamedAttack(f"{name}{where}", config, suite=CROSS_CHECK))
+  if not found:
+    raise InputError(
+      f"`cross_check`: none of {', '.join(chosen)} searches in a ball of these suites, "
+      f"{', '.join(norm.value for norm, _ in searched)}; name others, or another suite."
+    )
+  return found
+
 
 # Of whole numbers in a user's own list.
 _LARGEST = 2**31 - 1
@@ -162,7 +217,8 @@ def read_suite(
 
   A list of mappings, or a mapping with the list under "attacks". Each has
   "attack": a preset ("fgsm", "bim", "pgd", "cw_pgd", "mim", "noise") or a kind
-  ("gradient", "carlini_wagner", "deepfool", "jsma", "apgd", "fab", "square");
+  ("gradient", "carlini_wagner", "deepfool", "jsma", "apgd", "fab", "square") or
+  an attack of another library ("foolbox_boundary", `attack_configs.LIBRARY_ATTACKS`);
   its settings by name; and, if wanted, "name", "target" ("none", "random",
   "second_likely" or "least_likely") and "on_survivors". Numbers may be
   fractions such as 8/255. An epsilon that is left out is the data set's in the
@@ -230,10 +286,12 @@ def _own_attack(entry: typing.Any, radii: dict[Norm, float], usual: dict[Norm, A
     raise InputError(f"target {target!r} is none of {values(Target)}.")
   if not isinstance(on_survivors, bool):
     raise InputError(f"on_survivors must be true or false, not {on_survivors!r}.")
-  makers = {**_PRESETS, **{kind: cls for kind, cls in KINDS.items() if kind != "transfer"}}
+  makers: dict[str, typing.Any] = {**_PRESETS, **KINDS, **{name: _of_library(name) for name in LIBRARY_ATTACKS}}
+  del makers["transfer"], makers["library"]
   if not isinstance(what, str) or what not in makers:
     raise InputError(f"unknown attack {what!r}: {expected(what, makers)}.")
-  norm = settings.get("norm", getattr(makers[what], "norm", Norm.LINF))
+  known = LIBRARY_ATTACKS.get(what)
+  norm = settings.get("norm", known.norms[0] if known else getattr(makers[what], "norm", Norm.LINF))
   if "epsilon" not in settings:
     if norm not in values(Norm):
       raise InputError(f"norm {norm!r} is none of {values(Norm)}.")
@@ -257,6 +315,14 @@ def _with_steps(settings: dict[str, typing.Any], usual: AttackConfig) -> dict[st
     pgd = usual.scaled(settings["epsilon"], settings["steps"])
     settings.setdefault("step_size", pgd.step_size)
   return {"step_size": usual.step_size, **settings}
+
+
+def _of_library(name: str) -> typing.Callable[..., LibraryConfig]:
+  """An attack of another library as a suite's file writes it: its name, and settings that differ."""
+  facts = LIBRARY_ATTACKS[name]
+  return lambda norm=facts.norms[0], **settings: LibraryConfig(
+    attack=name, norm=norm, **{"steps": facts.steps, "restarts": facts.restarts, **settings}
+  )
 
 
 def _number(value: typing.Any) -> typing.Any:

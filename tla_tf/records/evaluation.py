@@ -206,6 +206,24 @@ class Probes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossCheck:
+  """What other libraries found in one ball.
+
+  Attributes:
+    norm, epsilon: the ball.
+    withstood: images that withstood our attacks in the ball.
+    broken: those of them that other libraries' attacks broke.
+    share: the same as a share of all images.
+  """
+
+  norm: Norm
+  epsilon: float
+  withstood: int
+  broken: int
+  share: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
   """How a network fared under a suite of attacks: one of the evaluations in `evaluation.json`.
 
@@ -227,6 +245,8 @@ class EvaluationRecord:
     config: settings of the training, or of the foreign model; "dataset" among them.
     data_digest: of the data set.
     versions: from package to version.
+    cross_check: what attacks of other libraries found that ours had missed, by ball;
+      None where there were none.
     images_digest: SHA-256 of the file of `evaluation_images/` that says which image
       withstood which attack; None where there is none.
   """
@@ -249,6 +269,7 @@ class EvaluationRecord:
   config: dict
   data_digest: str
   versions: dict[str, str]
+  cross_check: list[CrossCheck] | None = None
   images_digest: str | None = None
 
   def __post_init__(self) -> None:

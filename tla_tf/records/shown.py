@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import typing
+
 from tla_tf.config import AttackConfig
+
+if typing.TYPE_CHECKING:
+  from tla_tf.records.evaluation import CrossCheck
 
 
 def pixels(value: float) -> str:
@@ -24,3 +29,11 @@ def clock(seconds: float) -> str:
   minutes, rest = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def cross_checked(found: CrossCheck) -> str:
+  """What other libraries found after ours, as a sentence."""
+  return (
+    f"Of {found.withstood} images that withstood ours in {found.norm.value} {pixels(found.epsilon)}, other libraries "
+    f"broke {found.broken}: {found.share:.2%} of all images."
+  )

@@ -14,8 +14,8 @@ import typing
 import numpy as np
 
 from tla_tf.attack_configs import falls_short, fixed_steps
-from tla_tf.records.evaluation import Alarm, AttackRow, Probes
-from tla_tf.records.shown import short_of_its_ball
+from tla_tf.records.evaluation import Alarm, AttackRow, CrossCheck, Probes
+from tla_tf.records.shown import cross_checked, short_of_its_ball
 from tla_tf.types import Norm, Objective, Target
 
 
@@ -26,6 +26,7 @@ class _Evidence(typing.NamedTuple):
   probes: Probes | None
   probabilities: bool
   range_doubt: str | None
+  cross_check: collections.abc.Sequence[CrossCheck]
 
   def untargeted(self, *kinds: str, norm: Norm | None = None, epsilon: float | None = None) -> list[AttackRow]:
     """Rows of these kinds, untargeted, in a ball where one is given."""
@@ -46,6 +47,8 @@ class _Evidence(typing.NamedTuple):
 _WHITE_BOX = ("gradient", "apgd", "fab", "carlini_wagner", "deepfool", "jsma")
 # Differences of fewer images are chance.
 _FEW = 3
+# Share of all images that another library may break when ours could not.
+_MISSED = 0.003
 
 
 def raise_alarms(
@@ -55,6 +58,7 @@ def raise_alarms(
   probes: Probes | None = None,
   probabilities: bool = False,
   range_doubt: str | None = None,
+  cross_check: collections.abc.Sequence[CrossCheck] = (),
 ) -> list[Alarm]:
   """The alarms of an evaluation.
 
@@ -65,11 +69,12 @@ def raise_alarms(
     probes: what `probes.probe` returns, or None.
     probabilities: whether logits are logarithms of probabilities.
     range_doubt: why the pixel range may be wrong, or None.
+    cross_check: what other libraries found that ours had missed.
 
   Returns:
     List of `Alarm`.
   """
-  evidence = _Evidence(list(rows), fell, np.asarray(right), probes, probabilities, range_doubt)
+  evidence = _Evidence(list(rows), fell, np.asarray(right), probes, probabilities, range_doubt, cross_check)
   return [
     Alarm(check.__name__.strip("_").upper(), seen, *_WORDS[check.__name__])
     for check in _CHECKS
@@ -204,6 +209,13 @@ def _black_box(evidence: _Evidence, kind: str, words: str) -> str | None:
   return None
 
 
+def _independent_is_stronger(evidence: _Evidence) -> str | None:
+  for found in evidence.cross_check:
+    if found.share > _MISSED:
+      return cross_checked(found)
+  return None
+
+
 def _randomised_outputs(evidence: _Evidence) -> str | None:
   differs = evidence.probes and not evidence.probes.same_outputs
   return "The network gave different logits for the same images." if differs else None
@@ -238,6 +250,7 @@ _CHECKS = (
   _cannot_cross_the_ball,
   _transfer_is_stronger,
   _square_is_stronger,
+  _independent_is_stronger,
   _randomised_outputs,
   _probabilities_given,
   _pixel_range_doubtful,
@@ -290,6 +303,12 @@ _WORDS = {
     "Random search should find next to nothing that gradients miss. If it does, gradients are masked, or the attacks "
     "with gradients were too short.",
     "Do not report these figures alone: add the suite auto_attack_plus, and attack a smooth stand-in.",
+  ),
+  "_independent_is_stronger": (
+    "Attacks of other libraries should find next to nothing after ours. If they do, ours were too short for this "
+    "network, or one of them has a fault.",
+    "Report the accuracy of the suite cross_check; judge with the suite auto_attack or auto_attack_plus besides. If "
+    "those miss the images, too, report it.",
   ),
   "_randomised_outputs": (
     "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",

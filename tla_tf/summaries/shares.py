@@ -6,7 +6,7 @@ import collections.abc
 
 import numpy as np
 
-from tla_tf.records.evaluation import AttackRow, CleanShare, Share, ThreatShare, WorstCase
+from tla_tf.records.evaluation import AttackRow, CleanShare, CrossCheck, Share, ThreatShare, WorstCase
 from tla_tf.summaries import statistics
 from tla_tf.types import Norm
 
@@ -39,6 +39,34 @@ def broken_within(
     count: number of images.
   """
   return union([fell[row.name] for row in rows if row.norm is norm and row.epsilon <= epsilon], count)
+
+
+def cross_checks(
+  rows: collections.abc.Sequence[AttackRow],
+  every: collections.abc.Sequence[AttackRow],
+  fell: dict[str, np.ndarray],
+  right: np.ndarray,
+) -> list[CrossCheck]:
+  """What attacks of other libraries found that ours had missed, ball by ball; empty without such attacks.
+
+  Args:
+    rows: of a suite.
+    every: of all suites.
+    fell: dict from attack name to bool [n].
+    right: bool [n], images classified correctly.
+  """
+  theirs = [row for row in rows if row.kind == "library"]
+  ours = [row for row in every if row.kind != "library"]
+  found = []
+  for norm, epsilon in dict.fromkeys((row.norm, row.epsilon) for row in theirs):
+    left = right & ~broken_within(ours, fell, norm, epsilon, len(right))
+    broken = left & union([fell[row.name] for row in theirs if (row.norm, row.epsilon) == (norm, epsilon)], len(right))
+    found.append(
+      CrossCheck(
+        norm=norm, epsilon=epsilon, withstood=int(left.sum()), broken=int(broken.sum()), share=float(broken.mean())
+      )
+    )
+  return found
 
 
 def worst_case(rows: collections.abc.Sequence[AttackRow], fell: dict[str, np.ndarray], right: np.ndarray) -> WorstCase:

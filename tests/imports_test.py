@@ -14,7 +14,19 @@ import tla_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
-  ("errors", "types", "lazy", "registry", "config", "attack_configs", "published", "files", "records", "user_code"),
+  (
+    "errors",
+    "types",
+    "lazy",
+    "registration",
+    "registry",
+    "config",
+    "attack_configs",
+    "published",
+    "files",
+    "records",
+    "user_code",
+  ),
   ("balls", "ops"),
   ("networks", "data"),
   ("datasets",),

@@ -1,9 +1,12 @@
 """Adversarial robustness by metric learning, on TensorFlow 2 and Keras 3.
 
-Subpackages load on first use, so that importing `tla_tf` is instant.
+Subpackages load on first use, so that importing `tla_tf` is instant. It makes
+`keras.models.load_model` know what is saved with a model of `tla_tf`.
 """
 
 import importlib
+
+from tla_tf import registration
 
 __version__ = "0.2.0"
 
@@ -29,6 +32,7 @@ _SUBPACKAGES = frozenset(
     "persistence",
     "published",
     "recipes",
+    "registration",
     "registry",
     "records",
     "reporting",
@@ -65,3 +69,6 @@ def __getattr__(name):
 
 def __dir__():
   return sorted(_SUBPACKAGES | _FUNCTIONS | {"__version__"})
+
+
+registration.install()

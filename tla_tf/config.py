@@ -43,6 +43,10 @@ def require_whole(config: typing.Any, *names: str, low: int = 0) -> None:
     require(ok and value >= low, name, f"a whole number of at least {low}", value)
 
 
+def _tuples(value):
+  return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
 Self = typing.TypeVar("Self", bound="Config")
 
 
@@ -67,6 +71,9 @@ class Config:
         require(isinstance(value, str) and (value != "" or may_be_empty), name, "a name", value)
       elif kind is bool:
         require(isinstance(value, bool), name, "True or False", value)
+      elif kind is tuple:
+        # JSON has lists.
+        object.__setattr__(self, name, _tuples(value))
     self.validate()
 
   def validate(self) -> None:

@@ -3,7 +3,8 @@
   python benchmarks/training_step.py
 
 MNIST's published setting: PGD-40, batch 50, pool 50, Adam. `from the stream`
-feeds the step from the seeded stream instead of one constant batch.
+feeds the step from the seeded stream instead of one constant batch. Last, a
+network of one's own with Keras's batch normalisation against the same with ours.
 """
 
 import argparse
@@ -12,12 +13,14 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 import tensorflow as tf
 from side_by_side import measure, report
 
-from tla_tf import data, networks, published
+from tla_tf import data, models, networks, published
 from tla_tf.training import build_model
+from tla_tf.training.optimizers import make_optimizer
 
 
 def random_data(count):
@@ -27,12 +30,20 @@ def random_data(count):
   return data.ImageData(images, rng.integers(0, 10, count), tuple("0123456789"))
 
 
+def setting(method, network, **settings):
+  """A setting with the attack, batch and optimiser of AT for all, in inference mode."""
+  shared = published.setting("mnist", "at", network).replace(attack_mode="inference")
+  return shared if method == "at" else shared.replace(method=method, **settings)
+
+
 def step(method, network, batches, **settings):
   """A function that runs one training step on the next batch."""
-  # The attack, batch and optimiser of AT for all, in inference mode.
-  shared = published.setting("mnist", "at", network).replace(attack_mode="inference")
-  config = shared if method == "at" else shared.replace(method=method, **settings)
-  model, _ = build_model(config, (28, 28, 1), 10)
+  model, _ = build_model(setting(method, network, **settings), (28, 28, 1), 10)
+  return run(model, batches)
+
+
+def run(model, batches):
+  """A function that runs one training step of a model on the next batch."""
   model.make_train_function()
   iterator = iter(batches)
   return lambda: float(model.train_function(iterator)["loss"])
@@ -83,12 +94,53 @@ def compare(network, repeats):
   return report(f"three roles, {network}", passes, "separate passes", [("one pass", "at most", 1.05)]) and good
 
 
+NORMALISATIONS = {
+  "Keras's": keras.layers.BatchNormalization,
+  "ours": networks.BranchBatchNormalization,
+  "none": lambda: keras.layers.Activation("linear"),
+}
+
+
+def own_network(normalisation, convolutions):
+  """A classifier of one's own, of three hidden layers."""
+  layers = [keras.Input((28, 28, 1))]
+  if not convolutions:
+    layers.append(keras.layers.Flatten())
+  for width in (16, 32, 64) if convolutions else (512, 512, 512):
+    layer = keras.layers.Conv2D(width, 3, strides=2) if convolutions else keras.layers.Dense(width)
+    layers += [layer, NORMALISATIONS[normalisation](), keras.layers.ReLU()]
+  if convolutions:
+    layers.append(keras.layers.GlobalAveragePooling2D())
+  return keras.Sequential([*layers, keras.layers.Dense(10)])
+
+
+def compare_normalisations(convolutions, repeats):
+  """Measures steps of networks of one's own by their batch normalisation: passes by role, one pass, none."""
+  batch = data.BatchStream(random_data(5000), 50, 0, True, 50).batch(tf.constant(0))
+  batches = tf.data.Dataset.from_tensors(batch).cache().repeat()
+  for method in ("at", "trades", "tla"):
+    functions = {}
+    for name in NORMALISATIONS:
+      config = setting(method, "mlp")
+      model = models.make_model(config, own_network(name, convolutions))
+      model.compile(make_optimizer(config))
+      functions[name] = run(model, batches)
+    kind = "convolutions" if convolutions else "dense layers"
+    report(f"{method}, a network of one's own with {kind}, batch normalisation", measure(functions, repeats), "ours")
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--repeats", type=int, default=15)
-  repeats = parser.parse_args().repeats
-  good = compare("mlp", repeats)
-  good &= compare("lenet", max(5, repeats // 3))
+  parser.add_argument("--only", choices=("own",), help="own: networks of one's own alone")
+  arguments = parser.parse_args()
+  repeats = arguments.repeats
+  good = True
+  if arguments.only != "own":
+    good = compare("mlp", repeats)
+    good &= compare("lenet", max(5, repeats // 3))
+  compare_normalisations(False, repeats)
+  compare_normalisations(True, repeats)
   sys.exit(0 if good else 1)
 
 

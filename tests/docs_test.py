@@ -25,7 +25,8 @@ FLAGS = {
 }
 
 
-def test_the_example_of_own_networks_runs_on_image_folders(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   for part, count in (("train", 25), ("test", 10)):
     for i, name in enumerate(("cats", "dogs")):
@@ -33,9 +34,13 @@ def test_the_example_of_own_networks_runs_on_image_folders(tmp_path, monkeypatch
       folder.mkdir(parents=True)
       for j in range(count):
         Image.fromarray(np.full((70, 90, 3), 100 * i + j, np.uint8)).save(folder / f"{j}.png")
-  (block,) = re.findall(r"```python\n(.*?)```", PAGES["own_networks.md"], re.DOTALL)
-  exec(compile(block.replace('"DIR"', repr(str(tmp_path / "images"))), "own_networks.md", "exec"), {})
+  names = {}
+  blocks = re.findall(r"```python\n(.*?)```", PAGES["own_networks.md"], re.DOTALL)
+  assert len(blocks) == 2
+  for block in blocks:
+    exec(compile(block.replace('"DIR"', repr(str(tmp_path / "images"))), "own_networks.md", "exec"), names)
   assert "robust_accuracy" in capsys.readouterr().out
+  assert int(names["loaded"].optimizer.iterations) == 16
 
 
 def test_the_example_of_evaluation_runs(capsys):

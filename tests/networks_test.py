@@ -536,10 +536,9 @@ def test_an_embedding_that_is_no_vector_is_refused():
     from_keras(model, "conv")
 
 
-def test_a_model_that_ends_otherwise_must_name_its_embedding():
+def test_a_model_that_ends_otherwise_has_the_embedding_that_is_named():
   model = classifier(keras.layers.Dense(3), keras.layers.Rescaling(2.0))
-  with pytest.raises(InputError, match="Name the embedding layer"):
-    from_keras(model)
+  assert output_shapes(from_keras(model)) == {"logits": (None, 3)}
   assert output_shapes(from_keras(model, "hidden"))["embedding"] == (None, 6)
 
 

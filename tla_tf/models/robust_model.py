@@ -28,7 +28,7 @@ from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
 from tla_tf.records.shown import short_of_its_ball
-from tla_tf.types import PassMode, Role
+from tla_tf.types import Jit, PassMode, Role
 
 
 class Computed(typing.NamedTuple):
@@ -49,17 +49,19 @@ class Computed(typing.NamedTuple):
 class RobustModel(keras.Model):
   """A `keras.Model` around a network, trained by the recipe of a method.
 
-  Call it on images to get {"embedding", "logits"}. Train it with `fit` on
-  batches of a `data.BatchStream`, or on plain `(images, labels)`, whose
-  class-mates and pool are then taken from the batch itself. `evaluate` returns
-  clean and robust accuracy.
+  Call it on images to get {"embedding", "logits"}, or {"logits"} of a network
+  without an embedding. Train it with `fit` on batches of a `data.BatchStream`, or
+  on plain `(images, labels)`, whose class-mates and pool are then taken from the
+  batch itself. `evaluate` returns clean and robust accuracy. `save` and
+  `keras.models.load_model` keep all that training changes.
 
   Example:
     model = RobustModel(network, "at", attack=AttackConfig(epsilon=0.1))
 
   Args:
-    network: maps float32 images [n, ...] in [0, 1] to {"embedding",
-      "logits"}; see `networks.build` and `networks.from_keras`.
+    network: maps float32 images [n, ...] in [0, 1] to {"embedding", "logits"},
+      as `networks.build` makes it; or any Keras classifier, to which
+      `networks.from_keras` is applied.
     method: a name of `recipes.names()`; subclasses have their own.
     attack: AttackConfig of the training attack; the recipe says what is
       increased and where the attack starts.
@@ -95,7 +97,7 @@ class RobustModel(keras.Model):
     **settings: typing.Any,
   ):
     super().__init__(name=name)
-    self.network = network
+    self.network = network = networks.from_keras(network)
     self.method = method or type(self).method or ""
     self.recipe = recipes.get(self.method)
     self.settings = self.recipe.resolved(self.recipe.settings(settings))
@@ -122,6 +124,7 @@ class RobustModel(keras.Model):
       )
     self._require_sound()
     self._warn_of_short_attacks()
+    self._require_embedding()
     self.schedules = checked_schedules(schedules, self.recipe, self.settings)
     self._build_parts()
     self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
@@ -155,6 +158,16 @@ class RobustModel(keras.Model):
       if falls_short(config):
         warnings.warn(f"`{name}`: {short_of_its_ball(config)}; see AttackConfig.scaled.", AttackWarning, stacklevel=3)
 
+  def _require_embedding(self) -> None:
+    """Raises InputError for a method that compares embeddings of a network that gives none."""
+    users = self.recipe.needs_embedding(self.settings)
+    if users and "embedding" not in self.network.output:
+      raise InputError(
+        f"Method {self.method!r} uses embeddings ({', '.join(users)}), and the network gives logits alone: name the "
+        "layer, networks.from_keras(model, embedding_layer=...), or let a subclassed model return "
+        "{'logits': ..., 'embedding': ...}."
+      )
+
   # ------------------------------------------------------------- the state of a step
 
   def state(self) -> dict[str, typing.Any]:
@@ -179,7 +192,7 @@ class RobustModel(keras.Model):
   def start_average(self) -> None:
     """Makes the average the weights as they are: for a network that was given others before its training."""
     if self._average is not None:
-      self._average.network.set_weights(self.network.get_weights())
+      self._average.start_from(self.network)
 
   @property
   def trained_variables(self) -> list:
@@ -189,9 +202,10 @@ class RobustModel(keras.Model):
 
   def _build_parts(self) -> None:
     """Makes the variables of terms, negatives and the update rule."""
-    embedding, logits = (self.network.output[name].shape[-1] for name in ("embedding", "logits"))
+    sizes = {name: output.shape[-1] for name, output in self.network.output.items()}
+    embedding: typing.Any = sizes.get("embedding")
     for term in self._terms:
-      term.build(embedding, logits, seeds.derive(self.seed, "term", term.name))
+      term.build(embedding, sizes["logits"], seeds.derive(self.seed, "term", term.name))
     if self._negatives is not None:
       self._negatives.build(embedding)
     self._update_rule.build(self.network, seeds.derive(self.seed, "update_rule"))
@@ -343,9 +357,27 @@ class RobustModel(keras.Model):
     self._train_metrics = {name: keras.metrics.Mean(name=name) for name in ("loss", *terms, *logged, "accuracy")}
     names = ["loss", "accuracy", "robust_loss", "robust_accuracy"]
     self._test_metrics = {name: keras.metrics.Mean(name=f"test_{name}") for name in names}
+    # As it was asked for: a model that is loaded on another device chooses there.
+    self._asked_jit = jit_compile if isinstance(jit_compile, bool) else Jit(jit_compile).value
     super().compile(optimizer=optimizer, jit_compile=networks.resolve_jit(jit_compile, self.network), **kwargs)
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
+
+  def get_compile_config(self) -> dict:
+    config = super().get_compile_config()
+    return {**config, "jit_compile": self._asked_jit} if config else {}
+
+  def compile_from_config(self, config: dict) -> None:
+    given = keras.saving.deserialize_keras_object(config)
+    self.compile(**{name: value for name, value in given.items() if value is not None})
+
+  def _assert_compile_called(self, method_name: str | None = None) -> None:
+    """Keras's check before `fit`, `evaluate` and their kin, with a remedy."""
+    if not self.compiled:
+      raise InputError(
+        f"The model is not compiled: call compile(optimizer) before {method_name or 'this'}. A model that was compiled "
+        "and saved is compiled when it is loaded, unless with compile=False."
+      )
 
   def fit(self, x: typing.Any = None, y: typing.Any = None, **kwargs: typing.Any) -> keras.callbacks.History:
     """As in Keras. Arrays must hold images in [0, 1]."""
@@ -367,6 +399,7 @@ class RobustModel(keras.Model):
     self.trace_count += 1
     step = tf.convert_to_tensor(self.optimizer.iterations)
     seed = self.step_seed(step)
+    networks.reseed(self.network, draw(seed, "network"))
     batch = self.complete_batch(data, seed)
     chosen = {role: (tf.stop_gradient(x), y) for role, (x, y) in self.step_images(batch, seed, step).items()}
     images = {role: x for role, (x, _) in chosen.items()}
@@ -445,8 +478,8 @@ class RobustModel(keras.Model):
     return seeds.fold(key, replica)
 
   def get_config(self) -> dict:
-    # A subclass has its method by itself.
-    own = {} if type(self).method else {"method": self.method}
+    # A subclass has its method by itself, unless it was given another.
+    own = {} if self.method == type(self).method else {"method": self.method}
     return {
       "network": keras.saving.serialize_keras_object(self.network),
       **own,
@@ -465,6 +498,12 @@ class RobustModel(keras.Model):
   @classmethod
   def from_config(cls, config: dict) -> RobustModel:
     config = copy.deepcopy(config)  # Keras empties what it deserialises.
+    method = config.get("method", cls.method)
+    if method not in recipes.names():
+      raise InputError(
+        f"The model was trained by method {method!r}, which is not known here: import the module that registers it "
+        "(recipes.register) before loading."
+      )
     config["network"] = keras.saving.deserialize_keras_object(config["network"])
     for name in ("attack", "validation_attack"):
       config[name] = AttackConfig.from_dict(config[name])

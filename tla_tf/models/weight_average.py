@@ -9,6 +9,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tla_tf import networks
+from tla_tf.errors import InputError
+
 
 class WeightAverage:
   """average <- d average + (1 - d) weights, with d = min(decay, (1 + t) / (10 + t)).
@@ -26,10 +29,16 @@ class WeightAverage:
   """
 
   def __init__(self, network: keras.Model, decay: float, start: int = 0):
-    self.network = keras.models.clone_model(network)
-    self.network.set_weights(network.get_weights())
+    self.network = _copy(network)
     self.network.trainable = False
+    self.start_from(network)
     self._decay, self._start = decay, start
+
+  def start_from(self, network: keras.Model) -> None:
+    """Makes the average the weights and statistics of a network."""
+    for average, variable in zip(self.network.variables, network.variables, strict=True):
+      average.assign(variable)
+    networks.finalize(self.network)
 
   def update(self, network: keras.Model, step: tf.Tensor) -> None:
     """Takes in the weights after a step, which is counted from 0."""
@@ -41,3 +50,20 @@ class WeightAverage:
       if id(variable) in averaged:
         value = decay * tf.convert_to_tensor(average) + (1.0 - decay) * value
       average.assign(value)
+
+
+def _copy(network):
+  """A network of the same kind; raises InputError where it cannot be made from its config."""
+  try:
+    copy = keras.models.clone_model(network)
+    fits = [v.shape for v in copy.variables] == [v.shape for v in network.variables]
+  except Exception as error:  # noqa: BLE001  Classes of the user's raise whatever they raise.
+    fits, reason = False, (str(error).splitlines() or [type(error).__name__])[0][:200]
+  else:
+    reason = "its variables have other shapes"
+  if not fits:
+    raise InputError(
+      f"`weight_average` needs a copy of the network, which cannot be made from its config ({reason}): give your "
+      "layers and models a get_config of all that their constructors take."
+    )
+  return copy

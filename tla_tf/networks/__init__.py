@@ -1,4 +1,4 @@
-"""Networks: images in [0, 1] -> {"embedding", "logits"}, one architecture a file.
+"""Networks: images in [0, 1] -> {"embedding", "logits"}, one architecture a file; those of others may lack the first.
 
 Names: `mlp` (1,024 units; `mlp_256` for other widths), `lenet` (32 filters;
 `lenet_8`), `convnet` (32 filters; `convnet_8`), `resnet_50` (64 filters;
@@ -17,7 +17,7 @@ from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
 from tla_tf.networks.convnet import convnet
 from tla_tf.networks.foreign import ForeignNetwork
-from tla_tf.networks.forward import forward_branches, has_foreign_statistics, logits_function
+from tla_tf.networks.forward import finalize, forward_branches, has_foreign_statistics, logits_function, reseed
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
 from tla_tf.networks.own import own_network
@@ -32,6 +32,7 @@ __all__ = [
   "branches",
   "build",
   "convnet",
+  "finalize",
   "forward_branches",
   "from_keras",
   "has_foreign_statistics",
@@ -39,6 +40,7 @@ __all__ = [
   "logits_function",
   "mlp",
   "prefers_xla",
+  "reseed",
   "resnet_50",
   "resolve_jit",
   "wide_resnet",

@@ -7,11 +7,15 @@ import tensorflow as tf
 
 from tla_tf.types import Jit
 
+# Packages whose layers say by their names what they do.
+_KNOWN = ("keras", "tla_tf")
+
 
 def prefers_xla(network: typing.Any) -> bool:
-  """True on an accelerator, and on a CPU for networks without convolutions.
+  """True on an accelerator, and on a CPU for networks of known layers without convolutions.
 
-  False on several replicas: a step compiled by XLA cannot add up their
+  False where a CPU would run layers of others, which may hold convolutions or
+  what XLA cannot compile, and on several replicas: a step compiled by XLA cannot add up their
   gradients.
 
   Measured by `benchmarks/attacks.py`: XLA halves the time of an MLP on a CPU,
@@ -24,7 +28,8 @@ def prefers_xla(network: typing.Any) -> bool:
     return False
   if tf.config.list_logical_devices("GPU"):
     return True
-  return not any("Conv" in type(layer).__name__ for layer in network._flatten_layers())  # noqa: SLF001
+  kinds = {type(layer) for layer in network._flatten_layers()}  # noqa: SLF001
+  return all(kind.__module__.partition(".")[0] in _KNOWN and "Conv" not in kind.__name__ for kind in kinds)
 
 
 def resolve_jit(jit: Jit | str | bool, network: typing.Any) -> bool:

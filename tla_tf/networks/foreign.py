@@ -23,7 +23,7 @@ RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 _LUMINANCE = (0.299, 0.587, 0.114)
 # Outputs of a foreign model under these names, the first that is there.
 _OUTPUTS = ("logits", "probabilities", "predictions")
-_SQUASHING = (keras.activations.softmax, keras.activations.sigmoid)
+SQUASHING = (keras.activations.softmax, keras.activations.sigmoid)
 
 
 class ForeignNetwork:
@@ -260,7 +260,7 @@ def without_squashing(model: keras.Model) -> Callable[..., Any]:
   the user's: it is left as it is.
   """
   last = _last_operation(model)
-  if getattr(last, "activation", None) in _SQUASHING:
+  if getattr(last, "activation", None) in SQUASHING:
     return functools.partial(_without_activation, model, last)
   if type(last).__name__ in ("Softmax", "Sigmoid") and last is model.outputs[0]._keras_history.operation:  # noqa: SLF001
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, last.input)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tla_tf.networks.batch_norm import branches
 from tla_tf.networks.foreign import logits_of, without_squashing
+from tla_tf.ops import seeds
 
 
 def _mixes_branches(network):
@@ -24,13 +25,13 @@ def forward_branches(
   them, is called once per role instead: the result is the same, only slower.
 
   Args:
-    network: maps images to {"embedding", "logits"}.
+    network: maps images to {"embedding", "logits"}, or to {"logits"}.
     images: dict from role to float32 [n, ...], all of one size, in the order
       in which moving averages are to be updated.
     training: whether batch statistics are used.
 
   Returns:
-    Dict from role to {"embedding", "logits"}.
+    Dict from role to what the network returns.
   """
   if len(images) == 1 or _mixes_branches(network):
     return {role: network(x, training=training) for role, x in images.items()}
@@ -65,6 +66,31 @@ def logits_function(network: typing.Any, training: bool = False) -> typing.Calla
     return logits_of(outputs, "the network", ("logits",))
 
   return logits
+
+
+def finalize(network: keras.Model) -> None:
+  """Brings a network up to date with variables that were assigned, not loaded by Keras.
+
+  An adapted `Normalization` keeps what it computes from its variables.
+  """
+  for layer in network._flatten_layers():  # noqa: SLF001
+    if isinstance(layer, keras.layers.Normalization):
+      layer.finalize_state()
+
+
+def reseed(network: keras.Model, key: tf.Tensor) -> None:
+  """Makes what a network draws (dropout, noise, augmentation) a function of a key.
+
+  Keras's layers draw from seeds that they count up, and that no file holds: a
+  training that goes on from a file would draw other numbers.
+
+  Args:
+    network: a `keras.Model`.
+    key: int32 [2], of the step.
+  """
+  states = [variable for variable in network.variables if variable.name == "seed_generator_state"]
+  for i, state in enumerate(states):
+    state.assign(tf.cast(tf.bitwise.bitwise_and(seeds.fold(key, i), 0x7FFFFFFF), state.dtype))
 
 
 def has_foreign_statistics(network: typing.Any) -> bool:

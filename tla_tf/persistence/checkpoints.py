@@ -17,7 +17,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from tla_tf import files
+from tla_tf import files, networks
 from tla_tf.errors import InputError
 from tla_tf.recipes import ROBUST_FIRST
 from tla_tf.records.run import CheckpointRecord
@@ -148,6 +148,9 @@ class CheckpointStore:
       raise InputError(
         f"{self._path(step)}: does not fit this network and optimiser ({str(error).splitlines()[0][:120]})."
       ) from None
+    for part in state.values():
+      if isinstance(part, keras.Model):
+        networks.finalize(part)
 
   def metrics(self, step: int) -> dict[str, float]:
     """The metrics that a checkpoint was saved with."""

@@ -117,6 +117,11 @@ class Recipe(typing.Generic[Settings]):
     """The parts of the loss, without weight decay, in the order in which they are added."""
     raise InputError(f"Method {self.name!r} does not say what its loss is.")
 
+  def needs_embedding(self, config: Settings) -> tuple[str, ...]:
+    """What of the method uses embeddings, by name: its terms that say so, and its negatives."""
+    terms = tuple(term.name for term in self.terms(config) if term.needs_embedding)
+    return terms or (("negatives",) if self.negatives(config) is not None else ())
+
   def update_rule(self, config: Settings) -> UpdateRule:
     """What is done with the gradients."""
     del config

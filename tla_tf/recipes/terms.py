@@ -51,14 +51,18 @@ class Term(Stateful, abc.ABC):
 
   Attributes:
     logged: names of further values that it logs.
+    needs_embedding: whether it uses embeddings. A term that says it does not also
+      serves networks that give logits alone; its `build` then gets None for
+      their size.
   """
 
   logged: tuple = ()
+  needs_embedding: bool = True
 
   def __init__(self, name: str, weight: float = 1.0):
     self.name, self.weight = name, weight
 
-  def build(self, embedding_size: int, num_classes: int, seed: int) -> None:
+  def build(self, embedding_size: typing.Any, num_classes: int, seed: int) -> None:
     """Makes the term's variables, if it has any, from a seed of its own."""
 
   @abc.abstractmethod
@@ -75,6 +79,8 @@ def mean_cross_entropy(step: Step, role: str) -> typing.Any:
 class CrossEntropy(Term):
   """Mean cross-entropy of one role."""
 
+  needs_embedding = False
+
   def __init__(self, role: str = Role.ADVERSARIAL):
     super().__init__("cross_entropy")
     self._role = role
@@ -88,6 +94,8 @@ class CleanCrossEntropy(Term):
 
   As the authors' code with `train_flag_adv_only` switched off.
   """
+
+  needs_embedding = False
 
   def __init__(self, weight: float):
     super().__init__("clean_cross_entropy", weight)
@@ -103,6 +111,7 @@ class Pairing(Term):
   def __init__(self, target: PairingTarget, weight: float):
     super().__init__("pairing", weight)
     self._output = PairingTarget(target).value
+    self.needs_embedding = self._output == "embedding"
 
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     pair = (step.outputs[role][self._output] for role in (Role.ADVERSARIAL, Role.TWIN))

@@ -77,6 +77,8 @@ class DivergenceAttack(InnerAttack):
 class Divergence(Term):
   """Mean divergence of attacked from clean predictions; gradients go through both."""
 
+  needs_embedding = False
+
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     clean, attacked = (step.outputs[role]["logits"] for role in (Role.TWIN, Role.ADVERSARIAL))
     return tf.reduce_mean(kl_divergence(clean, attacked)), {}

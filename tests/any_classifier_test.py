@@ -92,7 +92,7 @@ def test_a_classifier_of_every_kind_is_trained(kind):
   assert _shapes(network) == outputs
   method = "tla" if "embedding" in outputs else "at"
   model = models.RobustModel(network, method, attack=ATTACK)
-  model.compile(keras.optimizers.Adam(0.02))
+  model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
   losses = model.fit(IMAGES, LABELS, batch_size=24, epochs=12, verbose=0).history["loss"]
   assert losses[-1] < 0.8 * losses[0]
   # The classifier itself was trained, and is what was attacked.
@@ -173,7 +173,7 @@ def test_a_nested_embedding_is_what_the_layer_gives():
   classifier = _nested()
   network = from_keras(classifier, embedding_layer="base/inside/hidden")
   inside = classifier.get_layer("base").get_layer("inside")
-  expected = keras.Model(inside.inputs, inside.get_layer("hidden").output)(IMAGES)
+  expected = keras.Model(inside.inputs[0], inside.get_layer("hidden").output)(IMAGES)
   np.testing.assert_allclose(network(IMAGES)["embedding"], expected, atol=1e-6)
   np.testing.assert_allclose(network(IMAGES)["logits"], classifier(IMAGES), atol=1e-6)
   assert {id(v) for v in network.variables} == {id(v) for v in classifier.variables}

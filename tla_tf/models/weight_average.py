@@ -63,7 +63,7 @@ def _copy(network):
     reason = "its variables have other shapes"
   if not fits:
     raise InputError(
-      f"`weight_average` needs a copy of the network, which cannot be made from its config ({reason}): give your "
-      "layers and models a get_config of all that their constructors take."
+      f"`weight_average` needs a copy of the network, which cannot be made from its config ({reason}): let the "
+      "constructors of your layers and models take **kwargs, and their get_config give what else they take."
     )
   return copy

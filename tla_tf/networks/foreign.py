@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -223,7 +224,9 @@ def logits_of(outputs: Any, name: str = "the model", known: Sequence[str] = _OUT
 
 def first_line(error: Exception) -> str:
   """What an error of TensorFlow or Keras says first, no more than 160 characters."""
-  return (str(error).splitlines() or [type(error).__name__])[0][:160]
+  # Keras says first where it happened, and then, in bold, what.
+  text = re.sub(r"^Exception encountered when calling .*|\x1b\[\d*m", "", str(error))
+  return (text.strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _vector(name: str, values: Any) -> np.ndarray | None:

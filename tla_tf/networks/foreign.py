@@ -225,7 +225,7 @@ def logits_of(outputs: Any, name: str = "the model", known: Sequence[str] = _OUT
 def first_line(error: Exception) -> str:
   """What an error of TensorFlow or Keras says first, no more than 160 characters."""
   # Keras says first where it happened, and then, in bold, what.
-  text = re.sub(r"^Exception encountered when calling .*|\x1b\[\d*m", "", str(error))
+  text = re.sub(r"^Exception encountered when calling .*|\x1b\[\d*m|{{function_node .*?}} *", "", str(error))
   return (text.strip().splitlines() or [type(error).__name__])[0][:160]
 
 

@@ -6,6 +6,7 @@ RUNS ?= runs/demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+DOCS_STAMP := $(VENV)/.installed-docs
 NPM_STAMP := node_modules/.installed
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 # The ends of the range of versions that setup.py admits, each with pins of its own in requirements/.
@@ -16,7 +17,7 @@ VENVS := .venvs
 MATRIX_TESTS := imports packaging config kept_arrays persistence ops losses networks golden_networks golden_losses \
   models stream readme
 
-.PHONY: demo install test test-slow test-oldest test-newest lint bench clean
+.PHONY: demo install test test-slow test-oldest test-newest lint bench docs clean
 
 demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
@@ -44,6 +45,10 @@ $(STAMP): setup.py pyproject.toml
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet -e ".[docs]"
 	@touch $@
 
 $(NPM_STAMP): package.json package-lock.json
@@ -87,6 +92,9 @@ bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare pas
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/analysis.py
+
+docs: $(DOCS_STAMP)  ## pages and the reference of the library as a site, build/docs; links are checked
+	$(BIN)/python docs/build_site.py
 
 clean:
 	rm -rf $(VENV) $(VENVS) node_modules build *.egg-info

@@ -61,6 +61,7 @@ setuptools.setup(
     "crosscheck": ["adversarial-robustness-toolbox>=1.20", "foolbox>=3.3.4"],
     "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
     "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
+    "docs": ["mkdocs>=1.6", "mkdocstrings[python]>=1.0", "ruff>=0.6"],
     "dev": [
       "adversarial-robustness-toolbox>=1.20",
       "foolbox>=3.3.4",

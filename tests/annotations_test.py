@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -59,3 +60,33 @@ def test_what_is_missing_is_found(source, expected):
 
 def test_private_functions_may_do_without():
   assert not list(public(ast.parse("def _f(a): pass\nclass _C:\n  def m(self, a): pass").body))
+
+
+def invented(function, of_class=None):
+  """Names below "Args:" of a docstring that are no arguments."""
+  listed = re.search(r"^Args:\n((?:  .*\n?|\n)+)", ast.get_docstring(of_class or function) or "", re.MULTILINE)
+  named = re.findall(r"^  (\S[^:]*):", listed[1], re.MULTILINE) if listed else []
+  arguments = function.args
+  every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+  known = {argument.arg for argument in every}
+  known |= {f"*{arguments.vararg.arg}"} if arguments.vararg else set()
+  known |= {f"**{arguments.kwarg.arg}"} if arguments.kwarg else set()
+  return [name for name in named if name not in known]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_docstrings_name_arguments_that_exist(module):
+  tree = ast.parse(ROOT.joinpath(module).read_text(encoding="utf-8"))
+  wrong = {name: found for name, function in public(tree.body) if (found := invented(function))}
+  for node in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+    for function in node.body:
+      if getattr(function, "name", "") == "__init__" and (found := invented(function, node)):
+        wrong[node.name] = found
+  assert not wrong
+
+
+def test_an_argument_that_does_not_exist_is_found():
+  (function,) = ast.parse(
+    'def f(a, *b, **c):\n  """F.\n\n  Args:\n    a: one.\n    d: two.\n    **c: more.\n  """'
+  ).body
+  assert invented(function) == ["d"]

@@ -121,3 +121,35 @@ def test_named_tools_and_flags_exist(page):
     assert {flag, flag.removeprefix("no")} & FLAGS, flag
   for path in re.findall(r"(?:^|[ `])((?:flags|benchmarks|docs)/[\w.]+\.\w+)", PAGES[page]):
     assert (ROOT / path).is_file(), path
+
+
+LINKING = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
+
+
+def _prose(page):
+  """A page without its code."""
+  return re.sub(r"^```.*?^```|`[^`\n]*`", "`", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(page):
+  """What headings of a page are called in links, as GitHub and mkdocs form them."""
+  headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+  return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+  for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+    if not re.match(r"https?://", target):
+      path, _, anchor = target.partition("#")
+      found = (page.parent / path).resolve() if path else page
+      assert found.is_file(), target
+      assert not anchor or anchor in _anchors(found), target
+
+
+def test_every_page_is_in_a_menu_of_the_site_and_linked_from_the_contents():
+  source = (ROOT / "docs" / "build_site.py").read_text()
+  contents = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+  for page in sorted(set(PAGES) - {"README.md"}):
+    assert f'"{page.removesuffix(".md")}"' in source or f'"docs/{page}"' in source, page
+    assert f"]({page})" in contents, page

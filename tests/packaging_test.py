@@ -84,7 +84,7 @@ def test_the_metadata_is_complete(wheel):
   assert "Apache-2.0" in (about["License"], about["License-Expression"])
   assert about.get_all("License-File") == ["LICENSE"]
   assert about.get_all("Project-URL") == ["Paper, https://arxiv.org/abs/1909.00900"]
-  assert set(about.get_all("Provides-Extra")) == {"crosscheck", "dev", "gpu", "onnx"}
+  assert set(about.get_all("Provides-Extra")) == {"crosscheck", "dev", "docs", "gpu", "onnx"}
   assert "Typing :: Typed" in about.get_all("Classifier")
 
 

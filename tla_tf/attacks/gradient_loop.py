@@ -86,8 +86,11 @@ def gradient_loop(
     images: float32 [n, ...] in [0, 1], the centres.
     labels: integer [n]; of a targeted search, the targets.
     start: float32 [n, ...]; is projected into the ball and the pixel range.
-    epsilon, step_size, steps, momentum: numbers, or scalar tensors, whose
-      values may change without a new trace.
+    epsilon: number, or scalar tensor, whose value may change without a new trace; so may
+      those of the next three.
+    step_size: of a step.
+    steps: how many.
+    momentum: share of the last velocity that is kept.
     momentum_rule: a `types.MomentumRule`.
     record: True returns the best point met on the way (misclassified first,
       then highest objective) with its record; False returns the last point

@@ -35,7 +35,8 @@ def broken_within(
   Args:
     rows: of the attacks.
     fell: dict from attack name to bool [count].
-    norm, epsilon: the ball.
+    norm: of the ball.
+    epsilon: its radius.
     count: number of images.
   """
   return union([fell[row.name] for row in rows if row.norm is norm and row.epsilon <= epsilon], count)

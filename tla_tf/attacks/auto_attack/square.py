@@ -53,9 +53,9 @@ def bump(row: tf.Tensor, column: tf.Tensor, side: tf.Tensor, largest: int) -> tf
   """eta, two adjacent bumps of opposite sign (equation 2), not yet of length 1.
 
   Args:
-    row, column: int32, offsets in the square, broadcast against each other;
-      the upper half is the first bump. Outside the square the value means
-      nothing.
+    row: int32, offset in the square; the upper half is the first bump. Outside the
+      square the value means nothing.
+    column: the same from the left; both are broadcast against each other.
     side: int32 scalar, the square's side.
     largest: whole number that no side exceeds.
 

@@ -49,9 +49,8 @@ def run(model, batches):
   return lambda: float(model.train_function(iterator)["loss"])
 
 
-def forward_and_backward(name, together):
+def forward_and_backward(network, together=True):
   """Triplet gradients by one concatenated pass or by one pass a role."""
-  network = networks.build(name, (28, 28, 1), 10, seed=1)
   rng = np.random.default_rng(0)
   roles = ("adversarial", "negative", "positive")
   images = {role: tf.constant(rng.random((50, 28, 28, 1)), tf.float32) for role in roles}
@@ -88,7 +87,10 @@ def compare(network, repeats):
   )
   good = report(f"training step, {network}", seconds, "AT", [("TLA", "at most", 1.25)])
   passes = measure(
-    {"one pass": forward_and_backward(network, True), "separate passes": forward_and_backward(network, False)},
+    {
+      kind: forward_and_backward(networks.build(network, (28, 28, 1), 10, seed=1), kind == "one pass")
+      for kind in ("one pass", "separate passes")
+    },
     3 * repeats,
   )
   return report(f"three roles, {network}", passes, "separate passes", [("one pass", "at most", 1.05)]) and good
@@ -116,6 +118,9 @@ def own_network(normalisation, convolutions):
 
 def compare_normalisations(convolutions, repeats):
   """Measures steps of networks of one's own by their batch normalisation: passes by role, one pass, none."""
+  kind = "convolutions" if convolutions else "dense layers"
+  passes = {name: forward_and_backward(networks.from_keras(own_network(name, convolutions))) for name in NORMALISATIONS}
+  report(f"three roles, a network of one's own with {kind}, batch normalisation", measure(passes, 5 * repeats), "ours")
   batch = data.BatchStream(random_data(5000), 50, 0, True, 50).batch(tf.constant(0))
   batches = tf.data.Dataset.from_tensors(batch).cache().repeat()
   for method in ("at", "trades", "tla"):
@@ -125,7 +130,6 @@ def compare_normalisations(convolutions, repeats):
       model = models.make_model(config, own_network(name, convolutions))
       model.compile(make_optimizer(config))
       functions[name] = run(model, batches)
-    kind = "convolutions" if convolutions else "dense layers"
     report(f"{method}, a network of one's own with {kind}, batch normalisation", measure(functions, repeats), "ours")
 
 

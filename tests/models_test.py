@@ -746,30 +746,6 @@ def test_from_config_leaves_its_argument_whole(case):
   assert json.dumps(config) == before
 
 
-@pytest.mark.parametrize("case", ROUND_TRIPS)
-def test_saved_model_loads_with_its_weights_and_settings(digits_like, tmp_path, case):
-  kind, settings = ROUND_TRIPS[case]
-  model = kind(_network(), **settings)
-  model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-  _fit(model, _stream(digits_like).dataset(0, 1))
-  model.save(tmp_path / "model.keras")
-  loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-  assert type(loaded) is kind
-  assert _as_json(loaded) == _as_json(model)
-  for name, value in model(digits_like.images).items():
-    np.testing.assert_allclose(loaded(digits_like.images)[name], value, atol=1e-6)
-
-
-def test_loaded_model_trains_on(digits_like, tmp_path):
-  model = _model(METHODS["tla"])
-  model.save(tmp_path / "model.keras")
-  loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-  loaded.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-  for each in (model, loaded):
-    _fit(each, _stream(digits_like).dataset(0, 1))
-  _assert_weights_equal(model.network.get_weights(), loaded.network.get_weights())
-
-
 # --------------------------------------------------------------------------- two devices
 
 # Logical devices must be set before TensorFlow starts: a process of its own.

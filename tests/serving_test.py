@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tla_tf import networks
 from tla_tf.detection import Detector, GraphDetector, fit_gaussians
+from tla_tf.errors import InputError
 from tla_tf.persistence import export_saved_model
 
 SHAPE = (8, 8, 1)
@@ -163,6 +164,14 @@ def test_names_of_the_classes(loaded, folder):
 def test_without_names_bytes_or_a_detector(made, tmp_path):
   assert export_saved_model(made[0], SHAPE, tmp_path / "model") == ("serve", "embed")
   assert set(tf.saved_model.load(str(tmp_path / "model")).signatures) == {"serve", "embed", "serving_default"}
+
+
+def test_a_network_without_embeddings_has_no_endpoint_of_them(made, tmp_path):
+  network = keras.Model(made[0].inputs[0], {"logits": made[0].output["logits"]})
+  assert export_saved_model(network, SHAPE, tmp_path / "model") == ("serve",)
+  with pytest.raises(InputError, match="a detector needs embeddings"):
+    export_saved_model(network, SHAPE, tmp_path / "other", GraphDetector(made[1]))
+  assert not (tmp_path / "other").exists()
 
 
 class Blind(keras.layers.Layer):

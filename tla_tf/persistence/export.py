@@ -40,7 +40,7 @@ def export_saved_model(
   `serve` (also the default signature): images float32 [n, ...] in [0, 1] ->
   {"logits" [n, classes], "probabilities" [n, classes], "label" int32 [n], -1 where a
   logit is NaN}.
-  `embed`: images -> {"embedding" [n, d]}.
+  `embed`: images -> {"embedding" [n, d]}, where the network gives one.
   `detect`: images -> {"score" float64 [n], "is_suspect" bool [n], "label" int32 [n]}.
   An image is also suspect if a pixel is NaN or outside [0, 1], or an embedding or a
   logit NaN or infinite.
@@ -48,7 +48,7 @@ def export_saved_model(
   `serve_uint8` and `detect_uint8`, where asked for: the same of uint8 images in 0..255.
 
   Args:
-    network: maps images to {"embedding", "logits"}.
+    network: maps images to {"embedding", "logits"}, or to {"logits"}.
     image_shape: (height, width, channels).
     output: the folder to make; must not exist.
     detect: a `tf.Module` from embeddings to tensors (score, is_suspect), as
@@ -83,7 +83,11 @@ def export_saved_model(
     )
     return {"score": score, "is_suspect": is_suspect, "label": predicted_classes(outputs["logits"])}
 
-  endpoints: dict[str, _Endpoint] = {"serve": serve, "embed": embed}
+  endpoints: dict[str, _Endpoint] = {"serve": serve}
+  if "embedding" in network(tf.zeros([1, *image_shape]), training=False):
+    endpoints["embed"] = embed
+  elif detect is not None:
+    raise InputError(f"{output}: a detector needs embeddings, and the network gives logits alone.")
   if detect is not None:
     endpoints["detect"] = functools.partial(detection, detect)
 

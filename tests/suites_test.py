@@ -128,7 +128,7 @@ def test_a_radius_is_for_what_a_list_of_ones_own_leaves_open(tmp_path):
 def test_several_radii_are_an_evaluation_each():
   options = EvaluationOptions(suites=("quick", "table3"), epsilon=(0.1, 0.2, 0.3), l2_epsilon=[1.0, 2.0])
   found = [(one.suites, one.epsilon, one.l2_epsilon) for one in one_by_one(options, "mnist")]
-  assert found == [(("quick", "table3"), 0.1, 1.0), (("quick", "table3"), 0.2, 2.0), (("quick",), 0.3, 2.0)]
+  assert found == [(("quick", "table3"), 0.1, 1.0), (("quick", "table3"), 0.2, 2.0), (("quick",), 0.3, None)]
   assert one_by_one(EvaluationOptions(epsilon=[0.1]), "mnist") == [EvaluationOptions(epsilon=0.1)]
   assert one_by_one(EvaluationOptions(), "mnist") == [EvaluationOptions()]
   with pytest.raises(InputError, match="`epsilon`.*one radius"):

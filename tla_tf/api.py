@@ -218,8 +218,9 @@ def evaluate_runs(
     progress: called with (attack, batches done, batches to do, seconds left), or None.
     reading_progress: called with the number of image files decoded and to decode.
     note: called with sentences that a reader should know.
-    **options: fields of `EvaluationOptions`: suites, suite_file, epsilon, num_examples,
-      seed, num_seeds, batch_size, eight_bit, probe_examples.
+    **options: fields of `EvaluationOptions`: suites, suite_file, epsilon, l2_epsilon and
+      l0_epsilon (several make an evaluation each), num_examples, seed, num_seeds,
+      batch_size, eight_bit, probe_examples.
 
   Returns:
     Dict from name to Findings of what was measured just now; `read_evaluations` has all
@@ -228,18 +229,21 @@ def evaluate_runs(
   Raises:
     InputError: for anything wrong in folders, data or options.
   """
-  from tla_tf.evaluation.planning import EvaluationOptions, linf_radii, planned_attacks
+  from tla_tf.evaluation.planning import EvaluationOptions, linf_radii, one_by_one, planned_attacks
   from tla_tf.evaluation.subject import run_subject
 
   folders, asked = _opened(runs, output_dir), EvaluationOptions(**options)
-  radii = set()
+  radii, several = set(), [asked]
   for name, folder in folders.items():
     config, _ = folder.read_config()
-    plan = planned_attacks(asked, config.dataset, source is not None, training_epsilon(config.to_dict()))
-    radii.add(linf_radii(plan.attacks))
-    for sentence in plan.notes:
+    several = one_by_one(asked, config.dataset)
+    plans = [
+      planned_attacks(one, config.dataset, source is not None, training_epsilon(config.to_dict())) for one in several
+    ]
+    radii.add(tuple(linf_radii(plan.attacks) for plan in plans))
+    for sentence in dict.fromkeys(sentence for plan in plans for sentence in plan.notes):
       note(f"{name}: {sentence} `epsilon` chooses another.")
-    for sentence in (*plan.unmoved, *plan.cautions):
+    for sentence in dict.fromkeys(sentence for plan in plans for sentence in (*plan.unmoved, *plan.cautions)):
       note(f"{name}: {sentence}")
   if len(radii) > 1:
     note("The runs are judged at different epsilons, and stand in different tables; `epsilon` judges them alike.")
@@ -249,7 +253,7 @@ def evaluate_runs(
 
   return _evaluate(
     {name: (folder, functools.partial(subject, folder)) for name, folder in folders.items()},
-    asked,
+    several,
     lambda: _source(source, output_dir, subject),
     compare_dir,
     progress,
@@ -321,13 +325,14 @@ def evaluate_model(
   """
   from tla_tf import datasets
   from tla_tf.config import ReadingConfig
-  from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
+  from tla_tf.evaluation.planning import EvaluationOptions, one_by_one, planned_attacks
   from tla_tf.evaluation.subject import foreign_subject, run_subject
   from tla_tf.persistence import foreign
 
   asked = EvaluationOptions(**options)
-  plan = planned_attacks(asked, dataset, source is not None)
-  for sentence in (*plan.unmoved, *plan.cautions):
+  several = one_by_one(asked, dataset)
+  plans = [planned_attacks(one, dataset, source is not None) for one in several]
+  for sentence in dict.fromkeys(sentence for plan in plans for sentence in (*plan.unmoved, *plan.cautions)):
     note(sentence)
   low, high = pixel_range
   if not low < high:
@@ -348,7 +353,7 @@ def evaluate_model(
 
   records = _evaluate(
     {pathlib.Path(path).stem: (folder, subject)},
-    asked,
+    several,
     lambda: _source(
       source, output_dir, lambda other: run_subject(other, "best", data_dir, cache_dir, reading_progress)
     ),
@@ -374,15 +379,15 @@ def _source(
 
 def _evaluate(
   subjects: dict[str, tuple[RunFolder, collections.abc.Callable[[], Subject]]],
-  options: EvaluationOptions,
+  options: list[EvaluationOptions],
   load_source: collections.abc.Callable[[], Source | None],
   compare_dir: PathLike | None,
   progress: Progress | None,
   note: Note,
 ) -> dict[str, Findings]:
-  """Judges subjects one after the other; their journals go when all is written."""
+  """Judges subjects one after the other, with all options; their journals go when all is written."""
   from tla_tf import files, reporting
-  from tla_tf.evaluation.run_evaluation import evaluate_subject
+  from tla_tf.evaluation.run_evaluation import evaluate_subject, joined
   from tla_tf.summaries import read_evaluations
 
   if compare_dir is not None:
@@ -393,14 +398,19 @@ def _evaluate(
     read_evaluations(folder.evaluation, folder.evaluation_images)
   outcomes, all_known = {}, {}
   for name, (folder, subject) in subjects.items():
-    outcome = evaluate_subject(
-      subject(),
-      options,
-      state=folder.evaluation_state,
-      source=source,
-      progress=progress,
-      on_resume=lambda batches: note(f"going on behind {batches} batches that were judged before"),
-    )
+    judged, parts = subject(), []
+    for i, one in enumerate(options):
+      part = evaluate_subject(
+        judged,
+        # Probes look at radii of their own: once is enough.
+        one._replace(probe_examples=0) if i else one,
+        state=folder.evaluation_state,
+        source=source if i == 0 or "table1" in one.suites else None,
+        progress=progress,
+        on_resume=_resumed(note),
+      )
+      parts.append(part)
+    outcome = joined(parts)
     known = reporting.write_evaluation(name, folder, outcome.measured, outcome.examples, outcome.class_names)
     outcomes[name], all_known[name] = outcome, known.findings
   if compare_dir is not None:
@@ -408,6 +418,10 @@ def _evaluate(
   for outcome in outcomes.values():
     outcome.discard()
   return {name: outcome.findings for name, outcome in outcomes.items()}
+
+
+def _resumed(note: Note) -> collections.abc.Callable[[int], None]:
+  return lambda batches: note(f"going on behind {batches} batches that were judged before")
 
 
 # --------------------------------------------------------------------------- analysis

@@ -154,6 +154,23 @@ def define_fraction(name: str, default: float | None, help_: str) -> flags.FlagH
   return flags.DEFINE(_FractionParser(), name, default, help_, serializer=flags.ArgumentSerializer())
 
 
+class _FractionsParser(_FractionParser):
+  """Several of these: 2/255,4/255,8/255."""
+
+  syntactic_help = "numbers or fractions such as 2/255,4/255,8/255"
+
+  def parse(self, argument: Any) -> Any:
+    if not isinstance(argument, str):
+      return argument
+    found = tuple(super(_FractionsParser, self).parse(part) for part in argument.split(","))
+    return found if len(found) > 1 else found[0]
+
+
+def define_fractions(name: str, default: float | None, help_: str) -> flags.FlagHolder:
+  """Defines a flag that takes 0.03, 8/255, or several such between commas."""
+  return flags.DEFINE(_FractionsParser(), name, default, help_, serializer=flags.ArgumentSerializer())
+
+
 class _SizeParser(flags.ArgumentParser):
   """Image sizes: 64 or 64x48, height first."""
 

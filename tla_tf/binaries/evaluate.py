@@ -67,15 +67,15 @@ flags.DEFINE_string(
   "Adds table1's black-box column: images made by PGD on this run, kept there in transfer/, and replayed.",
 )
 flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
-entry.define_fraction(
+entry.define_fractions(
   "epsilon",
   None,
   "Radius of the suites' L-infinity attacks; step sizes scale with it. By default that of the run's training; of a "
   "foreign model, and of a run that was not trained in such a ball, the data set's. Of --suite_file, for the attacks "
-  "that leave it out.",
+  "that leave it out. Several, as in 2/255,4/255,8/255, are judged one after the other: one table, one curve.",
 )
-entry.define_fraction("l2_epsilon", None, "The same in L2; by default the data set's.")
-entry.define_fraction("l0_epsilon", None, "The same in L0, a share of pixel values; by default the data set's.")
+entry.define_fractions("l2_epsilon", None, "The same in L2; by default the data set's.")
+entry.define_fractions("l0_epsilon", None, "The same in L0, a share of pixel values; by default the data set's.")
 flags.DEFINE_boolean(
   "eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, before they are judged."
 )
@@ -186,8 +186,10 @@ def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[st
 
 def _check_flags(argv: list[str]) -> None:
   """Refuses what is wrong before TensorFlow is loaded."""
-  if FLAGS.epsilon is not None and not 0 <= FLAGS.epsilon <= 1:
-    raise InputError(f"--epsilon: expected a number in [0, 1], got {FLAGS.epsilon:g}; 8 of 255 is 8/255.")
+  given_radii: typing.Any = FLAGS.epsilon
+  for radius in given_radii if isinstance(given_radii, tuple) else (given_radii,):
+    if radius is not None and not 0 <= radius <= 1:
+      raise InputError(f"--epsilon: expected a number in [0, 1], got {radius:g}; 8 of 255 is 8/255.")
   unknown = [name for name in FLAGS.suite or () if name not in _SUITES]
   if unknown:
     raise InputError(f"--suite: unknown suite {unknown[0]!r}; expected some of {', '.join(_SUITES)}.")

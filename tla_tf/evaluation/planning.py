@@ -141,6 +141,7 @@ def one_by_one(options: EvaluationOptions, dataset: str) -> list[EvaluationOptio
   lists = {
     name: value if isinstance(value, tuple) else (value,) for name in _NORMS for value in [_radii(options, name)]
   }
+  moves = _moves(_makers(options, dataset, False))
   found: list[EvaluationOptions] = []
   known: dict[str, list] = {}
   for i in range(max(map(len, lists.values()))):
@@ -151,6 +152,8 @@ def one_by_one(options: EvaluationOptions, dataset: str) -> list[EvaluationOptio
       if attacks not in known.setdefault(name, []):
         new.append(name)
         known[name].append(attacks)
+    if found:  # The first say what they have no attack for; those that follow are for what their radii change.
+      radii = {name: radius if moves[name] & set(new) else None for name, radius in radii.items()}
     if new:
       file = options.suite_file if _FILE in new else None
       found.append(options._replace(**radii, suites=tuple(name for name in new if name != _FILE), suite_file=file))
@@ -174,6 +177,14 @@ def _makers(options: EvaluationOptions, dataset: str, black_box: bool) -> dict[s
   return makers
 
 
+def _moves(makers: dict[str, typing.Callable]) -> dict[str, set[str]]:
+  """The suites that a radius changes, by its argument."""
+  return {
+    argument: {name for name, make in makers.items() if make(**{argument: 0.01}) != make(**{argument: 0.02})}
+    for argument in _NORMS
+  }
+
+
 def _unmoved(options: EvaluationOptions, dataset: str, black_box: bool) -> tuple[str, ...]:
   """Sentences on radii that are given and that some suites have no attack for.
 
@@ -182,10 +193,7 @@ def _unmoved(options: EvaluationOptions, dataset: str, black_box: bool) -> tuple
   """
   sentences = []
   makers = _makers(options, dataset, black_box)
-  moves = {
-    argument: {name for name, make in makers.items() if make(**{argument: 0.01}) != make(**{argument: 0.02})}
-    for argument in _NORMS
-  }
+  moves = _moves(makers)
   for argument, norm in _NORMS.items():
     if getattr(options, argument) is None:
       continue

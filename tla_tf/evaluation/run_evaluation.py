@@ -20,7 +20,7 @@ from tla_tf.evaluation.subject import Subject
 from tla_tf.evaluation.transfer_images import Source, images_of_attacks
 from tla_tf.persistence.versions import versions
 from tla_tf.records.evaluation import AttackRow, EvaluationImages, EvaluationRecord, Probes
-from tla_tf.records.shown import cross_checked
+from tla_tf.records.shown import cross_checked, pixels
 from tla_tf.summaries import Findings, Measured, alarms, findings_of, shares
 from tla_tf.types import Norm
 
@@ -66,6 +66,22 @@ class EvaluationOutcome(typing.NamedTuple):
     """What all suites found together."""
     (found,) = findings_of(self.measured)
     return found
+
+
+def joined(outcomes: list[EvaluationOutcome]) -> EvaluationOutcome:
+  """Several evaluations of one subject as one; pictures of an attack that several have say at which radius."""
+  examples: dict[str, AdversarialExamples] = {}
+  for outcome in outcomes:
+    radii = {row.name: row.epsilon for one in outcome.measured for row in one.record.attacks}
+    for name, found in outcome.examples.items():
+      examples[f"{name} at {pixels(radii[name])}" if name in examples else name] = found
+
+  def discard() -> None:
+    for outcome in outcomes:
+      outcome.discard()
+
+  measured = [one for outcome in outcomes for one in outcome.measured]
+  return EvaluationOutcome(measured, examples, outcomes[0].class_names, discard)
 
 
 def evaluate_subject(

@@ -213,8 +213,8 @@ def limited(models: collections.abc.Mapping[str, T], most: int = MOST) -> tuple[
 
 
 def paired_panels(
-  labels: collections.abc.Mapping[str, str], legend_title: str = "", height: float = 3.3
-) -> tuple[Figure, dict[str, tuple[Axes, Axes, int]], list[tuple[Axes, Axes]]]:
+  labels: collections.abc.Mapping[str, str], legend_title: str = "", height: float = 3.3, count: int = 2
+) -> tuple[Figure, dict[str, tuple[typing.Any, ...]], list[tuple[Axes, ...]]]:
   """Two panels side by side with a legend beside them, once for every `GROUP` models.
 
   Args:
@@ -222,6 +222,7 @@ def paired_panels(
       title of the legend gets none.
     legend_title: what the legend is headed with.
     height: of a row of panels, in inches.
+    count: 1 for a single panel in their place.
 
   Returns:
     (figure, dict from model name to (left panel, right panel, position in its group),
@@ -232,17 +233,18 @@ def paired_panels(
   has_legend = len(names) > 1 or bool(legend_title)
   # Inches of texts and of what stands before them.
   wide = max([text_width(text, 8) for text in (*labels.values(), *legend_title.splitlines())], default=0) + 0.6
-  panel = min(4.2, (MAX_WIDTH - wide * has_legend) / 2)
+  panel = min(4.2, (MAX_WIDTH - wide * has_legend) / count)
   # Rows that are as high as one alone would be too high together.
   height = min(height, (MAX_HEIGHT - 0.6) / len(groups))
-  figure = new_figure(2 * panel + wide * has_legend, height * len(groups) + 0.4)
+  figure = new_figure(count * panel + wide * has_legend, height * len(groups) + 0.4)
   grid = figure.subplots(
-    len(groups), 2 + has_legend, squeeze=False, width_ratios=[panel, panel, wide][: 2 + has_legend]
+    len(groups), count + has_legend, squeeze=False, width_ratios=[*[panel] * count, wide][: count + has_legend]
   )
-  places: dict[str, tuple[Axes, Axes, int]] = {}
-  for (left, right, *aside), group in zip(grid, groups):
-    places |= {name: (left, right, i) for i, name in enumerate(group)}
-    for axes in (left, right):
+  places: dict[str, tuple[typing.Any, ...]] = {}
+  for row, group in zip(grid, groups):
+    panels, aside = row[:count], row[count:]
+    places |= {name: (*panels, i) for i, name in enumerate(group)}
+    for axes in panels:
       axes.grid(alpha=0.25)
       axes.spines[["top", "right"]].set_visible(False)
     for axes in aside:
@@ -259,4 +261,4 @@ def paired_panels(
         title_fontsize=8,
         alignment="left",
       )
-  return figure, places, [(left, right) for left, right, *_ in grid]
+  return figure, places, [tuple(row[:count]) for row in grid]

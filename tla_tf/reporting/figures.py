@@ -8,6 +8,7 @@ import typing
 import numpy as np
 
 from tla_tf.records.evaluation import EvaluationRecord
+from tla_tf.records.shown import pixels
 from tla_tf.reporting.drawing import (
   GROUP,
   MAX_WIDTH,
@@ -31,7 +32,8 @@ from tla_tf.reporting.drawing import (
   themed,
   wrapped,
 )
-from tla_tf.reporting.tables import suite_title
+from tla_tf.reporting.tables import Judged, suite_title
+from tla_tf.summaries import Findings
 from tla_tf.types import Norm
 
 # Bars whose percentages stand beside each other in the widest figure.
@@ -214,6 +216,62 @@ def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
     "has not levelled off (right), is a warning",
     9,
   )
+  return save(figure, path)
+
+
+def has_epsilon_curves(results: Judged) -> bool:
+  """Whether a model was judged at several radii of a norm."""
+  return bool(_curved_norms(results))
+
+
+def _curved_norms(results: Judged) -> list[Norm]:
+  def radii(found: Findings, norm: Norm) -> int:
+    return sum(left.norm is norm for left in found.worst_case.by_threat)
+
+  return [norm for norm in Norm if any(radii(found, norm) > 1 for all_of in results.values() for found in all_of)]
+
+
+@themed
+def epsilon_curves(results: Judged, path: Place) -> Place:
+  """The worst case against the radius, in each norm with several; more than eight models in groups.
+
+  Args:
+    results: dict from model name to its Findings, of which the first with most radii is
+      drawn.
+    path: PNG to write, or an open binary file.
+
+  Returns:
+    The path.
+  """
+  norms = _curved_norms(results)[:2]
+  best = {
+    name: max(all_of, key=lambda found: sum(left.norm in norms for left in found.worst_case.by_threat))
+    for name, all_of in results.items()
+    if all_of
+  }
+  drawn, others = limited(best)
+  names = shortened_names(drawn, 2.2, 8)
+  images = {found.clean.num_examples for found in drawn.values()}
+  if len(images) > 1:
+    names = {name: f"{text} ({drawn[name].clean.num_examples:,})" for name, text in names.items()}
+  figure, places, rows = paired_panels(names, count=len(norms))
+  ticks: dict[Norm, set[float]] = {norm: {0.0} for norm in norms}
+  for name, found in drawn.items():
+    *panels, i = places[name]
+    i += len(drawn) == 1
+    for axes, norm in zip(panels, norms):
+      points = sorted((left.epsilon, left.accuracy) for left in found.worst_case.by_threat if left.norm is norm)
+      ticks[norm] |= {radius for radius, _ in points}
+      curve = np.array([(0.0, found.clean.accuracy), *points])
+      axes.plot(*curve.T, marker(i) + "-", color=color(i), markersize=4)
+  units = {Norm.LINF: "epsilon (L-inf)", Norm.L2: "epsilon (L2)", Norm.L0: "share of pixel values (L0)"}
+  for row in rows:
+    for axes, norm in zip(row, norms):
+      axes.set(xlabel=units[norm], ylabel="worst case", ylim=(0, 1.02))
+      if len(ticks[norm]) <= 7:
+        axes.set_xticks(sorted(ticks[norm]), [pixels(tick) for tick in sorted(ticks[norm])], fontsize=8)
+  count = f"{images.pop():,} test images" if len(images) == 1 else "numbers of test images in brackets"
+  set_title(figure, f"Worst case of all attacks in a ball, {count}{f', {others}' if others else ''}", 9)
   return save(figure, path)
 
 

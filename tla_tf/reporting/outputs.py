@@ -76,8 +76,11 @@ def _write_csv(markdown: pathlib.Path, tables: list[Table]) -> None:
 def _draw_evaluations(results: Judged, folder: pathlib.Path) -> None:
   """A figure for every suite and group of models that were judged alike; curves of the probes."""
   # Those of another evaluation would contradict the new results.
-  for stale in (*folder.glob("robust_accuracy*.png"), *folder.glob("accuracy_curves*.png")):
-    stale.unlink()
+  for pattern in ("robust_accuracy*.png", "accuracy_curves*.png", "epsilon_curves.png"):
+    for stale in folder.glob(pattern):
+      stale.unlink()
+  if figures.has_epsilon_curves(results):
+    figures.epsilon_curves(results, folder / "epsilon_curves.png")
   suites: list[str] = []
   for suite, group in suite_groups(results):
     ending = f"_{suite}" * bool(suites and suite != suites[0])

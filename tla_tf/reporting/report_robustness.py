@@ -41,6 +41,8 @@ def robustness_blocks(runs: Runs) -> list[Block]:
     )
   worst = worst_case_table(results)
   blocks += [worst] if worst else []
+  if figures.has_epsilon_curves(results):
+    blocks.append(drawn("epsilon_curves", "The worst case by radius.", figures.epsilon_curves, results))
   blocks += [Text(note) for note in notes_of(results)]
   if results:
     blocks.append(Text(f"Judged: {'; '.join(_judged(name, found[0]) for name, found in results.items())}."))

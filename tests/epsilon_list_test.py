@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cli_support as cli
 import pytest
 
 import tla_tf
@@ -80,3 +81,15 @@ def test_wrong_lists_are_refused_before_anything_is_loaded(judged):
   for epsilon, words in (((0.1, 0.1), "once"), ((0.1, 3.0), "at most 1"), ((0.1, "x"), "0.1|x")):
     with pytest.raises(InputError, match=f"`epsilon`.*({words})"):
       tla_tf.evaluate_run(run, epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+  "given, words",
+  [
+    ("--epsilon=0.1,3", "--epsilon: expected a number in [0, 1], got 3"),
+    ("--epsilon=1/255,x", "8/255, got 'x'"),
+    ("--l2_epsilon=1,1", "--l2_epsilon: expected every radius once"),
+  ],
+)
+def test_the_tool_takes_lists_and_refuses_wrong_ones(judged, given, words):
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={judged[0]}", given), words)

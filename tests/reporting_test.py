@@ -681,6 +681,24 @@ def test_report_names_only_the_runs_that_lack_something(tmp_path):
   assert "a: A note." in text
 
 
+def test_report_states_the_heldout_accuracy_of_the_checkpoint_that_it_speaks_of(tmp_path):
+  rows = [
+    {"step": step, "loss": 1.0, "val_accuracy": clean, "val_robust_accuracy": robust}
+    for step, clean, robust in ((10, 0.5, 0.4), (20, 0.9, 0.3), (30, 0.8, 0.2))
+  ]
+  attack = AttackConfig(epsilon=8 / 255, steps=7, step_size=2 / 255)
+  settings = {"metrics": rows, "validation_attack": attack, "validation_examples": 70}
+  judged = _run(tmp_path / "judged", evaluation=_results(0.9, 0.3, FGSM=0.4).replace(checkpoint=30), **settings)
+  gone = _run(tmp_path / "gone", evaluation=_results(0.9, 0.3, FGSM=0.4).replace(checkpoint=15), **settings)
+  text = _text([judged, gone, _run(tmp_path / "at", "at", **settings), _run(tmp_path / "um", "um", **settings)])
+  named = "PGD, 7 steps of 2/255, L-inf epsilon 8/255"
+  assert f"| judged | 30 | 80.00% | 20.00% | {named} | 70 |" in text
+  assert f"| gone | 15 | - | - | {named} | 70 |" in text
+  # Unjudged, the best: by robust accuracy, and undefended by clean accuracy.
+  assert f"| at | 10 | 50.00% | 40.00% | {named} | 70 |" in text
+  assert f"| um | 20 | 90.00% | 30.00% | {named} | 70 |" in text
+
+
 def test_report_shows_settings_that_differ_and_hides_those_without_effect(tmp_path):
   text = _text([_run(tmp_path / "um", method="um"), _run(tmp_path / "tla", weight_decay=0.5, label_smoothing=0.125)])
   lines = text.splitlines()

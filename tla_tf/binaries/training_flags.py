@@ -17,8 +17,8 @@ from tla_tf.config import OPTIMIZERS, AttackConfig, Config, Option, TrainingConf
 from tla_tf.datasets import DatasetSpec
 from tla_tf.errors import InputError
 from tla_tf.persistence.run_folder import RunFolder
+from tla_tf.records.shown import pixels
 from tla_tf.registry import METHODS
-from tla_tf.reporting.tables import pixels
 
 FLAGS = flags.FLAGS
 

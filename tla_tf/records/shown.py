@@ -5,9 +5,12 @@ from __future__ import annotations
 import typing
 
 from tla_tf.config import AttackConfig
+from tla_tf.types import Norm
 
 if typing.TYPE_CHECKING:
   from tla_tf.records.evaluation import CrossCheck
+
+_UNITS = {Norm.LINF: "L-inf epsilon ", Norm.L2: "L2 epsilon ", Norm.L0: "L0 share "}
 
 
 def pixels(value: float) -> str:
@@ -15,6 +18,11 @@ def pixels(value: float) -> str:
   grey_levels = round(value * 255)
   few = 0 < grey_levels <= 32 and value == grey_levels / 255
   return f"{grey_levels}/255" if few else f"{value:.4g}"
+
+
+def ball_name(norm: Norm, epsilon: float) -> str:
+  """A ball as people know it: L-inf epsilon 8/255."""
+  return _UNITS[norm] + pixels(epsilon)
 
 
 def short_of_its_ball(config: AttackConfig) -> str:
@@ -34,6 +42,6 @@ def clock(seconds: float) -> str:
 def cross_checked(found: CrossCheck) -> str:
   """What other libraries found after ours, as a sentence."""
   return (
-    f"Of {found.withstood} images that withstood ours in {found.norm.value} {pixels(found.epsilon)}, other libraries "
+    f"Of {found.withstood} images that withstood ours in {ball_name(found.norm, found.epsilon)}, other libraries "
     f"broke {found.broken}: {found.share:.2%} of all images."
   )

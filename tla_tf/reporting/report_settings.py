@@ -5,10 +5,13 @@ from __future__ import annotations
 import typing
 
 from tla_tf.records.shown import pixels
+from tla_tf.registry import METHODS
 from tla_tf.reporting import figures
 from tla_tf.reporting.document import Details, Missing
 from tla_tf.reporting.report_parts import Block, Runs, drawn
-from tla_tf.reporting.tables import Table
+from tla_tf.reporting.run_files import Run
+from tla_tf.reporting.tables import Table, ball_name, percent
+from tla_tf.types import Norm
 
 # Settings that a reader asks for first; the others are folded away.
 _FIRST_SETTINGS = (
@@ -66,6 +69,38 @@ def _shown(name: str, value: typing.Any) -> str:
   return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _heldout_table(runs: Runs) -> Table:
+  """What training measured on held-out images of the checkpoint that this report speaks of, and by which attack."""
+  return Table(
+    "On held-out images, as training saw the checkpoint that is judged here (or the best, where none was)",
+    ("Model", "step", "Clean", "Under attack", "Attack", "Images, at most"),
+    tuple(_heldout_row(run) for run in runs),
+  )
+
+
+def _heldout_row(run: Run) -> tuple[str, ...]:
+  if run.findings:
+    step = run.findings[0].checkpoint
+  elif run.analysis:
+    step = run.analysis.checkpoint
+  else:
+    first = METHODS.get(str(run.settings["method"])).best_by
+    step = max(run.metrics, key=lambda row: (*(row.get(name, -1.0) for name in first), row["step"]))["step"]
+  # A checkpoint that training has gone back behind since has no numbers.
+  found = next((row for row in run.metrics if row["step"] == step), {})
+  shares = (found.get(name) for name in ("val_accuracy", "val_robust_accuracy"))
+  attack = {name: run.settings.get(f"validation_attack.{name}") for name in ("norm", "epsilon", "steps", "step_size")}
+  radius = ball_name(Norm(attack["norm"]), float(attack["epsilon"] or 0.0))
+  named = f"PGD, {attack['steps']} steps of {_shown('step_size', attack['step_size'])}, {radius}"
+  return (
+    run.name,
+    "-" if step is None else f"{step:,}",
+    *("-" if share is None else percent(share) for share in shares),
+    named,
+    str(run.settings.get("validation_examples", "-")),
+  )
+
+
 def training_blocks(runs: Runs) -> list[Block]:
   """Training curves, and which runs have none."""
   trained = {run.name: run.metrics for run in runs if run.metrics}
@@ -79,6 +114,7 @@ def training_blocks(runs: Runs) -> list[Block]:
         trained,
       )
     )
+    blocks.append(_heldout_table([run for run in runs if run.metrics]))
   return blocks + [
     Missing(
       f"Missing for {run.name}: training curves; the network was imported, or its training has "

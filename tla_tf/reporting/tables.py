@@ -14,12 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationRecord
-from tla_tf.records.shown import pixels
+from tla_tf.records.shown import ball_name
 from tla_tf.summaries import Findings, over_seeds, seed_groups
 from tla_tf.types import Norm
 
 _Record = typing.TypeVar("_Record")
-_UNITS = {Norm.LINF: "L-inf epsilon ", Norm.L2: "L2 epsilon ", Norm.L0: "L0 share "}
 
 
 class Number(str):
@@ -204,11 +203,6 @@ def probed_groups(results: Judged) -> list[dict[str, EvaluationRecord]]:
           ball = (probes.norm, probes.epsilon, probes.num_examples)
           groups.setdefault(ball, {}).setdefault(name, record)
   return list(groups.values())
-
-
-def ball_name(norm: Norm, epsilon: float) -> str:
-  """A ball as people know it: L-inf epsilon 8/255."""
-  return _UNITS[norm] + pixels(epsilon)
 
 
 def worst_case_table(results: Judged) -> Table | None:

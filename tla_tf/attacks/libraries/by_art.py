@@ -14,21 +14,27 @@ from tla_tf.types import Norm
 _LOSSES = {"apgd_ce": "cross_entropy", "apgd_dlr": "difference_logits_ratio"}
 
 
-def attack(logits: typing.Callable, images: np.ndarray, labels: np.ndarray, config: LibraryConfig) -> typing.Any:
-  """Adversarial images float32 [n, ...] for images [n, ...] in [0, 1] and labels [n]."""
-  from art.attacks import evasion
+def wrapped(logits: typing.Callable, image_shape: tuple[int, ...], classes: int) -> typing.Any:
+  """The network as ART takes it."""
   from art.estimators.classification import TensorFlowV2Classifier
 
-  classes = logits(images[:1]).shape[-1]
-  classifier = TensorFlowV2Classifier(
+  return TensorFlowV2Classifier(
     # ART says whether it trains.
     lambda x, training=False: logits(x),
     nb_classes=classes,
-    input_shape=images.shape[1:],
+    input_shape=image_shape,
     clip_values=(0.0, 1.0),
     loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
   )
-  one_hot, norm = keras.utils.to_categorical(labels, classes), np.inf if config.norm is Norm.LINF else 2
+
+
+def attack(
+  classifier: typing.Any, logits: typing.Callable, images: np.ndarray, labels: np.ndarray, config: LibraryConfig
+) -> typing.Any:
+  """Adversarial images float32 [n, ...] for images [n, ...] in [0, 1] and labels [n]."""
+  from art.attacks import evasion
+
+  one_hot, norm = keras.utils.to_categorical(labels, classifier.nb_classes), np.inf if config.norm is Norm.LINF else 2
   quiet: dict[str, typing.Any] = {"batch_size": len(images), "verbose": False}
   name, steps = config.facts.name, config.steps
   if name in ("boundary", "hop_skip_jump"):

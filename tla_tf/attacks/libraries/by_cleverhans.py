@@ -11,15 +11,24 @@ from tla_tf.attack_configs import LibraryConfig
 from tla_tf.types import Norm
 
 
-def attack(logits: typing.Callable, images: np.ndarray, labels: np.ndarray, config: LibraryConfig) -> typing.Any:
+def wrapped(logits: typing.Callable, image_shape: tuple[int, ...], classes: int) -> typing.Callable:
+  """The network as it is."""
+  del image_shape, classes
+  return logits
+
+
+def attack(
+  model: typing.Callable, logits: typing.Callable, images: np.ndarray, labels: np.ndarray, config: LibraryConfig
+) -> typing.Any:
   """Adversarial images float32 [n, ...] for images [n, ...] in [0, 1] and labels [n]."""
   from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method
   from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
   made = {"pgd": projected_gradient_descent, "mim": momentum_iterative_method}[config.facts.name]
   settings = {"rand_init": True} if config.facts.name == "pgd" else {}
+  del logits
   return made(
-    logits,
+    model,
     tf.constant(images),
     eps=config.epsilon,
     eps_iter=config.step_size,

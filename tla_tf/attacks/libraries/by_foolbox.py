@@ -12,12 +12,21 @@ from tla_tf.attacks.libraries.library_attack import starting_points
 from tla_tf.types import Norm
 
 
-def attack(logits: typing.Callable, images: np.ndarray, labels: np.ndarray, config: LibraryConfig) -> typing.Any:
-  """Adversarial images float32 [n, ...] for images [n, ...] in [0, 1] and labels [n]."""
+def wrapped(logits: typing.Callable, image_shape: tuple[int, ...], classes: int) -> typing.Any:
+  """The network as Foolbox takes it."""
   import foolbox
-  from foolbox import attacks
 
-  model = foolbox.TensorFlowModel(logits, bounds=(0, 1))
+  del image_shape, classes
+  device = "/GPU:0" if tf.config.list_logical_devices("GPU") else "/CPU:0"
+  return foolbox.TensorFlowModel(logits, bounds=(0, 1), device=device)
+
+
+def attack(
+  model: typing.Any, logits: typing.Callable, images: np.ndarray, labels: np.ndarray, config: LibraryConfig
+) -> typing.Any:
+  """Adversarial images float32 [n, ...] for images [n, ...] in [0, 1] and labels [n]."""
+  from foolbox import attacks, criteria
+
   linf, steps = config.norm is Norm.LINF, config.steps
   name = config.facts.name
   made: typing.Any
@@ -30,7 +39,7 @@ def attack(logits: typing.Callable, images: np.ndarray, labels: np.ndarray, conf
         if name == "boundary"
         else attacks.HopSkipJumpAttack(steps=steps, constraint="linf" if linf else "l2")
       )
-      criterion = foolbox.criteria.Misclassification(tf.constant(labels[there], tf.int64))
+      criterion = criteria.Misclassification(tf.constant(labels[there], tf.int64))
       shown, begun = tf.constant(images[there]), tf.constant(starts[there])
       found[there] = made.run(model, shown, criterion, starting_points=begun).numpy()
     return found

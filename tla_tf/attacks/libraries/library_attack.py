@@ -52,6 +52,8 @@ class LibraryAttack(Attack):
     self.ball = balls.get(config.norm)
     # The libraries call it hundreds of times.
     self._logits = tf.function(self.forward, reduce_retracing=True, autograph=False)
+    # As the library takes it: made once, since libraries compile it, too.
+    self._model: typing.Any = None
 
   def run(
     self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
@@ -61,11 +63,12 @@ class LibraryAttack(Attack):
       raise InputError("Attacks of other libraries take no targets here.")
     adapter = importlib.import_module(f"tla_tf.attacks.libraries.by_{self.config.facts.library}")
     seed = np.random.SeedSequence([*np.asarray(key).astype(np.uint32).ravel().tolist(), restart])
-    with _seeded(seed), warnings.catch_warnings():
-      # Of packages that they could use, and of their own arithmetic.
-      warnings.simplefilter("ignore")
+    with _seeded(seed), _quiet():
       try:
-        found = adapter.attack(self._logits, np.asarray(images), np.asarray(labels), self.config)
+        if self._model is None:
+          classes = self._logits(images[:1]).shape[-1]
+          self._model = adapter.wrapped(self._logits, tuple(images.shape[1:]), classes)
+        found = adapter.attack(self._model, self._logits, np.asarray(images), np.asarray(labels), self.config)
       except Exception as error:
         # Theirs to mend: a library has its own limits and faults.
         raise InputError(
@@ -98,6 +101,20 @@ def _seeded(seed: np.random.SeedSequence) -> collections.abc.Iterator[None]:
   finally:
     np.random.set_state(before[0])  # noqa: NPY002
     random.setstate(before[1])
+
+
+@contextlib.contextmanager
+def _quiet() -> collections.abc.Iterator[None]:
+  """Without warnings: of packages that the libraries could use, of their arithmetic, of how they use TensorFlow."""
+  logger = tf.get_logger()
+  level = logger.level
+  logger.setLevel("ERROR")
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+      yield
+    finally:
+      logger.setLevel(level)
 
 
 def starting_points(logits: typing.Callable, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ class Subclassed(keras.Model):
     self.sizes.append(images.shape[0])
     hidden = self.hidden(self.flatten(images))
     if self.normalisation is not None:
-      hidden = self.normalisation(hidden, training=training)
+      hidden = self.normalisation(hidden)
     return self.answer(hidden, self.last(hidden))
 
 
@@ -78,6 +78,11 @@ KINDS = {
   ),
   "unbuilt": (lambda: keras.Sequential(_layers()), {"image_shape": SHAPE}, BOTH),
   "rescaled": (lambda: keras.Sequential([keras.Input(SHAPE), *_layers(keras.layers.Rescaling(2.0, -1.0))]), {}, BOTH),
+  "subclassed, normalised by statistics": (
+    lambda: Subclassed(_both, keras.layers.Normalization()),
+    {"image_shape": SHAPE},
+    BOTH,
+  ),
   "adapted": (lambda: keras.Sequential([keras.Input(SHAPE), *_layers(_adapted())]), {}, BOTH),
   "nested": (_nested, {"embedding_layer": "hidden"}, BOTH),
 }

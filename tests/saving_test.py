@@ -17,6 +17,7 @@ import pytest
 from tla_tf import models, networks, recipes, registration, registry
 from tla_tf.config import AttackConfig, Config, option
 from tla_tf.errors import InputError
+from tla_tf.persistence import CheckpointStore
 from tla_tf.recipes.adversarial import AdversarialConfig, AdversarialTraining
 from tla_tf.recipes.terms import Term
 from tla_tf.recipes.triplet import TripletConfig
@@ -52,9 +53,9 @@ class Own(keras.Model):
     return {**super().get_config(), "units": self.units}
 
 
-def _own():
+def _own(images=IMAGES):
   model = Own()
-  model.adapted.adapt(IMAGES)
+  model.adapted.adapt(images)
   return networks.from_keras(model, image_shape=SHAPE)
 
 
@@ -289,6 +290,17 @@ def test_an_average_starts_as_the_network_that_it_averages():
   network = _own()
   model = models.Undefended(network, weight_average=0.9)
   np.testing.assert_array_equal(model.judged_network(IMAGES)["logits"], network(IMAGES)["logits"])
+
+
+def test_a_checkpoint_brings_back_adapted_statistics(tmp_path):
+  keras.backend.clear_session()  # Names count from the start, as in another process.
+  first = _own()
+  store = CheckpointStore(tmp_path)
+  store.save(1, {"network": first}, {})
+  keras.backend.clear_session()
+  second = _own(1.0 - 0.1 * IMAGES)
+  store.restore(1, {"network": second})
+  np.testing.assert_array_equal(second(IMAGES)["logits"], first(IMAGES)["logits"])
 
 
 def test_a_network_that_cannot_be_made_again_has_no_average():

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tla_tf.errors import InputError
 from tla_tf.networks.foreign import SQUASHING, are_probabilities, first_line
+from tla_tf.networks.forward import finalize
 
 # Images that a model is tried on.
 _TRIED = 8
@@ -179,7 +180,10 @@ def _before_last_dense(logits):
 def _of_call(model, image_shape):
   """(input, outputs) of a model that becomes one layer of a graph."""
   inputs = keras.Input(_shape(model, image_shape), name="images")
-  return inputs, _call(lambda: model(inputs), image_shape)
+  outputs = _call(lambda: model(inputs), image_shape)
+  # What layers computed when they were built in there is a tensor of that graph.
+  finalize(model)
+  return inputs, outputs
 
 
 def _shape(model: keras.Model, image_shape: typing.Sequence[int] | None) -> tuple:

@@ -6,6 +6,8 @@ import time
 
 import keras
 import tensorflow as tf
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.plugins.scalar import summary_v2
 
 from tla_tf.persistence.run_folder import RunFolder
 
@@ -67,14 +69,17 @@ class MetricsLog(keras.callbacks.Callback):
     recent = {
       name: (mean * self._done - before.get(name, 0.0) * done) / (self._done - done) for name, mean in means.items()
     }
+    recent["learning_rate"] = float(self.model.optimizer.learning_rate)
     self._log({f"train/{name}": value for name, value in recent.items()})
-    self._log({"train/learning_rate": float(self.model.optimizer.learning_rate)})
     self._logged = self._done, means
 
   def _log(self, values: dict[str, float]) -> None:
+    # One event instead of one a value: an eighth of the time.
+    content = summary_pb2.Summary()
+    for name, value in values.items():
+      content.MergeFrom(summary_v2.scalar_pb(name, value))
     with self._writer.as_default(step=self._step):
-      for name, value in values.items():
-        tf.summary.scalar(name, value)
+      tf.summary.experimental.write_raw_pb(content.SerializeToString())
 
   def last(self) -> dict[str, float]:
     """The metrics of the last interval."""

@@ -172,6 +172,10 @@ def test_not_a_run_folder(tool, tmp_path):
   cli.assert_refused(cli.run(tool, f"--run_dir={tmp_path}"), "not a run folder")
 
 
+def test_a_pattern_that_matches_no_run_folder(tmp_path):
+  cli.assert_refused(cli.run("tla-report", f"--run_dir={tmp_path}/none_*"), "none_*: matches no run folder")
+
+
 def test_damaged_config(copy):
   text = (copy / "config.json").read_text()
   for damaged in (text[:100], "[]", text.replace('"settings"', '"sets"'), text.replace('"mlp_16"', '"mlp_x"')):

@@ -146,6 +146,12 @@ def test_models_that_differ_in_the_seed_only_have_a_row_of_mean_spread_and_numbe
   assert "| at_\\* (3 seeds) | 100.00% ± 0.00 | 40.00% ± 10.00 |" in reporting.markdown_evaluation(SEEDS)
 
 
+def test_an_interval_is_of_one_model_alone():
+  alike = {name: _trained(0.3, seed) for name, seed in (("at_0", 0), ("at_1", 1))}
+  (table,) = reporting.suite_tables(alike)
+  assert table.rows[0][-1] == table.rows[1][-1] and table.rows[2][-2:] == ("30.00% ± 0.00", "-")
+
+
 @pytest.mark.parametrize(
   "settings, expected",
   [

@@ -65,6 +65,10 @@ class Number(str):
     return self
 
 
+class Own(str):
+  """Text that says something of one model alone, even where others have the same."""
+
+
 class Table(typing.NamedTuple):
   """A table of text.
 
@@ -113,7 +117,7 @@ def _mean(cells: collections.abc.Sequence[str]) -> str:
   numbers = [cell for cell in cells if isinstance(cell, Number)]
   units = {number.unit for number in numbers}
   if len(numbers) < len(cells) or len(units) > 1:
-    return cells[0] if len(set(cells)) == 1 else "-"
+    return cells[0] if len(set(cells)) == 1 and not isinstance(cells[0], Own) else "-"
   mean, std = over_seeds([number.value for number in numbers])
   return Number(mean, numbers[0].digits, numbers[0].percent, std=std, unit=units.pop())
 
@@ -315,7 +319,7 @@ def suite_table(results: dict[str, EvaluationRecord], suite: str) -> Table:
         Number(result.clean.accuracy, interval=result.clean.interval, beside=False),
         *(_cell(chosen[model].get(name)) for name in names),
         "-" if worst is None else Number(worst.accuracy, interval=worst.interval, beside=False),
-        interval,
+        Own(interval),
       )
     )
   header = ("Model", "Clean", *names, "Worst case", "95% interval")

@@ -5,12 +5,15 @@ import json
 import shutil
 
 import cli_support
+import keras
 import numpy as np
 import pytest
 
+import tla_tf
 from tla_tf import api, published, training
 from tla_tf.errors import InputError
-from tla_tf.persistence import RunFolder
+from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.persistence.loading import load_network
 from tla_tf.records import AnalysisRecord
 
 SHORT = {"num_examples": 30, "probe_examples": 10}
@@ -153,6 +156,57 @@ def test_a_detector_of_another_checkpoint_is_left_out_and_said_so(runs, analysed
   assert not (tmp_path / "other").exists()
 
 
+@pytest.fixture(scope="module")
+def elsewhere(runs):
+  """The network of `um` as a SavedModel, and that of `at`, logits alone, as a .keras file."""
+  model = api.export_run(runs / "um", runs / "elsewhere" / "saved", detect=False)
+  folder = RunFolder.open(runs / "at")
+  network = load_network(folder, CheckpointStore(folder.checkpoints).resolve("best"))
+  keras.Model(network.input, network.output["logits"]).save(runs / "elsewhere" / "at.keras")
+  return [model.path, tla_tf.ModelFile(runs / "elsewhere" / "at.keras")]
+
+
+def test_models_from_elsewhere_stand_beside_runs(runs, elsewhere, tmp_path):
+  found = api.evaluate_runs(
+    [runs / "um", runs / "at"],
+    models=elsewhere,
+    output_dir=tmp_path / "judged",
+    compare_dir=tmp_path / "both",
+    epsilon=0.2,
+    **SHORT,
+  )
+  assert list(found) == ["um", "at", "saved", "at_2"]
+  for own, foreign in (("um", "saved"), ("at", "at_2")):
+    assert found[foreign].clean == found[own].clean
+    assert found[foreign].worst_case.accuracy == pytest.approx(found[own].worst_case.accuracy, abs=0.1)
+    assert found[foreign].last.data_digest == found[own].last.data_digest
+    assert api.read_evaluations(tmp_path / "judged" / foreign).findings[0].clean == found[foreign].clean
+  table = (tmp_path / "both" / "table.md").read_text()
+  assert all(f"| {name} |" in table for name in found)
+
+
+def test_models_from_elsewhere_are_analysed_and_reported_on(runs, elsewhere, tmp_path):
+  analysed = api.analyze_runs([runs / "um"], models=elsewhere, output_dir=tmp_path / "judged", **ANALYSIS)
+  assert analysed["saved"].embedding_dimensions == analysed["um"].embedding_dimensions
+  for key, ratio in analysed["um"].separation_ratio.items():
+    assert analysed["saved"].separation_ratio[key] == pytest.approx(ratio, rel=0.05)
+  assert analysed["saved"].checkpoint is None and analysed["saved"].rows()[0]["method"] is None
+  api.evaluate_runs(models=elsewhere[0], dataset="digits", output_dir=tmp_path / "judged" / "saved", **SHORT)
+  folders = [runs / "um", tmp_path / "judged" / "saved", tmp_path / "judged" / "at"]
+  text = api.write_report(folders, tmp_path / "report.html").markdown.read_text()
+  assert "not trained here" in text and "| at | not trained here | at.keras |" in text
+  # What is missing is got with the flags of a model.
+  command = f"tla-evaluate --keras_model={runs / 'elsewhere' / 'at.keras'} --dataset=digits --output_dir={folders[2]}"
+  assert command in text and "training curves; the network was imported" not in text
+  with pytest.raises(InputError, match="saved: not a run folder"):
+    api.analyze_runs([folders[1]], **ANALYSIS)
+  # Another layer of the same file is embedded anew: here the logits.
+  last = keras.saving.load_model(elsewhere[1].path).layers[-1].name
+  model = dataclasses.replace(elsewhere[1], embedding_layer=last)
+  (record,) = api.analyze_runs(models=model, dataset="digits", output_dir=folders[2], **ANALYSIS).values()
+  assert (analysed["at"].embedding_dimensions, record.embedding_dimensions) == (16, 10)
+
+
 def test_a_model_from_elsewhere_is_judged(runs, tmp_path):
   model = api.export_run(runs / "um", tmp_path / "model", detect=False)
   record = api.evaluate_model(model.path, "digits", tmp_path / "judged", kind="saved_model", **SHORT)
@@ -175,6 +229,9 @@ def test_wrong_arguments_are_refused_by_name(runs, tmp_path):
     (lambda: api.evaluate_run(run, source=run), "`source` is for the black-box column"),
     (lambda: api.evaluate_run(tmp_path), "no config.json"),
     (lambda: api.evaluate_runs([]), "at least one run folder"),
+    (lambda: api.evaluate_runs(models="a.keras", dataset="digits"), "need `output_dir`"),
+    (lambda: api.evaluate_runs(models="a.keras", output_dir=tmp_path / "out"), "need `dataset`"),
+    (lambda: api.evaluate_runs([run], models="a.keras", dataset="digits"), "`dataset` and `reading` are for models"),
     (lambda: api.analyze_runs([run], k=10**6), "`k=1000000`"),
     (lambda: api.analyze_runs([run], classes=("cat",)), "No class 'cat'"),
     (lambda: api.write_report([run], tmp_path / "report.pdf"), "`output=.*report.pdf`"),

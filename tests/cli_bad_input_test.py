@@ -225,7 +225,8 @@ EVALUATION_FLAGS = {
   "--num_examples=0": ("num_examples",),
   "--num_seeds=0": ("num_seeds",),
   "--suite_file=none.yaml": ("none.yaml", "cannot be read"),
-  "--saved_model=model": ("one of --run_dir, --saved_model",),
+  "--saved_model=model": ("--saved_model needs --output_dir",),
+  "--saved_model=model --output_dir=out --dataset=digits": ("--dataset", "data of the runs"),
   "--pixel_range=0,255": ("--pixel_range", "foreign model"),
   "--source_run_dir=none": ("none: no such folder",),
   "--source_run_dir={trained} --suite=table3": ("--source_run_dir", "table1"),
@@ -241,7 +242,7 @@ def test_wrong_evaluation_flags(trained, flags):
 
 
 FOREIGN_FLAGS = {
-  "": ("one of --run_dir, --saved_model and --keras_model",),
+  "": ("some of --run_dir, --saved_model and --keras_model",),
   "--keras_model=none.keras --output_dir=out": ("--keras_model needs --dataset",),
   "--saved_model=none --dataset=digits": ("--saved_model needs --output_dir",),
   "--saved_model=none --dataset=digits --output_dir=out": ("none: holds no saved_model.pb",),
@@ -249,7 +250,12 @@ FOREIGN_FLAGS = {
   "--keras_model=a.keras --dataset=digits --output_dir=out --pixel_range=0": ("--pixel_range", "two numbers"),
   "--keras_model=a.keras --dataset=digits --output_dir=out --pixel_range=1,0": ("--pixel_range", "lower"),
   "--keras_model=a.keras --dataset=digits --output_dir=out --checkpoint=last": ("--checkpoint",),
-  "--keras_model=a.keras --dataset=digits --output_dir=out more": ("Unexpected argument 'more'",),
+  "more --keras_model=a.keras --dataset=digits --output_dir=out": ("Unexpected argument 'more'",),
+  "--keras_model=a.keras b.keras --dataset=digits --output_dir=out --pixel_range=0,1 --pixel_range=0,1 "
+  "--pixel_range=0,1": ("--pixel_range: given 3 times for 2 models",),
+  "--keras_model=a.keras --dataset=digits --output_dir=out --skip_bad": (
+    "--skip_bad does not go with --dataset=digits",
+  ),
 }
 
 

@@ -120,6 +120,16 @@ def test_one_folder_of_images_is_divided_trained_judged_and_exported(files, tmp_
   assert served.signatures["serving_default"](images=tf.zeros([3, 16, 18, 1]))["logits"].shape == (3, 2)
   assert served.serve_uint8(tf.zeros([3, 16, 18, 1], tf.uint8))["logits"].shape == (3, 2)
   assert served.class_names()["class_names"].numpy().tolist() == [b"apple", b"pear"]
+  # The SavedModel is judged on the same images, which the flags say how to read.
+  reading = ("--image_size=16x18", "--resize=crop", "--channels=1", "--test_fraction=1/3", "--skip_bad", SMALL[8])
+  judged = ("--dataset=images", f"--data_dir={mine}", f"--output_dir={tmp_path / 'judged'}", "--probe_examples=0")
+  done = cli.run("tla-evaluate", f"--saved_model={run / 'saved_model'}", *reading, *judged, cache)
+  assert f"left out {mine}/pear/notes.txt: no whole JPEG, PNG" in done.stderr and done.returncode == 0
+  own, foreign = (
+    json.loads((place / "evaluation.json").read_text())["evaluations"][-1] for place in (run, tmp_path / "judged")
+  )
+  assert (foreign["data_digest"], foreign["clean"]) == (own["data_digest"], own["clean"])
+  assert foreign["config"]["reading"]["test_fraction"] == 1 / 3 and len(foreign["config"]["left_out"]) == 1
 
 
 def test_images_of_another_size_are_refused_by_name(files, tmp_path):

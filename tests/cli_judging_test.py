@@ -188,8 +188,15 @@ def test_the_exported_model_is_judged_as_the_run_is(runs, tmp_path):
     f"--output_dir={tmp_path / 'judged'}",
     *shared,
   )
-  cli.run_well("tla-evaluate", f"--run_dir={runs / 'at'}", *shared)
-  foreign, own = _result(tmp_path / "judged"), _result(runs / "at")
+  # One table of the run and the model, and a report on both.
+  beside = (f"--run_dir={runs / 'at'}", f"--saved_model={tmp_path / 'model'}", f"--output_dir={tmp_path / 'beside'}")
+  said = cli.run_well("tla-evaluate", *beside, *shared)
+  assert f"results      {tmp_path / 'beside' / 'model' / 'evaluation.json'}" in said
+  assert said.count("Accuracy on 60 test images of digits") == 1
+  places = (runs / "at", tmp_path / "beside" / "model")
+  cli.run_well("tla-report", f"--run_dir={places[0]}", places[1], f"--output={tmp_path / 'report.html'}", beside[-1])
+  assert "not trained here" in (tmp_path / "report.md").read_text()
+  foreign, own = _result(tmp_path / "judged"), _result(tmp_path / "beside" / "at")
   assert foreign["config"] == {
     "dataset": "digits",
     "model": str(tmp_path / "model"),

@@ -1,14 +1,17 @@
 """Foreign models: SavedModels and .keras files, their outputs, pixel ranges and damage."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tla_tf import data, datasets
+from tla_tf import data, datasets, user_code
 from tla_tf.errors import InputError
 from tla_tf.networks.foreign import RANGES
 from tla_tf.persistence import export_saved_model, foreign
+from tla_tf.persistence.model_file import ModelFile
 
 SHAPE = (8, 8, 1)
 
@@ -210,3 +213,88 @@ def test_a_signature_of_float64_and_unknown_classes_is_attacked(digits, tmp_path
   loaded.check_data(digits.test)
   outputs = tf.function(loaded)(tf.constant(digits.test.float_images(slice(2))))
   assert (outputs.dtype, outputs.shape) == (tf.float32, (2, 10))
+
+
+# ------------------------------------------------------------------- embeddings
+
+
+@pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (0.0, 255.0)])
+def test_the_embedding_of_a_keras_file_is_that_of_the_layer_that_is_named(by_range, digits, tmp_path, pixel_range):
+  model, (low, high) = by_range[pixel_range], pixel_range
+  path, load = _saved(model, tmp_path / "model", "keras")
+  images = digits.test.float_images(slice(3))
+  named = {layer.name: layer for layer in model.layers}
+  for name, wanted in ((None, model.layers[2]), (model.layers[2].name, model.layers[2]), ("flatten", None)):
+    name = next(n for n in named if n.startswith("flatten")) if name == "flatten" else name
+    loaded = load(path, pixel_range, embedding_layer=name)
+    outputs = loaded.with_embedding()(tf.constant(images))
+    expected = keras.Model(model.inputs, (wanted or named[name]).output)(low + images * (high - low))
+    np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-3)
+    np.testing.assert_allclose(outputs["logits"], loaded(tf.constant(images)), atol=1e-3)
+
+
+def test_the_embedding_of_a_saved_model_is_its_output_or_endpoint(model, digits, tmp_path):
+  from tla_tf import networks
+
+  images = tf.constant(digits.test.float_images(slice(3)))
+  network = networks.build("mlp_16", SHAPE, 10)
+  export_saved_model(network, SHAPE, tmp_path / "ours")
+  network.export(tmp_path / "outputs", verbose=False)
+  for name in ("ours", "outputs"):
+    outputs = foreign.load_saved_model(tmp_path / name).with_embedding()(images)
+    np.testing.assert_allclose(outputs["embedding"], network(images)["embedding"], atol=1e-5)
+  path, load = _saved(model, tmp_path / "neither", "saved_model")
+  with pytest.raises(InputError, match="neither: has no output called 'embedding' and no endpoint 'embed'"):
+    load(path).with_embedding()(images)
+
+
+def test_a_layer_that_is_no_embedding_is_named(digits, tmp_path):
+  conv = keras.Sequential(
+    [
+      keras.Input(SHAPE),
+      keras.layers.Conv2D(2, 3, name="conv"),
+      keras.layers.GlobalAveragePooling2D(),
+      keras.layers.Dense(10),
+    ]
+  )
+  path, load = _saved(conv, tmp_path / "model", "keras")
+  for name, words in (("conv", "must be a vector"), ("none", "No layer 'none'")):
+    with pytest.raises(InputError, match=f"model.keras: .*{words}"):
+      load(path, embedding_layer=name).with_embedding()
+
+
+def test_a_pixel_range_is_part_of_the_digest(model, tmp_path):
+  path, load = _saved(model, tmp_path / "model", "keras")
+  assert load(path).digest == load(path, (0, 1)).digest != load(path, (0.0, 255.0)).digest
+
+
+# ------------------------------------------------------------------- classes of the user's own
+
+
+OWN_LAYER = """
+import keras
+
+class Doubled(keras.layers.Layer):
+  def call(self, inputs):
+    return 2.0 * inputs
+"""
+
+
+def test_classes_of_the_users_own_are_imported(digits, tmp_path, monkeypatch):
+  (tmp_path / "own_layers.py").write_text(OWN_LAYER)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  own = user_code.imported("own_layers:Doubled", "custom_objects")
+  model = keras.Sequential([keras.Input(SHAPE), own(), keras.layers.Flatten(), keras.layers.Dense(10)])
+  path, _ = _saved(model, tmp_path / "model", "keras")
+  images = tf.constant(digits.test.float_images(slice(3)))
+  # As a new process, which knows of no class.
+  del sys.modules["own_layers"]
+  (tmp_path / "own_layers.py").rename(tmp_path / "renamed.py")
+  with pytest.raises(InputError, match="model.keras: Keras cannot load it .*`custom_objects`"):
+    ModelFile(path).load()
+  loaded = ModelFile(path, custom_objects=("renamed:Doubled",)).load()
+  np.testing.assert_allclose(loaded(images), model(images), atol=1e-5)
+  with pytest.raises(InputError, match="`custom_objects=own_layers:Doubled`: there is no module"):
+    ModelFile(path, custom_objects=("own_layers:Doubled",)).load()
+  del sys.modules["renamed"]

@@ -220,6 +220,7 @@ def test_importing_a_tool_loads_no_tensorflow(module):
 def test_the_library_lists_its_packages():
   packages = {package(module) for module in LIBRARY} - {""}
   functions = {
+    "ModelFile",
     "train",
     "evaluate_run",
     "evaluate_runs",

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tla_tf import datasets
-from tla_tf.binaries import flag_names, training_flags
+from tla_tf.binaries import flag_names, reading_flags, training_flags
 
 ROOT = pathlib.Path(__file__).parent.parent / "tla_tf"
 BINARIES = ROOT / "binaries"
@@ -33,6 +33,10 @@ TRAINING = (
 TOOLS = {
   f"tla-{name.replace('_', '-')}": _defined(name) for name in ("analyze", "evaluate", "export", "import_tf1", "report")
 }
+# Models from elsewhere, beside runs.
+JUDGING = _defined("model_flags") | {"data_source", *reading_flags.OF_JUDGING}
+TOOLS["tla-analyze"] |= JUDGING
+TOOLS["tla-evaluate"] |= JUDGING - {"embedding_layer"}
 # Modules of `binaries` that only the training tools run.
 TOOLS |= dict.fromkeys(("tla-train", "tla-train-{}"), TRAINING)
 MODULES = {
@@ -40,6 +44,7 @@ MODULES = {
     f"{name}.py": f"tla-{name.replace('_', '-')}" for name in ("analyze", "evaluate", "export", "import_tf1", "report")
   },
   **dict.fromkeys(("train.py", "training_flags.py", "presets.py"), "tla-train"),
+  **dict.fromkeys(("model_flags.py", "reading_flags.py"), "tla-analyze"),
 }
 RENAMED = {"tla-analyze": {"k": "neighbors", "unit_length": "unit_embeddings"}}
 RENAMED["tla-evaluate"] = {"suites": "suite", "source": "source_run_dir"}

@@ -47,6 +47,7 @@ _SUBPACKAGES = frozenset(
 # Functions of `tla_tf.api` on run folders.
 _FUNCTIONS = frozenset(
   {
+    "ModelFile",
     "analyze_runs",
     "evaluate_model",
     "evaluate_run",

@@ -15,13 +15,15 @@ import collections.abc
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import typing
 
-from tla_tf.config import TrainingConfig
+from tla_tf.config import ReadingConfig, TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
+from tla_tf.persistence.model_file import ModelFile
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
 from tla_tf.types import DataSource
@@ -37,6 +39,8 @@ if typing.TYPE_CHECKING:
 PathLike = str | pathlib.Path
 # Paths of run folders, or what `open_runs` returns.
 Runs = collections.abc.Iterable[PathLike] | dict[str, RunFolder]
+# Models that were not trained here, or their paths.
+Models = collections.abc.Iterable[ModelFile | PathLike] | ModelFile | PathLike
 # Called with (what, batches done, batches to do, seconds left).
 Progress = collections.abc.Callable[[str, int, int, float], None]
 # Called with the number of image files decoded and to decode.
@@ -45,7 +49,12 @@ Note = collections.abc.Callable[[str], None]
 
 
 def open_runs(
-  run_dirs: collections.abc.Sequence[PathLike], output_dir: PathLike | None = None, writable: bool = True
+  run_dirs: collections.abc.Sequence[PathLike],
+  output_dir: PathLike | None = None,
+  writable: bool = True,
+  *,
+  judged_too: bool = False,
+  beside: bool = False,
 ) -> dict[str, RunFolder]:
   """Opens run folders that are to be compared; loads no TensorFlow.
 
@@ -54,6 +63,9 @@ def open_runs(
     output_dir: where results of judging and analysing lie, if not in the run folders: of
       one run in this folder, of several in a folder of their name each.
     writable: whether results will be written.
+    judged_too: whether folders with results of models from elsewhere will do, too.
+    beside: whether other models' results go into `output_dir`, too, so that a single run has
+      a folder of its name there.
 
   Returns:
     Dict from name to RunFolder; the name is the end of the path that tells a run from
@@ -62,24 +74,28 @@ def open_runs(
   Raises:
     InputError: if one is no run folder, or their data sets or classes differ.
   """
-  paths = run_paths.find_run_folders(run_dirs)
+  paths = run_paths.find_run_folders(run_dirs, judged_too)
   if not paths:
     raise InputError("Give at least one run folder.")
   names = run_paths.short_names(paths)
 
   def results(name: str) -> pathlib.Path | None:
-    return None if output_dir is None else pathlib.Path(output_dir, name if len(paths) > 1 else "")
+    return None if output_dir is None else pathlib.Path(output_dir, name if len(paths) > 1 or beside else "")
 
-  folders = [RunFolder.open(path, results(name)) for path, name in zip(paths, names)]
-  settings = [folder.read_config() for folder in folders]
-  datasets = {config.dataset for config, _ in settings}
+  def opened(path: pathlib.Path, name: str) -> RunFolder:
+    holds_results = judged_too and not RunFolder(path).is_run and path.is_dir()
+    return RunFolder(path) if holds_results else RunFolder.open(path, results(name))
+
+  folders = [opened(path, name) for path, name in zip(paths, names)]
+  about = [_data_of(folder) for folder in folders]
+  datasets = {dataset for dataset, _, _ in about}
   if len(datasets) > 1:
     raise InputError(
       f"Runs on different data sets ({', '.join(sorted(datasets))}) make no common table: give them one by one."
     )
-  # An imported network does not know its data; all others must have been trained on the same.
-  classes, digests = {tuple(facts.class_names) for _, facts in settings}, {facts.digest for _, facts in settings}
-  if len(classes) > 1 or len(digests - {None}) > 1:
+  # An imported network does not know its data, a judged model not its classes; all others must agree.
+  classes, digests = ({fact for fact in facts if fact is not None} for facts in list(zip(*about))[1:])
+  if len(classes) > 1 or len(digests) > 1:
     raise InputError(
       f"{', '.join(map(str, paths))}: were trained on different {'classes' if len(classes) > 1 else 'data'}, so "
       "they make no common table: give them one by one."
@@ -90,18 +106,152 @@ def open_runs(
   return dict(zip(names, folders))
 
 
-def _opened(runs: Runs, output_dir: PathLike | None = None, writable: bool = True) -> dict[str, RunFolder]:
+def _data_of(folder: RunFolder) -> tuple[str, tuple[str, ...] | None, str | None]:
+  """The data set of a folder, its classes and its digest, as far as they are known."""
+  if folder.is_run:
+    config, facts = folder.read_config()
+    return config.dataset, tuple(facts.class_names), facts.digest
+  if folder.evaluation.is_file():
+    record = read_evaluations(folder.path).findings[0].last
+    return record.dataset, None, record.data_digest
+  analysis = AnalysisRecord.read(folder.analysis)
+  return analysis.config["dataset"], tuple(analysis.class_names), analysis.data_digest
+
+
+def _opened(
+  runs: Runs,
+  output_dir: PathLike | None = None,
+  writable: bool = True,
+  *,
+  judged_too: bool = False,
+  beside: bool = False,
+) -> dict[str, RunFolder]:
   if isinstance(runs, dict):
-    if output_dir is not None:
+    if output_dir is not None and not beside:
       raise InputError("`output_dir`: give it to `open_runs`, which opened these runs.")
     return runs
   if isinstance(runs, (str, os.PathLike)):
     runs = [runs]
-  return open_runs(list(runs), output_dir, writable)
+  return open_runs(list(runs), output_dir, writable, judged_too=judged_too, beside=beside)
 
 
 def _ignored(*_: typing.Any) -> None:
   pass
+
+
+class _Places(typing.NamedTuple):
+  """Where images are, and who hears how many of their files are decoded."""
+
+  data_dir: PathLike | None
+  cache_dir: PathLike | None
+  reading_progress: ReadingProgress | None
+
+
+class _Target(typing.NamedTuple):
+  """Who is judged or analysed, before anything is loaded.
+
+  Attributes:
+    folder: where results go.
+    dataset: the data set's name.
+    training_epsilon: radius in L-infinity of its training, or None.
+    class_names: of its data, as far as they are known.
+    subject: function that loads it.
+  """
+
+  folder: RunFolder
+  dataset: str
+  training_epsilon: float | None
+  class_names: tuple[str, ...] | None
+  subject: collections.abc.Callable[[], Subject]
+
+
+def _targets(
+  runs: Runs,
+  models: Models,
+  checkpoint: str | int,
+  dataset: str | None,
+  data_source: DataSource | str,
+  reading: ReadingConfig | None,
+  output_dir: PathLike | None,
+  places: _Places,
+  note: Note,
+  with_embedding: bool = False,
+) -> dict[str, _Target]:
+  """Runs, and models from elsewhere on the data of the runs, by name.
+
+  Raises:
+    InputError: if there are none, folders are no runs, or settings are missing or of no
+      use.
+  """
+  from tla_tf import datasets
+  from tla_tf.evaluation.subject import run_subject
+
+  files = _model_files(models)
+  folders = _opened(runs, output_dir, beside=bool(files)) if runs or not files else {}
+  targets = {}
+  for name, folder in folders.items():
+    config, facts = folder.read_config()
+    epsilon = training_epsilon(config.to_dict())
+    subject = functools.partial(run_subject, folder, checkpoint, *places)
+    targets[name] = _Target(folder, config.dataset, epsilon, tuple(facts.class_names), subject)
+  if folders and (dataset is not None or reading is not None):
+    raise InputError("`dataset` and `reading` are for models without runs beside them: a run folder knows its own.")
+  if not files:
+    return targets
+  if output_dir is None:
+    raise InputError("Models that were not trained here need `output_dir`, a folder for their results.")
+  if folders:
+    config, facts = next(iter(folders.values())).read_config()
+    dataset, data_source, reading = config.dataset, config.data_source, config.reading
+    places = places._replace(data_dir=places.data_dir or facts.data_dir)
+  if dataset is None:
+    raise InputError("Models that were not trained here need `dataset`, the name of the data set.")
+  own = datasets.get(dataset).class_names or None
+  for name, file in _named(files, set(targets)).items():
+    folder = RunFolder(pathlib.Path(output_dir) / name if len(files) + len(folders) > 1 else output_dir)
+    folder.require_writable()
+    subject = functools.partial(_model_subject, file, dataset, data_source, reading, places, note, with_embedding)
+    targets[name] = _Target(folder, dataset, None, own, subject)
+  return targets
+
+
+def _model_files(models: Models) -> list[ModelFile]:
+  models = [models] if isinstance(models, (str, os.PathLike, ModelFile)) else list(models)
+  return [model if isinstance(model, ModelFile) else ModelFile(model) for model in models]
+
+
+def _named(files: list[ModelFile], taken: set[str]) -> dict[str, ModelFile]:
+  """Models by names that differ, from each other and from those that are taken."""
+  found: dict[str, ModelFile] = {}
+  for file in files:
+    names = (f"{file.name}_{i}" if i > 1 else file.name for i in itertools.count(1))
+    found[next(name for name in names if name not in found and name not in taken)] = file
+  return found
+
+
+def _model_subject(
+  file: ModelFile,
+  dataset: str,
+  data_source: DataSource | str,
+  reading: ReadingConfig | None,
+  places: _Places,
+  note: Note,
+  with_embedding: bool,
+) -> Subject:
+  """A model from elsewhere, loaded, with its data."""
+  from tla_tf import datasets
+  from tla_tf.evaluation.subject import foreign_subject
+
+  model = file.load()
+  reading = reading or ReadingConfig()
+  if dataset == "images" and not reading.image_size and model.image_shape and None not in model.image_shape:
+    reading = reading.replace(image_size=tuple(model.image_shape[:2]), channels=model.image_shape[2])
+  splits = datasets.load(
+    dataset, places.data_dir, DataSource(data_source), reading, places.cache_dir, places.reading_progress
+  )
+  for path, reason in splits.left_out:
+    note(f"left out {path}: {reason}")
+  return foreign_subject(model, dataset, splits, reading, with_embedding)
 
 
 # --------------------------------------------------------------------------- training
@@ -188,8 +338,12 @@ def evaluate_run(run_dir: PathLike, **settings: typing.Any) -> Findings:
 
 
 def evaluate_runs(
-  runs: Runs,
+  runs: Runs = (),
   *,
+  models: Models = (),
+  dataset: str | None = None,
+  data_source: DataSource | str = DataSource.AUTO,
+  reading: ReadingConfig | None = None,
   output_dir: PathLike | None = None,
   source: PathLike | None = None,
   compare_dir: PathLike | None = None,
@@ -201,18 +355,24 @@ def evaluate_runs(
   note: Note = _ignored,
   **options: typing.Any,
 ) -> dict[str, Findings]:
-  """Judges trained runs under suites of attacks, and writes what was found into their folders.
+  """Judges trained runs, and models from elsewhere, under suites of attacks; writes what was found into folders.
 
   A run that was trained at another epsilon than its data set's is judged at its own.
   Killed at any moment and called again, it goes on behind the last finished batch.
 
   Args:
     runs: paths of run folders, shell patterns, or folders that run folders lie in.
+    models: models that were not trained here: `ModelFile`s, or paths of `.keras` files
+      and SavedModels. They are judged on the data of the runs beside them.
+    dataset: of models without runs beside them: the data set's name.
+    data_source: of the same: a `types.DataSource`.
+    reading: of the same: ReadingConfig; of image folders, size and channels are the
+      model's unless given.
     output_dir: where results go, if not into the run folders, which are then only read:
-      of several runs into a folder of their name each.
+      of several runs or models into a folder of their name each. Models need one.
     source: run folder whose network makes the images of table1's black-box column.
     compare_dir: folder for tables and figures of all runs together, or None.
-    checkpoint: "best", "last" or a step.
+    checkpoint: of runs: "best", "last" or a step.
     data_dir: folder of the data set's files; None for that of the training.
     cache_dir: folder of decoded images; None for the user's own.
     progress: called with (attack, batches done, batches to do, seconds left), or None.
@@ -232,29 +392,24 @@ def evaluate_runs(
   from tla_tf.evaluation.planning import EvaluationOptions, linf_radii, one_by_one, planned_attacks
   from tla_tf.evaluation.subject import run_subject
 
-  folders, asked = _opened(runs, output_dir), EvaluationOptions(**options)
+  asked = EvaluationOptions(**options)
+  places = _Places(data_dir, cache_dir, reading_progress)
+  targets = _targets(runs, models, checkpoint, dataset, data_source, reading, output_dir, places, note)
   radii, several = set(), [asked]
-  for name, folder in folders.items():
-    config, _ = folder.read_config()
-    several = one_by_one(asked, config.dataset)
-    plans = [
-      planned_attacks(one, config.dataset, source is not None, training_epsilon(config.to_dict())) for one in several
-    ]
+  for name, target in targets.items():
+    several = one_by_one(asked, target.dataset)
+    plans = [planned_attacks(one, target.dataset, source is not None, target.training_epsilon) for one in several]
     radii.add(tuple(linf_radii(plan.attacks) for plan in plans))
     for sentence in dict.fromkeys(sentence for plan in plans for sentence in plan.notes):
       note(f"{name}: {sentence} `epsilon` chooses another.")
     for sentence in dict.fromkeys(sentence for plan in plans for sentence in (*plan.unmoved, *plan.cautions)):
       note(f"{name}: {sentence}")
   if len(radii) > 1:
-    note("The runs are judged at different epsilons, and stand in different tables; `epsilon` judges them alike.")
-
-  def subject(folder: RunFolder) -> Subject:
-    return run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
-
+    note("The models are judged at different epsilons, and stand in different tables; `epsilon` judges them alike.")
   return _evaluate(
-    {name: (folder, functools.partial(subject, folder)) for name, folder in folders.items()},
+    {name: (target.folder, target.subject) for name, target in targets.items()},
     several,
-    lambda: _source(source, output_dir, subject),
+    lambda: _source(source, output_dir, lambda folder: run_subject(folder, checkpoint, *places)),
     compare_dir,
     progress,
     note,
@@ -287,35 +442,21 @@ def evaluate_model(
   dataset: str,
   output_dir: PathLike,
   *,
-  kind: str = "keras",
+  kind: str | None = None,
   pixel_range: tuple[float, float] = (0.0, 1.0),
-  source: PathLike | None = None,
-  compare_dir: PathLike | None = None,
-  data_dir: PathLike | None = None,
-  data_source: DataSource | str = DataSource.AUTO,
-  cache_dir: PathLike | None = None,
-  progress: Progress | None = None,
-  reading_progress: ReadingProgress | None = None,
-  note: Note = _ignored,
-  **options: typing.Any,
+  custom_objects: collections.abc.Sequence[str] = (),
+  **settings: typing.Any,
 ) -> Findings:
-  """Judges a model that was not trained here, under suites of attacks.
+  """Judges one model that was not trained here: `evaluate_runs` of a single `ModelFile`.
 
   Args:
     path: a `.keras` file, or the folder of a SavedModel.
     dataset: the data set's name.
     output_dir: where results go.
-    kind: "keras" or "saved_model".
+    kind: "keras", "saved_model", or None for what the path says.
     pixel_range: lowest and highest pixel value that the model takes; it is checked.
-    source: run folder whose network makes the images of table1's black-box column.
-    compare_dir: folder for tables and figures besides, or None.
-    data_dir: folder of the data set's files, or None.
-    data_source: a `types.DataSource`.
-    cache_dir: folder of decoded images; None for the user's own.
-    progress: called with (attack, batches done, batches to do, seconds left), or None.
-    reading_progress: called with the number of image files decoded and to decode.
-    note: called with sentences that a reader should know.
-    **options: fields of `EvaluationOptions`.
+    custom_objects: "module:name" of what a `.keras` file was saved with.
+    **settings: arguments of `evaluate_runs`.
 
   Returns:
     Findings of what was measured just now.
@@ -323,45 +464,9 @@ def evaluate_model(
   Raises:
     InputError: for anything wrong in model, data or options.
   """
-  from tla_tf import datasets
-  from tla_tf.config import ReadingConfig
-  from tla_tf.evaluation.planning import EvaluationOptions, one_by_one, planned_attacks
-  from tla_tf.evaluation.subject import foreign_subject, run_subject
-  from tla_tf.persistence import foreign
-
-  asked = EvaluationOptions(**options)
-  several = one_by_one(asked, dataset)
-  plans = [planned_attacks(one, dataset, source is not None) for one in several]
-  for sentence in dict.fromkeys(sentence for plan in plans for sentence in (*plan.unmoved, *plan.cautions)):
-    note(sentence)
-  low, high = pixel_range
-  if not low < high:
-    raise InputError(f"`pixel_range={low:g},{high:g}`: expected a lower and a higher number.")
-  loaders = {"keras": foreign.load_keras_model, "saved_model": foreign.load_saved_model}
-  if kind not in loaders:
-    raise InputError(f"`kind={kind}`: expected one of {list(loaders)}.")
-  model = loaders[kind](path, (low, high))
-  folder = RunFolder(output_dir)
-  folder.require_writable()
-
-  def subject() -> Subject:
-    reading = ReadingConfig()
-    if dataset == "images" and model.image_shape and None not in model.image_shape:
-      reading = reading.replace(image_size=tuple(model.image_shape[:2]), channels=model.image_shape[2])
-    splits = datasets.load(dataset, data_dir, DataSource(data_source), reading, cache_dir, reading_progress)
-    return foreign_subject(model, dataset, splits)
-
-  records = _evaluate(
-    {pathlib.Path(path).stem: (folder, subject)},
-    several,
-    lambda: _source(
-      source, output_dir, lambda other: run_subject(other, "best", data_dir, cache_dir, reading_progress)
-    ),
-    compare_dir,
-    progress,
-    note,
-  )
-  return next(iter(records.values()))
+  model = ModelFile(path, kind, pixel_range, tuple(custom_objects))
+  (record,) = evaluate_runs(models=[model], dataset=dataset, output_dir=output_dir, **settings).values()
+  return record
 
 
 def _source(
@@ -428,8 +533,12 @@ def _resumed(note: Note) -> collections.abc.Callable[[int], None]:
 
 
 def analyze_runs(
-  runs: Runs,
+  runs: Runs = (),
   *,
+  models: Models = (),
+  dataset: str | None = None,
+  data_source: DataSource | str = DataSource.AUTO,
+  reading: ReadingConfig | None = None,
   output_dir: PathLike | None = None,
   classes: collections.abc.Sequence[str] = (),
   projector_examples: int = 500,
@@ -442,7 +551,7 @@ def analyze_runs(
   note: Note = _ignored,
   **options: typing.Any,
 ) -> dict[str, AnalysisRecord]:
-  """Analyses trained runs: Tables 5 and 6, Figures 1, 2, 4 and 5, a detector, points for TensorBoard.
+  """Analyses runs and models from elsewhere: Tables 5 and 6, Figures 1, 2, 4 and 5, a detector, points for TensorBoard.
 
   Embeddings are kept beside the results: called again, it goes on behind the last
   part that was embedded. A run that was trained at another epsilon than its data
@@ -450,8 +559,11 @@ def analyze_runs(
 
   Args:
     runs: paths of run folders, shell patterns, or folders that run folders lie in.
-    output_dir: where results go, if not into the run folders, which are then only read:
-      of several runs into a folder of their name each.
+    models: as for `evaluate_runs`; `ModelFile.embedding_layer` chooses the embedding.
+    dataset: as for `evaluate_runs`.
+    data_source: as for `evaluate_runs`.
+    reading: as for `evaluate_runs`.
+    output_dir: as for `evaluate_runs`.
     classes: of Figures 1 and 2, by name: a true class, and the class that it is taken
       for; without, those that are confused most often.
     projector_examples: test images whose points go to TensorBoard's projector; 0 for
@@ -478,34 +590,37 @@ def analyze_runs(
   from tla_tf.evaluation import figure_data
   from tla_tf.evaluation.analysis_planning import AnalysisOptions, planned_attacks
   from tla_tf.evaluation.run_analysis import analyse
-  from tla_tf.evaluation.subject import run_subject
 
-  folders, asked = _opened(runs, output_dir), AnalysisOptions(**options)
-  for name, folder in folders.items():
-    config, facts = folder.read_config()
-    for sentence in planned_attacks(asked, config.dataset, training_epsilon(config.to_dict())).notes:
+  asked, places = AnalysisOptions(**options), _Places(data_dir, cache_dir, reading_progress)
+  targets = _targets(runs, models, checkpoint, dataset, data_source, reading, output_dir, places, note, True)
+  for name, target in targets.items():
+    for sentence in planned_attacks(asked, target.dataset, target.training_epsilon).notes:
       note(f"{name}: {sentence} `weak_epsilon` and `strong_epsilon` choose others.")
-  figure_data.check_classes(classes, facts.class_names)
+    if target.class_names is not None:
+      figure_data.check_classes(classes, target.class_names)
   if compare_dir is not None:
     files.make_folder(compare_dir)
   records: dict[str, AnalysisRecord] = {}
   arrays: dict[str, AnalysisArrays] = {}
   with contextlib.ExitStack() as locks:
-    for folder in folders.values():
+    for target in targets.values():
+      folder = target.folder
       files.make_folder(folder.embeddings)
       locks.enter_context(
         files.locked(folder.embeddings / ".lock", f"{folder.path}: another process analyses this run; wait for it.")
       )
     analyses = {}
-    for name, folder in folders.items():
-      subject = run_subject(folder, checkpoint, data_dir, cache_dir, reading_progress)
-      analyses[name] = analyse(subject, folder, asked, progress and functools.partial(_of_run, progress, name))
+    for name, target in targets.items():
+      subject = target.subject()
+      figure_data.check_classes(classes, subject.test.class_names)
+      told = progress and functools.partial(_of_run, progress, name)
+      analyses[name] = analyse(subject, target.folder, asked, told)
       for sentence in analyses[name].drawn.notes:
         note(f"{name}: {sentence}")
     shown = figure_data.figure_classes(list(analyses.values()), tuple(classes))
     queries = figure_data.figure_queries(list(analyses.values()))
     for name, analysis in analyses.items():
-      folder = folders[name]
+      folder = targets[name].folder
       arrays[name] = figure_data.figure_arrays(analysis, shown, queries, asked)
       analysis.detector.save(folder.detector)
       records[name] = reporting.write_analysis(name, folder, analysis.record, arrays[name])
@@ -530,7 +645,8 @@ def write_report(runs: Runs, output: PathLike | None = None, *, output_dir: Path
   """Writes one self-contained HTML page on one or several runs, and the same as Markdown; runs no model.
 
   Args:
-    runs: paths of run folders, shell patterns, or folders that run folders lie in.
+    runs: paths of run folders, shell patterns, or folders that run folders lie in; also
+      folders with results of models from elsewhere.
     output: the HTML file; None for `report.html` in the first run folder, or in
       `output_dir`.
     output_dir: where judging and analysing wrote, if not into the run folders.
@@ -546,7 +662,7 @@ def write_report(runs: Runs, output: PathLike | None = None, *, output_dir: Path
 
   if output is not None and pathlib.Path(output).suffix.lower() not in (".html", ".htm"):
     raise InputError(f"`output={output}`: expected the name of an .html file.")
-  folders = _opened(runs, output_dir, writable=output is None)
+  folders = _opened(runs, output_dir, writable=output is None, judged_too=True)
   if output is None:
     output = pathlib.Path(output_dir or next(iter(folders.values())).results, "report.html")
   found = [reporting.read_run(name, folder) for name, folder in folders.items()]

@@ -1,4 +1,4 @@
-"""tla-analyze: how a trained network sees natural and attacked images, and which of them it can tell.
+"""tla-analyze: how networks see natural and attacked images, and which of them they can tell.
 
 Tables 5 and 6 and Figures 1, 2, 4 and 5 of the paper; a detector for tla-export;
 points for TensorBoard's projector.
@@ -6,6 +6,7 @@ points for TensorBoard's projector.
 Examples:
   tla-analyze --run_dir=runs/tla
   tla-analyze --run_dir=runs/um runs/at runs/tla --compare_dir=runs
+  tla-analyze --keras_model=mine.keras --embedding_layer=pool --dataset=mnist --data_dir=DIR --output_dir=analysed
 
 Embeddings are kept in the run folder: the same command again is quick, and goes
 on where it was killed.
@@ -21,7 +22,7 @@ import typing
 from absl import flags
 
 from tla_tf import types
-from tla_tf.binaries import entry, flag_names, progress
+from tla_tf.binaries import entry, flag_names, model_flags, progress
 from tla_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -48,11 +49,8 @@ _SETTINGS = (
   "cache_dir",
 )
 
-flags.DEFINE_string(
-  "run_dir",
-  None,
-  "Run folder, a quoted pattern ('runs/*'), or a folder of run folders; further ones may follow as plain arguments.",
-)
+entry.define_paths("run_dir", "Run folder, a quoted pattern ('runs/*'), or a folder of run folders.")
+model_flags.define(embedding=True)
 entry.define_fraction(
   "weak_epsilon",
   None,
@@ -135,8 +133,8 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
   "output_dir",
   None,
-  "Where results go instead of the run folders, which are then only read (of several runs a folder of their name "
-  "each).",
+  "Where results go: needed of models that were not trained here; of a run instead of its folder, which is then only "
+  "read. Of several runs or models a folder of their name each.",
 )
 flags.DEFINE_string("compare_dir", None, "Folder for the tables (analysis.md) and figures of all runs side by side.")
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
@@ -148,18 +146,17 @@ flags.DEFINE_integer(
   "seed", 0, "Seed of random starts, of subsets, and of t-SNE.", lower_bound=0, upper_bound=2**32 - 1
 )
 flags.DEFINE_integer("batch_size", 100, "Images a batch.", lower_bound=1)
-flags.mark_flag_as_required("run_dir")
 
 
 @flag_names.translated(**_RENAMED)
 def main(argv: list[str]) -> None:
   """Analyses every run, writes its results and figures, prints the tables."""
   _check_flags()
-  from tla_tf import api
-
-  folders = api.open_runs([FLAGS.run_dir, *argv], FLAGS.output_dir)
+  entry.refuse_arguments(argv)
+  model_flags.check()
+  folders = model_flags.open_runs()
   entry.load_tensorflow()
-  from tla_tf import reporting
+  from tla_tf import api, reporting
 
   settings: dict[str, typing.Any] = {name: FLAGS[name].value for name in _SETTINGS}
   with progress.Progress().beating() as shown:
@@ -171,6 +168,7 @@ def main(argv: list[str]) -> None:
       progress=shown.batches(),
       reading_progress=shown.reading,
       note=lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
+      **model_flags.settings(),
       **settings,
     )
   for table in reporting.tables_of_analysis(records):
@@ -183,6 +181,8 @@ def main(argv: list[str]) -> None:
     )
     if FLAGS.projector_examples:
       print(f"projector    tensorboard --logdir {folder.tensorboard}, tab Projector")
+  for place in model_flags.folders_of(records, folders):
+    print(f"results      {place / 'analysis.json'}")
   if FLAGS.compare_dir:
     print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'analysis.md'}")
 

@@ -6,6 +6,7 @@ import enum
 import os
 import pathlib
 import platform
+import re
 import signal
 import sys
 import tempfile
@@ -65,7 +66,7 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
   _show_flags_of(main)
   try:
     try:
-      app.run(guarded, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
+      app.run(guarded, [sys.argv[0], *_with_paths(sys.argv[1:] if arguments is None else arguments)])
     finally:
       sys.stdout.flush()
   except BrokenPipeError:
@@ -194,6 +195,32 @@ def define_size(name: str, default: tuple[int, int] | None, help_: str) -> flags
 def define_choice(name: str, default: str | None, choice: type[enum.Enum], help_: str) -> flags.FlagHolder:
   """Defines a flag whose values are those of a `types` choice."""
   return flags.DEFINE_enum(name, default, [member.value for member in choice], help_)
+
+
+# Names of the flags that take several paths.
+_PATH_FLAGS: set[str] = set()
+
+
+def define_paths(name: str, help_: str) -> flags.FlagHolder:
+  """Defines a flag that takes several paths: `--name=a b c`, or given again."""
+  _PATH_FLAGS.add(name)
+  return flags.DEFINE_multi_string(name, None, f"{help_} Further ones may follow as plain arguments.")
+
+
+def _with_paths(arguments: Sequence[str]) -> list[str]:
+  """A command line whose plain arguments have become values of the flag of paths that they follow."""
+  words, found, current = iter(arguments), [], None
+  for word in words:
+    match = re.fullmatch(r"--?([A-Za-z_]\w*)(=.*)?", word, re.DOTALL)
+    if match is None:
+      found.append(f"--{current}={word}" if current and not word.startswith("-") else word)
+      continue
+    found.append(word)
+    name = match[1]
+    current = name if name in _PATH_FLAGS else current
+    if match[2] is None and name in flags.FLAGS and not flags.FLAGS[name].boolean:
+      found += [value for value in [next(words, None)] if value is not None]
+  return found
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:

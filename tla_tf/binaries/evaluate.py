@@ -1,10 +1,11 @@
-"""tla-evaluate: judges trained runs, or a foreign model, under suites of attacks.
+"""tla-evaluate: judges trained runs, and models from elsewhere, under suites of attacks.
 
 Examples:
   tla-evaluate --run_dir=runs/tla --suite=table1,table3,auto_attack --num_examples=1000
   tla-evaluate --run_dir=runs/um runs/at runs/tla --suite=quick
   tla-evaluate --run_dir=runs/tla --suite=table1 --source_run_dir=runs/um
   tla-evaluate --keras_model=mine.keras --dataset=mnist --data_dir=DIR --pixel_range=0,255 --output_dir=judged
+  tla-evaluate --run_dir=runs/at --keras_model=a.keras b.keras --saved_model=exported --output_dir=judged
 
 Killed and started again, the same command goes on where it was.
 """
@@ -17,9 +18,8 @@ import typing
 
 from absl import flags
 
-from tla_tf import datasets, types
 from tla_tf.attack_configs import LIBRARY_ATTACKS
-from tla_tf.binaries import entry, flag_names, progress
+from tla_tf.binaries import entry, flag_names, model_flags, progress
 from tla_tf.errors import InputError
 from tla_tf.records.shown import cross_checked
 
@@ -43,15 +43,8 @@ _OPTIONS = (
   "cross_check",
 )
 
-flags.DEFINE_string(
-  "run_dir",
-  None,
-  "Run folder, a quoted pattern ('runs/*'), or a folder of run folders; further ones may follow as plain arguments.",
-)
-flags.DEFINE_string(
-  "saved_model", None, "Judge this SavedModel instead: its endpoint serve, or its signature serving_default."
-)
-flags.DEFINE_string("keras_model", None, "Judge this .keras file instead.")
+entry.define_paths("run_dir", "Run folder, a quoted pattern ('runs/*'), or a folder of run folders.")
+model_flags.define()
 flags.DEFINE_list(
   "suite",
   None,
@@ -108,20 +101,11 @@ flags.DEFINE_list(
   "take long.",
 )
 flags.DEFINE_string("compare_dir", None, "Folder for the tables (table.md) and the figures of all runs.")
-flags.DEFINE_enum("dataset", None, datasets.names(), "Of a foreign model: the data set.")
-entry.define_choice(
-  "data_source", types.DataSource.AUTO.value, types.DataSource, "Of a foreign model: where images come from."
-)
-flags.DEFINE_list(
-  "pixel_range",
-  ["0", "1"],
-  "Of a foreign model: lowest and highest pixel value that it takes, as in 0,255. It is checked.",
-)
 flags.DEFINE_string(
   "output_dir",
   None,
-  "Where results go: needed of a foreign model; of a run instead of its folder, which is then only read (of several "
-  "runs a folder of their name each).",
+  "Where results go: needed of models that were not trained here; of a run instead of its folder, which is then only "
+  "read. Of several runs or models a folder of their name each.",
 )
 
 
@@ -129,9 +113,7 @@ flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   """Evaluates every model, writes its results, prints the tables and alarms."""
   _check_flags(argv)
-  from tla_tf import api
-
-  folders = api.open_runs([FLAGS.run_dir, *argv], FLAGS.output_dir) if FLAGS.run_dir else {}
+  folders = model_flags.open_runs()
   entry.load_tensorflow()
   from tla_tf import reporting
 
@@ -147,8 +129,8 @@ def main(argv: list[str]) -> None:
   reporting.print_alarms(judged)
   for folder in folders.values():
     print(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
-  if FLAGS.output_dir and not folders:
-    print(f"results      {pathlib.Path(FLAGS.output_dir) / 'evaluation.json'}")
+  for place in model_flags.folders_of(records, folders):
+    print(f"results      {place / 'evaluation.json'}")
   if FLAGS.compare_dir:
     print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'table.md'}")
 
@@ -169,19 +151,7 @@ def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[st
     "reading_progress": shown.reading,
     "note": lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
   }
-  if folders:
-    return api.evaluate_runs(folders, checkpoint=FLAGS.checkpoint, **settings)
-  path = FLAGS.saved_model or FLAGS.keras_model
-  record = api.evaluate_model(
-    path,
-    FLAGS.dataset,
-    FLAGS.output_dir,
-    kind="saved_model" if FLAGS.saved_model else "keras",
-    pixel_range=_pixel_range(),
-    data_source=FLAGS.data_source,
-    **settings,
-  )
-  return {pathlib.Path(path).stem: record}
+  return api.evaluate_runs(folders, checkpoint=FLAGS.checkpoint, **model_flags.settings(), **settings)
 
 
 def _check_flags(argv: list[str]) -> None:
@@ -193,30 +163,8 @@ def _check_flags(argv: list[str]) -> None:
   unknown = [name for name in FLAGS.suite or () if name not in _SUITES]
   if unknown:
     raise InputError(f"--suite: unknown suite {unknown[0]!r}; expected some of {', '.join(_SUITES)}.")
-  given = [name for name in ("run_dir", "saved_model", "keras_model") if FLAGS[name].value]
-  if len(given) != 1:
-    raise InputError(
-      "Give one of --run_dir, --saved_model and --keras_model" + (f", not --{' and --'.join(given)}." if given else ".")
-    )
-  if given == ["run_dir"]:
-    wrong = [name for name in ("dataset", "pixel_range", "data_source") if FLAGS[name].present]
-    if wrong:
-      raise InputError(f"--{wrong[0]} is for a foreign model: a run folder knows its own.")
-    return
   entry.refuse_arguments(argv)
-  if FLAGS["checkpoint"].present:
-    raise InputError("--checkpoint is for a run folder: a foreign model has one set of weights.")
-  for name in ("dataset", "output_dir"):
-    if not FLAGS[name].value:
-      raise InputError(f"--{given[0]} needs --{name}.")
-
-
-def _pixel_range() -> tuple[float, float]:
-  try:
-    low, high = (float(value) for value in FLAGS.pixel_range)
-  except ValueError:
-    raise InputError(f"--pixel_range: expected two numbers as in 0,255, got {','.join(FLAGS.pixel_range)}.") from None
-  return low, high
+  model_flags.check()
 
 
 def run() -> None:

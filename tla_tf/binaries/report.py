@@ -15,10 +15,10 @@ from tla_tf.binaries import entry, flag_names
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string(
+entry.define_paths(
   "run_dir",
-  None,
-  "Run folder, a quoted pattern ('runs/*'), or a folder of run folders; further ones may follow as plain arguments.",
+  "Run folder, a folder with results of a model that was not trained here, a quoted pattern ('runs/*'), or a folder of "
+  "such folders.",
 )
 flags.DEFINE_string(
   "output",
@@ -37,7 +37,8 @@ def main(argv: list[str]) -> None:
   """Writes the report."""
   from tla_tf import api
 
-  written = api.write_report([FLAGS.run_dir, *argv], FLAGS.output, output_dir=FLAGS.output_dir)
+  entry.refuse_arguments(argv)
+  written = api.write_report(FLAGS.run_dir, FLAGS.output, output_dir=FLAGS.output_dir)
   print(f"report       {written.html}\nMarkdown     {written.markdown}")
 
 

@@ -11,7 +11,7 @@ import typing
 from absl import flags
 
 from tla_tf import datasets, published, recipes, types
-from tla_tf.binaries import entry, presets
+from tla_tf.binaries import entry, presets, reading_flags
 from tla_tf.binaries.entry import define_choice
 from tla_tf.config import OPTIMIZERS, AttackConfig, Config, Option, TrainingConfig, options
 from tla_tf.datasets import DatasetSpec
@@ -40,19 +40,6 @@ _ATTACK = (
   ),
 )
 _ATTACKS = ("attack", "validation_attack")
-# Flag -> field, of what the reading of images leaves open; see `_define_reading`.
-_READING = {
-  "data_source": "data_source",
-  "heldout_examples": "reading.heldout",
-  "classes": "reading.classes",
-  "image_size": "reading.image_size",
-  "resize": "reading.resize",
-  "channels": "reading.channels",
-  "use_val": "reading.use_val",
-  "test_fraction": "reading.test_fraction",
-  "split_seed": "reading.split_seed",
-  "skip_bad": "reading.skip_bad",
-}
 
 
 def shared_options() -> dict[str, Option]:
@@ -72,7 +59,9 @@ def recipe_options() -> dict[str, Option]:
 def flag_of_path() -> dict[str, str]:
   """The flag of every setting, by its path in `TrainingConfig`."""
   options_ = {**shared_options(), **recipe_options()}
-  return {option.path: flag for flag, option in options_.items()} | {path: flag for flag, path in _READING.items()}
+  return {option.path: flag for flag, option in options_.items()} | {
+    path: flag for flag, path in reading_flags.PATHS.items()
+  }
 
 
 def _settings(dataset: str) -> dict[str, TrainingConfig]:
@@ -166,55 +155,7 @@ def _get(config: Config, path: str) -> typing.Any:
 
 def _define_reading(spec: DatasetSpec) -> None:
   """The flags of where images come from and how they are read."""
-  flags.DEFINE_integer(
-    "heldout_examples",
-    None,
-    f"Images held out to choose the best checkpoint, never trained on. {spec.heldout_help}",
-    lower_bound=1,
-  )
-  makers: dict[str, typing.Callable] = {
-    "data_dir": lambda name: flags.DEFINE_string(name, None, spec.data_dir_help),
-    "data_source": lambda name: define_choice(
-      name,
-      None,
-      types.DataSource,
-      "auto: files or prepared TFDS data, whichever data_dir holds; tfds: through TFDS, downloading what is missing.",
-    ),
-    "cache_dir": lambda name: flags.DEFINE_string(
-      name, None, "Folder of decoded images; $XDG_CACHE_HOME/tla_tf or ~/.cache/tla_tf by default."
-    ),
-    "classes": lambda name: flags.DEFINE_list(name, None, "Classes to read, in their order of labels; all by default."),
-    "image_size": lambda name: entry.define_size(
-      name,
-      None,
-      "Height and width to train on, 64 or 64x48; by default the size of the first image, which all must then have.",
-    ),
-    "resize": lambda name: define_choice(
-      name,
-      None,
-      types.Resize,
-      "What is done with an image of another size. refuse: stop; stretch: "
-      "scale, whatever its proportions; crop: scale until it covers the size, keep the middle.",
-    ),
-    "channels": lambda name: flags.DEFINE_integer(name, None, "3 for colour, 1 for grey."),
-    "use_val": lambda name: flags.DEFINE_boolean(
-      name, None, "Hold out the images of val/, where there is such a folder, in place of training images; the default."
-    ),
-    "test_fraction": lambda name: entry.define_fraction(
-      name,
-      None,
-      "Without a folder test/: share of every class that becomes the test images, as in 0.2, drawn by --split_seed. "
-      "The run remembers it: judging reads the same images.",
-    ),
-    "split_seed": lambda name: flags.DEFINE_integer(
-      name, None, "Seed of --test_fraction; 0 by default, whatever --seed is.", lower_bound=0
-    ),
-    "skip_bad": lambda name: flags.DEFINE_boolean(
-      name, None, "Leave out files that cannot be read, and list them; without it the first one ends the tool."
-    ),
-  }
-  for name in spec.reading_flags:
-    makers[name](name)
+  reading_flags.define(("heldout_examples", *spec.reading_flags), spec.data_dir_help, spec.heldout_help)
 
 
 def _fine_tuning_rate(dataset: str) -> str:
@@ -243,7 +184,7 @@ def config(dataset: str) -> TrainingConfig:
       )
   base = published.setting(dataset, FLAGS.method, FLAGS.network, fine_tuning=FLAGS.init_from is not None)
   own = {option.flag: f"recipe.{option.path}" for option in recipe.flags().values()}
-  paths = {**{flag: option.path for flag, option in shared_options().items()}, **_READING, **own}
+  paths = {**{flag: option.path for flag, option in shared_options().items()}, **reading_flags.PATHS, **own}
   given = {flag: path for flag, path in paths.items() if flag in FLAGS and FLAGS[flag].value is not None}
   changes = {path: FLAGS[flag].value for flag, path in given.items()}
   if FLAGS.epsilon is not None:

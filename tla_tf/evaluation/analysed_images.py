@@ -138,7 +138,8 @@ def embed(
     progress=progress and with_seconds_left(progress),
   )
   store = CheckpointStore(folder.checkpoints)
-  embedder.discard_stale({store.digest(step) for step in store.steps()})
+  known = {store.digest(step) for step in store.steps()}
+  embedder.discard_stale(known | {subject.facts["checkpoint_digest"]})
   attacked = {name: embedder.attacked("test", name, drawn.test, config) for name, config in attacks.by_name.items()}
   return AnalysedImages(
     **{split: embedder.natural(split, getattr(drawn, split)) for split in ("train", "heldout", "test")},

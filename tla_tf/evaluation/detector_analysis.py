@@ -41,7 +41,7 @@ def chosen_covariance(subject: Subject, options: AnalysisOptions) -> Covariance:
   Raises:
     InputError: if the one that is asked for would be too large.
   """
-  width, count = subject.network.output["embedding"].shape[-1], subject.test.num_classes
+  width, count = subject.embedding_width, subject.test.num_classes
   if options.covariance is None:
     return Covariance.TIED if _too_large(count, width) else Covariance.FULL
   if _too_large(count, width) and Covariance(options.covariance) is Covariance.FULL:

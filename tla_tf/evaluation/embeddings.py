@@ -203,6 +203,8 @@ class Embedder:
       "positions": _digest(positions),
       "num_examples": count,
       "versions": versions(),
+      # Of a model from elsewhere; a run's network has one embedding.
+      **({"embedding_layer": layer} if (layer := self._subject.facts["config"].get("embedding_layer")) else {}),
       **about,
     }
     return kept_arrays(self._folder, facts, make, prefix=f"{name.replace(' ', '_')}-")

@@ -6,6 +6,7 @@ import pathlib
 import typing
 
 from tla_tf import datasets
+from tla_tf.config import ReadingConfig
 from tla_tf.data import ImageData, Splits
 from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder
@@ -47,6 +48,18 @@ class Subject(typing.NamedTuple):
   def training_epsilon(self) -> float | None:
     """The radius in L-infinity that the network was trained at, as far as is known."""
     return training_epsilon(self.facts["config"])
+
+  @property
+  def embedding_width(self) -> int:
+    """Length of the vector that the network makes of an image.
+
+    Raises:
+      InputError: if it makes none.
+    """
+    outputs = self.network(self.test.float_images(slice(1)), training=False)
+    if not isinstance(outputs, dict) or "embedding" not in outputs:
+      raise InputError("The network returns no embedding, which an analysis looks at: train one that does.")
+    return int(outputs["embedding"].shape[-1])
 
 
 def run_subject(
@@ -93,26 +106,41 @@ def run_subject(
   )
 
 
-def foreign_subject(model: ForeignModel, dataset: str, splits: Splits) -> Subject:
-  """A foreign model with the test images of a data set.
+def foreign_subject(
+  model: ForeignModel,
+  dataset: str,
+  splits: Splits,
+  reading: ReadingConfig = ReadingConfig(),
+  with_embedding: bool = False,
+) -> Subject:
+  """A foreign model with the images of a data set.
 
   Args:
     model: `persistence.foreign.ForeignModel`.
     dataset: the data set's name.
     splits: `data.Splits`.
+    reading: how they were read.
+    with_embedding: whether its embedding is wanted, too, to be analysed.
 
   Returns:
     Subject.
 
   Raises:
-    InputError: if the model does not fit the data or its pixel range is wrong.
+    InputError: if the model does not fit the data, its pixel range is wrong, or it has
+      no embedding that is wanted.
   """
   model.check_data(splits.test)
+  more: dict = {} if reading == ReadingConfig() else {"reading": reading.to_dict()}
+  if splits.left_out:
+    more["left_out"] = [list(each) for each in splits.left_out]
+  if with_embedding:
+    more["embedding_layer"] = model.embedding_layer
   return Subject(
-    model,
+    model.with_embedding() if with_embedding else model,
     splits,
     dataset,
     {
+      "checkpoint": None,
       "checkpoint_digest": model.digest,
       "data_digest": splits.digest(),
       "config": {
@@ -121,6 +149,7 @@ def foreign_subject(model: ForeignModel, dataset: str, splits: Splits) -> Subjec
         "kind": model.kind,
         "pixel_range": list(model.pixel_range),
         "probabilities": model.probabilities,
+        **more,
       },
     },
     "off",

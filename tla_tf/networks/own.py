@@ -9,6 +9,7 @@ import numpy as np
 
 from tla_tf import user_code
 from tla_tf.errors import InputError
+from tla_tf.networks.wrapping import from_keras
 
 
 def own_network(reference: str, image_shape: tuple[int, ...], num_classes: int, seed: int) -> keras.Model:
@@ -22,7 +23,7 @@ def own_network(reference: str, image_shape: tuple[int, ...], num_classes: int, 
 
   Returns:
     A `keras.Model` from float32 images [n, height, width, channels] in [0, 1] to
-    {"embedding": [n, d], "logits": [n, classes]}.
+    {"logits": [n, classes]} and, as `from_keras` finds it, "embedding": [n, d].
 
   Raises:
     InputError: if the function is missing or fails, or returns anything else.
@@ -30,22 +31,16 @@ def own_network(reference: str, image_shape: tuple[int, ...], num_classes: int, 
   about = f"`network={reference}`"
   function = user_code.imported(reference, "network")
   try:
-    network = function(tuple(image_shape), num_classes, seed)
-    if not isinstance(network, keras.Model):
-      raise InputError(f"{about}: returned a {type(network).__name__}, expected a keras.Model.")
+    network = from_keras(function(tuple(image_shape), num_classes, seed), image_shape=image_shape)
     outputs: typing.Any = network(np.zeros((2, *image_shape), np.float32), training=False)
-  except InputError:
-    raise
+  except InputError as error:
+    raise InputError(f"{about}: {error}") from None
   except Exception as error:  # noqa: BLE001  Code of the user's raises whatever it likes.
     line = (str(error).splitlines() or [""])[0][:160]
     raise InputError(
       f"{about}: failed for images {tuple(image_shape)} of {num_classes} classes ({type(error).__name__}: {line})."
     ) from error
-  shapes = {name: tuple(part.shape) for name, part in outputs.items()} if isinstance(outputs, dict) else {}
-  if shapes.get("logits") != (2, num_classes) or len(shapes.get("embedding", ())) != 2:
-    found = shapes or f"{type(outputs).__name__} of shape {getattr(outputs, 'shape', None)}"
-    raise InputError(
-      f"{about}: expected outputs 'embedding' [n, d] and 'logits' [n, {num_classes}], found {found} for 2 images; "
-      "return networks.from_keras(model)."
-    )
+  found = outputs["logits"].shape[-1]
+  if found != num_classes:
+    raise InputError(f"{about}: returned a model of {found} classes, the data have {num_classes}.")
   return network

@@ -118,6 +118,11 @@ class RunFolder:
       raise InputError(f"{folder.results}: is a run folder of its own; choose another `output_dir`.")
     return folder
 
+  @property
+  def is_run(self) -> bool:
+    """Whether it holds a training; else, perhaps, results of a model from elsewhere."""
+    return self._config.is_file()
+
   def require_writable(self) -> None:
     """Checks the folder that results go to, or the one that it would be made in."""
     existing = self.results.absolute()

@@ -11,14 +11,19 @@ import re
 from tla_tf.errors import InputError
 
 _MARK = "config.json"
+# What lies in a folder with results of a model from elsewhere.
+_RESULTS = ("evaluation.json", "analysis.json")
 
 
-def find_run_folders(given: collections.abc.Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
+def find_run_folders(
+  given: collections.abc.Iterable[str | os.PathLike[str]], judged_too: bool = False
+) -> list[pathlib.Path]:
   """The run folders that paths, shell patterns and parent folders name.
 
   Args:
     given: each a run folder; or a folder that run folders lie in, for all of them; or, if
       nothing is called so, a pattern such as `runs/tla_*`.
+    judged_too: whether folders with results of models from elsewhere are meant, too.
 
   Returns:
     Paths as given, those that one pattern or parent stands for sorted as people do
@@ -30,22 +35,25 @@ def find_run_folders(given: collections.abc.Iterable[str | os.PathLike[str]]) ->
   """
   found: dict[str, pathlib.Path] = {}
   for one in given:
-    for path in _meant(os.fspath(one)):
+    for path in _meant(os.fspath(one), (_MARK, *(_RESULTS if judged_too else ()))):
       found.setdefault(os.path.realpath(path), path)
   return list(found.values())
 
 
-def _meant(given: str) -> list[pathlib.Path]:
+def _meant(given: str, marks: tuple[str, ...]) -> list[pathlib.Path]:
+  def is_one(path: pathlib.Path) -> bool:
+    return any((path / mark).is_file() for mark in marks)
+
   path = pathlib.Path(given)
   # A name that is there is meant literally, whatever brackets it has.
   if not path.exists() and glob.has_magic(given):
-    runs = _sorted(path for path in map(pathlib.Path, glob.glob(given)) if (path / _MARK).is_file())
+    runs = _sorted(path for path in map(pathlib.Path, glob.glob(given)) if is_one(path))
     if not runs:
       raise InputError(f"{given}: matches no run folder (none with a {_MARK}).")
     return runs
-  if not path.is_dir() or (path / _MARK).is_file():
+  if not path.is_dir() or is_one(path):
     return [path]
-  runs = _sorted(child for child in path.iterdir() if (child / _MARK).is_file())
+  runs = _sorted(child for child in path.iterdir() if is_one(child))
   if not runs:
     raise InputError(
       f"{given}: not a run folder (no {_MARK}), and none lies in it; give the `output_dir` of a training run."

@@ -166,8 +166,9 @@ class AnalysisRecord(Record):
     seconds: by part.
     training_epsilon: radius in L-infinity that the run was trained at, or None.
     notes: sentences on how it was analysed that a reader should know.
-    checkpoint, checkpoint_digest: of the weights that were analysed.
-    config: settings of the training.
+    checkpoint: step of the weights that were analysed; None of a foreign model.
+    checkpoint_digest: SHA-256 of these weights, or of the foreign model.
+    config: settings of the training, or of the foreign model; "dataset" among them.
     data_digest: of the data set.
     versions: from package to version.
     arrays_digest: SHA-256 of `analysis.npz`.
@@ -191,7 +192,7 @@ class AnalysisRecord(Record):
   seconds: dict[str, float]
   training_epsilon: float | None
   notes: list[str]
-  checkpoint: int
+  checkpoint: int | None
   checkpoint_digest: str
   config: dict
   data_digest: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 
+from tla_tf.records import AnalysisRecord, EvaluationRecord
 from tla_tf.records.evaluation import ThreatShare
 from tla_tf.reporting import analysis_tables
 from tla_tf.reporting.document import Document, Missing, Section, Text
@@ -80,12 +81,18 @@ def _summary(runs: Runs) -> list[Block]:
     if judged and run.analysis and judged.checkpoint_digest != run.analysis.checkpoint_digest:
       blocks.append(
         Missing(
-          f"{run.name}: robustness was measured on the checkpoint of step {judged.checkpoint}, the embeddings "
-          f"are of step {run.analysis.checkpoint}; run `tla-evaluate` or `tla-analyze` again."
+          f"{run.name}: robustness was measured on {_weights(judged)}, the embeddings are of "
+          f"{_weights(run.analysis)}; run `tla-evaluate` or `tla-analyze` again."
         )
       )
   blocks += missing(runs, "findings", "accuracy under attack", "tla-evaluate")
   return blocks + missing(runs, "analysis", "embeddings and detection", "tla-analyze")
+
+
+def _weights(record: EvaluationRecord | AnalysisRecord) -> str:
+  """Which weights a record speaks of."""
+  step = record.checkpoint
+  return f"the model {record.checkpoint_digest[:8]}" if step is None else f"the checkpoint of step {step}"
 
 
 def _summary_row(run: Run) -> tuple[str, ...]:

@@ -20,10 +20,20 @@ def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Block]:
   lacking = [run for run in runs if not getattr(run, attribute)]
   if not lacking:
     return []
+  trained = [run for run in lacking if "model" not in run.settings]
+  commands = [f"{tool} --run_dir={' '.join(shlex.quote(str(run.path)) for run in trained)}"] if trained else []
+  commands += [_of_model(run, tool) for run in lacking if run not in trained]
+  elsewhere = ", with the same `--output_dir`" if any(run.elsewhere for run in trained) else ""
   names = ", ".join(run.name for run in lacking)
-  paths = " ".join(shlex.quote(str(run.path)) for run in lacking)
-  elsewhere = ", with the same `--output_dir`" if any(run.elsewhere for run in lacking) else ""
-  return [Missing(f"Missing for {names}: {what}. To get it: `{tool} --run_dir={paths}`{elsewhere}")]
+  listed = " and ".join(f"`{command}`" for command in commands)
+  return [Missing(f"Missing for {names}: {what}. To get it: {listed}{elsewhere}")]
+
+
+def _of_model(run: Run, tool: str) -> str:
+  """The command of a tool for a model from elsewhere."""
+  flag = {"keras": "keras_model"}.get(run.settings["kind"], run.settings["kind"])
+  given = {flag: run.settings["model"], "dataset": run.settings["dataset"], "output_dir": run.path}
+  return " ".join([tool, *(f"--{name}={shlex.quote(str(value))}" for name, value in given.items())])
 
 
 def drawn(name: str, caption: str, draw: collections.abc.Callable, *args: typing.Any) -> Figure:

@@ -121,5 +121,5 @@ def training_blocks(runs: Runs) -> list[Block]:
       "not reached the first checkpoint."
     )
     for run in runs
-    if not run.metrics
+    if not run.metrics and "model" not in run.settings
   ]

@@ -25,7 +25,7 @@ class Run(typing.NamedTuple):
     name: what the run is called.
     path: its folder.
     elsewhere: whether results of judging and analysing lie in another.
-    settings: dict from "attack.epsilon" and the like to JSON values.
+    settings: of its training, or of a model from elsewhere: dict from "attack.epsilon" and the like to JSON values.
     unused: names of settings that have no effect under the run's method.
     metrics: the dicts of `metrics.jsonl`.
     findings: list of Findings of the checkpoint that was judged last, on most images first.
@@ -61,21 +61,25 @@ def read_run(name: str, folder: RunFolder) -> Run:
   Raises:
     InputError: if a file is there but damaged.
   """
-  config, _ = folder.read_config()
-  settings = dict(_flat(config.to_dict()))
   known = read_evaluations(folder.evaluation, folder.evaluation_images)
   analysis = arrays = None
   if folder.analysis.exists():
     analysis = AnalysisRecord.read(folder.analysis)
     arrays = AnalysisArrays.read(folder.analysis_arrays, analysis.arrays_digest)
     arrays.require_classes(len(analysis.class_names))
+  if folder.is_run:
+    config, _ = folder.read_config()
+    settings = dict(_flat(config.to_dict()))
+    unused = _unused(config, settings)
+  else:
+    settings, unused = _of_model(known.findings[0].last if known.findings else analysis), frozenset()
   picture = folder.figures / "adversarial_examples.png"
   return Run(
     name,
     folder.path,
     folder.results != folder.path,
     settings,
-    _unused(config, settings),
+    unused,
     _metrics(folder),
     known.findings,
     known.others,
@@ -83,6 +87,13 @@ def read_run(name: str, folder: RunFolder) -> Run:
     arrays,
     picture.read_bytes() if picture.exists() else None,
   )
+
+
+def _of_model(record: EvaluationRecord | AnalysisRecord | None) -> dict[str, typing.Any]:
+  """The settings of a model from elsewhere, as far as its results say them."""
+  found = dict(_flat(record.config)) if record else {}
+  name = pathlib.PurePath(str(found.get("model", "-"))).name
+  return {"method": "not trained here", "network": name, **found}
 
 
 def _unused(config: TrainingConfig, settings: dict[str, typing.Any]) -> frozenset[str]:

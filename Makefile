@@ -93,7 +93,8 @@ bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare pas
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/analysis.py
 
-docs: $(DOCS_STAMP)  ## pages and the reference of the library as a site, build/docs; links are checked
+docs: $(DOCS_STAMP)  ## notebooks from their pages; pages and the reference of the library as a site, build/docs; links are checked
+	$(BIN)/python docs/make_notebooks.py
 	$(BIN)/python docs/build_site.py
 
 clean:

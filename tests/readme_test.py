@@ -22,10 +22,18 @@ def test_python_blocks_run_one_after_the_other(capsys):
 
 def test_named_commands_exist():
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
-  assert set(re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report)(?:-[a-z0-9]+)*)\b", README)) == scripts
+  tools = r"\b(tla-(?:train|import|evaluate|export|analyze|report)(?:-[a-z0-9]+)*)\b"
+  assert set(re.findall(tools, README)) <= scripts
+  assert set(re.findall(tools, (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8"))) == scripts
   rules = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
   targets = {target for rule in rules for target in rule.split()}
   assert set(re.findall(r"(?:`|^    )make ([a-z-]+)", README, re.MULTILINE)) <= targets
+
+
+def test_the_readme_is_for_the_first_ten_minutes():
+  assert len(README.splitlines()) <= 110
+  (picture,) = re.findall(r"^!\[[^\]]+\]\((docs/[^)]+\.png)\)", README, re.MULTILINE)
+  assert (ROOT / picture).stat().st_size < 200_000
 
 
 def test_named_files_exist():

@@ -22,17 +22,7 @@ _Record = typing.TypeVar("_Record")
 
 
 class Number(str):
-  """A number as a table shows it, with what it is made from.
-
-  Args:
-    value: it.
-    digits: behind the point.
-    percent: whether it is shown as a percentage.
-    interval: its ends, or None.
-    beside: whether the text has the interval.
-    std: its sample standard deviation, or None.
-    unit: text that follows.
-  """
+  """A number as a table shows it, with what it is made from."""
 
   value: float
   digits: int
@@ -51,7 +41,17 @@ class Number(str):
     std: float | None = None,
     unit: str = "",
   ) -> Number:
-    """Of an interval and a deviation, the text has the deviation."""
+    """Of an interval and a deviation, the text has the deviation.
+
+    Args:
+      value: it.
+      digits: behind the point.
+      percent: whether it is shown as a percentage.
+      interval: its ends, or None.
+      beside: whether the text has the interval.
+      std: its sample standard deviation, or None.
+      unit: text that follows.
+    """
     text = f"{value:.{digits}{'%' if percent else 'f'}}"
     if std is not None:
       text += f" ± {100 * std if percent else std:.{digits}f}"

@@ -22,6 +22,7 @@ SOURCES = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").gl
 # Written down, or derived from settings.
 FLAGS = {
   *re.findall(r'"([a-z_0-9]+)"', SOURCES),
+  *(flag for path in (ROOT / "benchmarks").glob("*.py") for flag in re.findall(r'"--([a-z_0-9]+)"', path.read_text())),
   *(option.flag for option in options(TrainingConfig)),
   *(flag for name in METHODS.names() for flag in METHODS.get(name).flags()),
 }
@@ -119,7 +120,7 @@ def test_named_tools_and_flags_exist(page):
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
   named = set(re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report)[a-z0-9-]+)\b", PAGES[page]))
   assert named <= scripts | {"tla-train-"}
-  for flag in set(re.findall(r"--([a-z_0-9]{3,})", PAGES[page])) - {"logdir", "flagfile", "help", "repeats", "tiny"}:
+  for flag in set(re.findall(r"--([a-z_0-9]{3,})", PAGES[page])) - {"logdir", "flagfile", "help"}:
     assert {flag, flag.removeprefix("no")} & FLAGS, flag
   for path in re.findall(r"(?:^|[ `])((?:flags|benchmarks|docs)/[\w.]+\.\w+)", PAGES[page]):
     assert (ROOT / path).is_file(), path

@@ -605,16 +605,39 @@ BAD_INPUT = {
   "grey levels": (255 * _images(2), [0, 1], "divide by 255"),
   "negative": (_images(2) - 0.5, [0, 1], r"in \[0, 1\]"),
   "NaN": (np.full((2, *SHAPE), np.nan, np.float32), [0, 1], r"in \[0, 1\]"),
-  "fewer labels": (_images(2), [0], r"images \[n, ...\] and labels \[n\]"),
-  "one-hot labels": (_images(2), np.eye(2, dtype=int), r"images \[n, ...\] and labels \[n\]"),
+  "a flat image": (np.zeros(4, np.float32), [0], r"images \[n, ...\].*shape \[4\]"),
+  "fewer labels": (_images(2), [0], "2 images, but 1 `labels`"),
+  "one-hot labels": (_images(2), np.eye(2, dtype=int), r"labels \[n\].*argmax"),
+  "no class": (_images(2), [0, -1], "`labels` must lie in 0..9, the network's 10 classes, but hold -1"),
+  "too large a class": (_images(2), [10, 0], "`labels` must lie in 0..9.*hold 10"),
+  "fractions": (_images(2), [0.5, 1.0], "`labels` must be whole numbers, the classes, but hold 0.5"),
+  "names": (_images(2), ["a", "b"], "`labels` must be whole numbers, but are string.*unique"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_refused(shared_search, case):
   images, labels, remedy = BAD_INPUT[case]
+  attack = GradientAttack(shared_search, presets.fgsm(0.1))
   with pytest.raises(InputError, match=remedy):
-    GradientAttack(shared_search, presets.fgsm(0.1))(images, labels)
+    attack(images, labels)
+  with pytest.raises(InputError, match=remedy):
+    attack_survivors(attack, images, labels)
+
+
+def test_labels_are_taken_as_keras_takes_them(labelled, shared_search):
+  images, labels = labelled
+  attack = GradientAttack(shared_search, presets.fgsm(0.1))
+  expected = attack(images, labels)
+  for form in (labels[:, None], labels.astype(np.float32), labels.astype(np.uint8)):
+    np.testing.assert_array_equal(attack(images, form).adversarial, expected.adversarial)
+
+
+@pytest.mark.parametrize("targets", [[-1, 1], [10, 1]])
+def test_targets_that_are_no_classes_are_refused(shared_search, targets):
+  attack = GradientAttack(shared_search, presets.fgsm(0.1))
+  with pytest.raises(InputError, match="`targets` must lie in 0..9"):
+    attack(_images(2), [0, 0], targets=targets)
 
 
 # --------------------------------------------------------------------------- seeds

@@ -245,12 +245,15 @@ def test_float_images_are_read_as_they_are(tmp_path):
   np.testing.assert_array_equal(load_mnist(tmp_path, heldout=5).train.images, images[5:, ..., None])
 
 
-@pytest.mark.parametrize("value", [1.5, 255, -0.1, np.nan, np.inf])
-def test_float_images_outside_the_unit_interval_are_refused(tmp_path, value):
+@pytest.mark.parametrize(
+  "value, fault",
+  [(1.5, "clip"), (255, "divide by 255"), (-0.1, "clip"), (-9, "scale"), (np.nan, "NaN"), (np.inf, "NaN")],
+)
+def test_float_images_outside_the_unit_interval_are_refused(tmp_path, value, fault):
   images = np.zeros((12, 28, 28), np.float32)
   images[3, 4, 5] = value
   write_mnist(tmp_path, train_images_idx3_ubyte=images)
-  with pytest.raises(InputError, match=r"train-images.*must lie in \[0, 1\].*divide by 255"):
+  with pytest.raises(InputError, match=rf"train-images.*must lie in \[0, 1\].*{fault}"):
     load_mnist(tmp_path, heldout=5)
 
 

@@ -13,7 +13,7 @@ from tla_tf.attacks.result import AttackResult
 from tla_tf.attacks.survivors import best_of_starts
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
-from tla_tf.ops import seeds
+from tla_tf.ops import inputs, seeds
 from tla_tf.ops.predictions import predicted_classes
 from tla_tf.types import Jit
 
@@ -33,6 +33,8 @@ class Attack(abc.ABC):
   Raises:
     InputError: for restarts that would do the same again.
   """
+
+  _num_classes: int | None = None
 
   def __init__(self, network: typing.Any, config: typing.Any, jit: Jit | str | bool = "auto"):
     attack_configs.require_useful_restarts(config)
@@ -70,7 +72,7 @@ class Attack(abc.ABC):
       InputError: if images are not float32 in [0, 1], counts differ, or a
         target is the true class.
     """
-    images, labels, targets = checked_batch(images, labels, targets)
+    images, labels, targets = checked_batch(images, labels, targets, self.num_classes)
     key = seeds.key(int(seed), "attack") if isinstance(seed, (int, np.integer)) else tf.convert_to_tensor(seed)
     starts = self.starts(images, targets) if restart is None else 1
     if starts == 1:
@@ -81,8 +83,14 @@ class Attack(abc.ABC):
     """How many starts of the settings differ, on images [n, ...] and with targets or None."""
     classes = None
     if targets is None and self.restarts > 1 and attack_configs.aims(self.config):
-      classes = self.forward(tf.convert_to_tensor(images[:1])).shape[-1]
+      classes = self.num_classes(tf.convert_to_tensor(images))
     return attack_configs.starts(self.config, classes, targets is not None)
+
+  def num_classes(self, images: tf.Tensor) -> int:
+    """How many classes the network tells apart: it is asked once, for the first of float32 images [n, ...]."""
+    if self._num_classes is None:
+      self._num_classes = int(self.forward(images[:1]).shape[-1])
+    return self._num_classes
 
   def bound(self, example_ids: np.ndarray) -> Attack:
     """The attack on these examples, integer [n]: itself, unless it replays what is kept by example."""
@@ -123,32 +131,31 @@ def missed(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = Non
 
 
 def checked_batch(
-  images: typing.Any, labels: typing.Any, targets: typing.Any = None
+  images: typing.Any, labels: typing.Any, targets: typing.Any, num_classes: typing.Callable[[tf.Tensor], int]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
   """Checks a batch from outside and makes tensors of it.
 
+  Args:
+    images: [n, ...].
+    labels: [n].
+    targets: [n], or None.
+    num_classes: function from images to the number of classes of the network.
+
+  Returns:
+    (images float32 [n, ...], labels int32 [n], targets int32 [n] or None).
+
   Raises:
-    InputError: for non-floating images, pixels outside [0, 1] or NaN, another number
-      of labels or targets, or a target that is the true class.
+    InputError: for non-floating images, pixels outside [0, 1] or NaN, labels or
+      targets that are no classes of the network or another number, or a target
+      that is the true class.
   """
-  images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-  if not images.dtype.is_floating:
-    raise InputError(f"Images must be float32 in [0, 1], not {images.dtype.name}: divide by 255.")
-  if images.shape.rank is None or images.shape.rank < 2 or labels.shape.rank != 1 or images.shape[0] != labels.shape[0]:
-    raise InputError(f"Expected images [n, ...] and labels [n], got shapes {images.shape} and {labels.shape}.")
-  if images.shape[0]:
-    low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
-    if not (low >= 0.0 and high <= 1.0):
-      raise InputError(f"Images must lie in [0, 1], but reach from {low:g} to {high:g}: scale them (divide by 255?).")
-  images, labels = tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
-  return images, labels, None if targets is None else _checked_targets(targets, labels)
-
-
-def _checked_targets(targets: typing.Any, labels: tf.Tensor) -> tf.Tensor:
-  """The classes that a targeted attack aims at, int32 [n]."""
-  targets = tf.cast(tf.convert_to_tensor(targets), tf.int32)
-  if targets.shape != labels.shape:
-    raise InputError(f"Expected as many targets as labels, {labels.shape}, got {targets.shape}.")
+  inputs.require_images(images)
+  images = tf.cast(tf.convert_to_tensor(images), tf.float32)
+  count, classes = len(images), num_classes(images) if len(images) else None
+  labels = tf.constant(inputs.require_labels(labels, count, classes))
+  if targets is None:
+    return images, labels, None
+  targets = tf.constant(inputs.require_labels(targets, count, classes, "targets"))
   if bool(tf.reduce_any(targets == labels)):
     raise InputError("A target is the true class itself: a targeted attack aims at another one.")
-  return targets
+  return images, labels, targets

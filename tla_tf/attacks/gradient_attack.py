@@ -43,7 +43,7 @@ class GradientSearch:
     self.objective = Objective(objective)
     self.momentum_rule = MomentumRule(momentum_rule)
     self.trace_count = 0
-    self._forward = logits_function(network)
+    self.forward = logits_function(network)
     self._jit = resolve_jit(jit, network)
     self._functions: dict = {}
     # Apart from the loop, which also takes a start of the caller's.
@@ -124,7 +124,7 @@ class GradientSearch:
     self.trace_count += 1
     measure = objectives.get(self.objective, targeted)
     found = gradient_loop(
-      self._forward,
+      self.forward,
       lambda logits, labels: measure(logits, labels, label_smoothing),
       self.ball,
       images,
@@ -176,7 +176,7 @@ class GradientAttack(Attack):
       self.search = GradientSearch(network, config.objective, config.momentum_rule, jit, config.norm)
     attack_configs.require_useful_restarts(config)
     # Not the base class's: the search holds the network.
-    self.config, self.restarts = config, config.restarts
+    self.config, self.restarts, self.forward = config, config.restarts, self.search.forward
     self.label_smoothing = label_smoothing
 
   def __call__(
@@ -193,7 +193,7 @@ class GradientAttack(Attack):
       return super().__call__(images, labels, seed, targets, restart)
     if self.restarts > 1:
       raise InputError(f"`restarts={self.restarts}` from one `start` would do the same again: give `restarts=1`.")
-    images, labels, targets = checked_batch(images, labels, targets)
+    images, labels, targets = checked_batch(images, labels, targets, self.num_classes)
     start = tf.cast(tf.convert_to_tensor(start), tf.float32)
     if start.shape != images.shape:
       raise InputError(f"Expected a `start` of the images' shape {images.shape}, got {start.shape}.")

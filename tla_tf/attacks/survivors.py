@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tla_tf.attacks.result import AttackResult
 from tla_tf.errors import InputError
-from tla_tf.ops import seeds
+from tla_tf.ops import inputs, seeds
 
 
 def batch_slots(count: int, batch_size: int) -> int:
@@ -121,20 +121,24 @@ def attack_survivors(
     (misclassified first, then highest objective); gradient counts are summed.
 
   Raises:
-    InputError: if images, labels, targets and example ids differ in number.
+    InputError: if images leave [0, 1], labels or targets are no classes, or they and the example ids differ in number.
   """
-  count = len(images)
+  images, count = np.asarray(images), len(images)
+  inputs.require_images(images)
+  labels = inputs.require_labels(labels, count)
+  if targets is not None:
+    targets = inputs.require_labels(targets, count, name="targets")
   ids = np.arange(count) if example_ids is None else np.asarray(example_ids)
-  if not count == len(labels) == len(ids) or (targets is not None and len(targets) != count):
-    raise InputError(f"{count} images, {len(labels)} labels, {len(ids)} example ids: expected as many of each.")
+  if len(ids) != count:
+    raise InputError(f"There are {count} images, but {len(ids)} `example_ids`: give one an image.")
   best = _nothing_found(images)
   batches = survivor_batches(
     attack,
     lambda positions: images[positions],
-    np.asarray(labels, np.int32),
+    labels,
     broken=best.success,
     example_ids=ids,
-    targets=None if targets is None else np.asarray(targets, np.int32),
+    targets=targets,
     seed=seed,
     restarts=attack.starts(images, targets) if restarts is None and count else restarts,
     batch_size=batch_size,

@@ -66,7 +66,7 @@ class _Replay(Attack):
 
   def __init__(self, transfer, adversarial):
     # Not the base class's: the transfer holds the network.
-    self.config, self.restarts = transfer.config, transfer.restarts
+    self.config, self.restarts, self.forward = transfer.config, transfer.restarts, transfer.forward
     self._transfer, self._adversarial = transfer, adversarial
 
   def run(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tla_tf.errors import InputError
+from tla_tf.ops import inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +44,9 @@ class ImageData:
     if images.dtype != np.uint8:
       if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"{self.source}: expected uint8 or float32 images, got {images.dtype}.")
-      low, high = float(np.min(images)), float(np.max(images))
-      if not (low >= 0.0 and high <= 1.0):
-        raise InputError(
-          f"{self.source}: images must lie in [0, 1], but reach from {low:g} to {high:g}; scale them (divide by 255?)."
-        )
+      fault = inputs.images_fault(images)
+      if fault is not None:
+        raise InputError(f"{self.source}: images must lie in [0, 1], but {fault}.")
       object.__setattr__(self, "images", images.astype(np.float32, copy=False))
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= self.num_classes:

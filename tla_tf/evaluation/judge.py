@@ -22,7 +22,7 @@ from tla_tf.data import ImageData
 from tla_tf.evaluation import eight_bit, verifier
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.networks import resolve_jit
-from tla_tf.ops import seeds
+from tla_tf.ops import inputs, seeds
 from tla_tf.types import Target
 
 _BATCH = 100
@@ -117,6 +117,7 @@ class Judge:
       input_signature=[tf.TensorSpec([None, *data.image_shape], tf.float32)],
     )
     self.clean_logits = self.logits(data.float_images, len(data))
+    inputs.require_labels(data.labels, num_classes=self.clean_logits.shape[1])
     # Remembered: a network that answers otherwise when asked again must not shift who is attacked.
     self.predictions = np.array(self._recall(["clean"], lambda: predicted_classes(self.clean_logits).tolist()), int)
     self.right = self.predictions == data.labels

@@ -8,11 +8,12 @@ step, averages of weights. What differs between methods is their recipe.
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import typing
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tla_tf import balls, networks, recipes
@@ -21,6 +22,7 @@ from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig, checked_schedules, require, require_number, require_whole
 from tla_tf.errors import AttackWarning, InputError
 from tla_tf.losses.weight_decay import weight_decay
+from tla_tf.models.checked_input import InputChecks
 from tla_tf.models.weight_average import WeightAverage
 from tla_tf.ops import mining, objectives, seeds
 from tla_tf.ops.predictions import predicted_classes
@@ -130,6 +132,8 @@ class RobustModel(keras.Model):
     self._average = WeightAverage(network, weight_average, weight_average_start) if weight_average else None
     # As an attribute, so that Keras sees its variables.
     self.averaged_network = None if self._average is None else self._average.network
+    self._checks = InputChecks(self.network.output["logits"].shape[-1])
+    self.xla = self.jit_compile = False
     self._train_metrics: dict = {}
     self._test_metrics: dict = {}
     # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
@@ -359,7 +363,12 @@ class RobustModel(keras.Model):
     self._test_metrics = {name: keras.metrics.Mean(name=f"test_{name}") for name in names}
     # As it was asked for: a model that is loaded on another device chooses there.
     self._asked_jit = jit_compile if isinstance(jit_compile, bool) else Jit(jit_compile).value
-    super().compile(optimizer=optimizer, jit_compile=networks.resolve_jit(jit_compile, self.network), **kwargs)
+    # Steps call XLA themselves, within what Keras compiles: see `_run`.
+    super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+    self._compiled = functools.cache(
+      functools.partial(tf.function, jit_compile=True, reduce_retracing=True, autograph=False)
+    )
+    self.xla = networks.resolve_jit(jit_compile, self.network)
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
 
@@ -379,16 +388,45 @@ class RobustModel(keras.Model):
         "and saved is compiled when it is loaded, unless with compile=False."
       )
 
-  def fit(self, x: typing.Any = None, y: typing.Any = None, **kwargs: typing.Any) -> keras.callbacks.History:
-    """As in Keras. Arrays must hold images in [0, 1]."""
-    _check_pixels(x)
-    return super().fit(x, y, **kwargs)
+  def fit(self, x: typing.Any = None, y: typing.Any = None, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """As in Keras, with the same arguments. Images must lie in [0, 1], labels be classes of the network."""
+    given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+    self._checks.require(x, y)
+    if given.get("validation_data") is not None:
+      with self._checks.sentences("validation_data"):
+        self._checks.require(*keras.utils.unpack_x_y_sample_weight(given["validation_data"])[:2])
+    with self._checks.sentences():
+      return super().fit(**given)
 
-  def evaluate(self, x: typing.Any = None, y: typing.Any = None, **kwargs: typing.Any) -> typing.Any:
-    """As in Keras: clean and robust loss and accuracy. Arrays must hold images in [0, 1]."""
-    _check_pixels(x)
-    # Keras before 3.14 leaves tensors.
-    return keras.tree.map_structure(float, super().evaluate(x, y, **kwargs))
+  def evaluate(self, x: typing.Any = None, y: typing.Any = None, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """As in Keras, with the same arguments: clean and robust loss and accuracy."""
+    within_fit = kwargs.get("_use_cached_eval_dataset", False)
+    if not within_fit:  # `fit` has looked at them.
+      self._checks.require(x, y)
+    with self._checks.sentences("validation_data" if within_fit else ""):
+      # Keras before 3.14 leaves tensors.
+      return keras.tree.map_structure(float, super().evaluate(x, y, *args, **kwargs))
+
+  def predict(self, x: typing.Any, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """As in Keras, with the same arguments: dict of "embedding" and "logits" of all images."""
+    self._checks.require(x, labelled=False)
+    with self._checks.sentences():
+      return super().predict(x, *args, **kwargs)
+
+  def train_on_batch(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """As in Keras."""
+    with self._checks.sentences():
+      return super().train_on_batch(*args, **kwargs)
+
+  def test_on_batch(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """As in Keras."""
+    with self._checks.sentences():
+      return super().test_on_batch(*args, **kwargs)
+
+  def predict_on_batch(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """As in Keras."""
+    with self._checks.sentences():
+      return super().predict_on_batch(*args, **kwargs)
 
   @property
   def metrics(self) -> list[keras.metrics.Metric]:
@@ -396,11 +434,14 @@ class RobustModel(keras.Model):
 
   def train_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """One step on a stream batch or on `(images, labels)`; see the class."""
+    return self._run(self._train_on, self._checks.batch(data))
+
+  def _train_on(self, batch):
     self.trace_count += 1
     step = tf.convert_to_tensor(self.optimizer.iterations)
     seed = self.step_seed(step)
     networks.reseed(self.network, draw(seed, "network"))
-    batch = self.complete_batch(data, seed)
+    batch = self.complete_batch(batch, seed)
     chosen = {role: (tf.stop_gradient(x), y) for role, (x, y) in self.step_images(batch, seed, step).items()}
     images = {role: x for role, (x, _) in chosen.items()}
     labels = {role: y for role, (_, y) in chosen.items()}
@@ -415,7 +456,23 @@ class RobustModel(keras.Model):
 
   def test_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """Clean and robust loss and accuracy of a batch, in inference mode."""
-    batch = _as_batch(data)
+    return self._run(self._test_on, self._checks.batch(data))
+
+  def predict_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
+    """Embeddings and logits of a batch."""
+    return self._run(self._predict_on, self._checks.images(data))
+
+  def _predict_on(self, images):
+    return self(images, training=False)
+
+  def _run(self, function, *arguments):
+    """A step on a batch that was checked, compiled by XLA where the model is; its check is not."""
+    function = self._compiled(function) if self.xla and not self.run_eagerly else function
+    # Else what needs no batch, the count of steps for one, would not wait for its check.
+    with tf.control_dependencies(tf.nest.flatten(arguments)):
+      return function(*arguments)
+
+  def _test_on(self, batch):
     images, labels = batch["image"], batch["label"]
     forward = networks.logits_function(self.judged_network)
     logits = forward(images)
@@ -453,7 +510,7 @@ class RobustModel(keras.Model):
     Returns:
       Dict as `data.BatchStream.batch` makes it.
     """
-    batch = dict(_as_batch(data))
+    batch = dict(data) if isinstance(data, dict) else self._checks.batch(data)
     if "positive" not in batch:
       batch["positive"] = tf.gather(batch["image"], mining.random_classmate(batch["label"], draw(seed, "classmates")))
     if "pool" not in batch:
@@ -508,26 +565,6 @@ class RobustModel(keras.Model):
     for name in ("attack", "validation_attack"):
       config[name] = AttackConfig.from_dict(config[name])
     return cls(**config)
-
-
-def _as_batch(data):
-  """A dict of a batch, images float32, labels int32; raises InputError for weights."""
-  if isinstance(data, dict):
-    return data
-  images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-  if weights is not None:
-    raise InputError("Sample and class weights are not supported: every image counts the same.")
-  if isinstance(images, dict):
-    return images  # `train_on_batch` wraps a dict.
-  return {"image": tf.cast(images, tf.float32), "label": tf.reshape(tf.cast(labels, tf.int32), [-1])}
-
-
-def _check_pixels(images):
-  """Raises InputError for an array that leaves [0, 1]."""
-  if isinstance(images, (np.ndarray, tf.Tensor)) and np.size(images):
-    low, high = float(np.min(images)), float(np.max(images))
-    if not (low >= 0.0 and high <= 1.0):
-      raise InputError(f"Images must lie in [0, 1], but reach from {low:g} to {high:g}: scale them (divide by 255?).")
 
 
 def _accuracy(logits, labels):

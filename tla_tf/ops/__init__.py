@@ -1,5 +1,5 @@
-"""Small pure functions on tensors: distances, examples, mining, objectives, seeds."""
+"""Small pure functions on tensors: distances, examples, checked input, mining, objectives, seeds."""
 
-from tla_tf.ops import distances, examples, mining, objectives, seeds
+from tla_tf.ops import distances, examples, inputs, mining, objectives, seeds
 
-__all__ = ["distances", "examples", "mining", "objectives", "seeds"]
+__all__ = ["distances", "examples", "inputs", "mining", "objectives", "seeds"]

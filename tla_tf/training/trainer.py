@@ -79,7 +79,7 @@ def train(
     warnings.simplefilter("ignore", AttackWarning)  # `cautions` says the same.
     model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
   if config.deterministic:
-    _make_deterministic(model.jit_compile)
+    _make_deterministic(model.xla)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
   start = store.last() or 0
   if start:

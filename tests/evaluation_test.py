@@ -215,6 +215,13 @@ def test_zero_gradients_of_a_constant_network_are_reported(constant_case):
     assert row.diagnostics == Diagnostics(zero_gradient_images=5, nonfinite_gradient_images=0, rejected_by_verifier=0)
 
 
+def test_labels_that_the_network_cannot_say_are_refused(constant_case):
+  network, images = constant_case
+  more = _image_data(images.images, images.labels + 1, 4)
+  with pytest.raises(InputError, match="`labels` must lie in 0..2, the network's 3 classes, but hold 3"):
+    evaluate(network, more, [FGSM])
+
+
 @pytest.fixture
 def linear_case():
   """Class 1 where the first pixel is the larger one.

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` refuse: images out of range, labels that are no classes, in whatever they come."""
+"""What `fit`, `evaluate` and `predict` refuse: images out of range, labels that are no classes, however they come."""
 
 import re
 

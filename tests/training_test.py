@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from tensorflow.python.framework import config as tf_config
 
 from tla_tf import published, training
 from tla_tf.errors import DivergedError, InputError
+from tla_tf.training.determinism import make_deterministic
 from tla_tf.training.pictures import grid
 from tla_tf.training.trainer import phases
 
@@ -120,6 +122,34 @@ class TestTrain:
     config = _small("at", optimizer="momentum", learning_rate=1e-6, weight_decay=1e3, learning_rate_drops=((4, 1e38),))
     with pytest.raises(DivergedError, match="last good checkpoint is that of step 3"):
       training.train(config, tmp_path / "run", say=lambda line: None)
+
+
+class TestDeterminism:
+  """What acts on the whole process is turned on by who owns it."""
+
+  def test_a_training_leaves_the_process_as_it_was(self, tmp_path):
+    lines = []
+    training.train(_small("um", jit="off", train_steps=3), tmp_path / "run", say=lines.append)
+    assert not tf_config.is_op_determinism_enabled()
+    assert "enable_op_determinism() first" in lines[0]
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=True)
+    assert model.jit_compile
+    model.fit(np.zeros((4, 2)), np.zeros(4), shuffle=True, verbose=0)
+
+  @pytest.mark.parametrize("xla", [False, True])
+  def test_an_owner_of_the_process_turns_it_on(self, monkeypatch, xla):
+    called = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: called.append("ops"))
+    make_deterministic(xla, True, called.append)
+    assert called == ([] if xla else ["ops"])
+
+  def test_nothing_is_said_where_nothing_is_missing(self, monkeypatch):
+    said = []
+    monkeypatch.setattr(tf_config, "is_op_determinism_enabled", lambda: True)
+    for xla in (False, True):
+      make_deterministic(xla, False, said.append)
+    assert not said
 
 
 def test_a_cosine_goes_on_only_with_the_length_it_began_with(tmp_path):

@@ -290,11 +290,13 @@ def train(
   init_checkpoint: str | int = "best",
   note: Note = _ignored,
   reading_progress: ReadingProgress | None = None,
+  owns_process: bool = False,
 ) -> TrainedRun:
   """Trains, or goes on training, in a run folder, and draws its curves.
 
   Killed at any moment and called again with the same arguments, it ends in the
-  same bits as a run that was never stopped.
+  same bits as a run that was never stopped (of a network that XLA does not compile,
+  certainly so under TensorFlow's op determinism alone).
 
   Args:
     config: TrainingConfig, of `published.setting` for instance.
@@ -305,6 +307,8 @@ def train(
     init_checkpoint: which of its checkpoints: "best", "last" or a step.
     note: called with lines on how far it is.
     reading_progress: called with the number of image files decoded and to decode.
+    owns_process: whether switches that act on the whole process may be turned on, for
+      the same bits in every run; otherwise `note` hears of them.
 
   Returns:
     TrainedRun.
@@ -319,7 +323,7 @@ def train(
 
   if init_from is not None:
     config = config.replace(init=training.find_init(init_from, init_checkpoint, output_dir))
-  folder = training.train(config, output_dir, data_dir, cache_dir, note, reading_progress)
+  folder = training.train(config, output_dir, data_dir, cache_dir, note, reading_progress, owns_process)
   metrics = folder.read_metrics()
   title = f"{config.method} on {config.dataset}, {config.network}"
   figure = reporting.training_curves({config.method: metrics}, folder.figures / "training.png", title)

@@ -48,6 +48,7 @@ def main(argv: list[str]) -> None:
       init_checkpoint=FLAGS.init_checkpoint,
       note=note,
       reading_progress=shown.reading,
+      owns_process=True,
     )
   print(
     f"run folder   {run.folder.path}\nfigure       {run.figure}\n"

@@ -30,7 +30,7 @@ def images_fault(images: np.ndarray) -> str | None:
     return None
   if not (np.isfinite(low) and np.isfinite(high)):
     return "hold NaN or infinity: leave such images out, or mend what made them"
-  if -_OVERSHOOT <= low and high <= 1.0 + _OVERSHOOT:
+  if low >= -_OVERSHOOT and high <= 1.0 + _OVERSHOOT:
     return f"reach from {low:.7g} to {high:.7g}: clip them"
   if low >= 0.0 and high <= 255.0:
     return f"reach from {low:g} to {high:g}: divide by 255"
@@ -115,7 +115,7 @@ def require_labels(
   if low < 0 or (num_classes is not None and high >= num_classes):
     classes = "0 or more" if num_classes is None else f"in 0..{num_classes - 1}, the network's {num_classes} classes"
     raise InputError(
-      f"`{name}` must lie {classes}, but hold {low if low < 0 else high:g}: number the classes from 0, and leave images "
+      f"`{name}` must lie {classes}, but hold {low if low < 0 else high:g}: number the classes from 0, leave images "
       "without a class out."
     )
   return labels.astype(np.int32)

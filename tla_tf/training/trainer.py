@@ -25,6 +25,7 @@ from tla_tf.records.run import DataFacts
 from tla_tf.records.shown import short_of_its_ball
 from tla_tf.training import event_files, hparams
 from tla_tf.training.checkpointing import Checkpointing
+from tla_tf.training.determinism import make_deterministic
 from tla_tf.training.guard import NonFiniteGuard
 from tla_tf.training.initialisation import initialise
 from tla_tf.training.metrics_log import MetricsLog
@@ -43,11 +44,13 @@ def train(
   cache_dir: str | pathlib.Path | None = None,
   say: typing.Callable[[str], object] = print,
   reading_progress: typing.Callable[[int, int], None] | None = None,
+  owns_process: bool = False,
 ) -> RunFolder:
   """Trains, or goes on training, in a run folder.
 
   Killed at any moment and called again with the same arguments, it ends in
-  the same bits as a run that was never stopped.
+  the same bits as a run that was never stopped (of a network that XLA does not
+  compile, certainly so under TensorFlow's op determinism alone).
 
   Args:
     config: TrainingConfig.
@@ -57,6 +60,8 @@ def train(
     say: receives lines for people.
     reading_progress: called with the number of image files decoded and to
       decode, or None.
+    owns_process: whether switches that act on the whole process may be turned
+      on, for the same bits in every run; otherwise `say` hears of them.
 
   Returns:
     RunFolder.
@@ -79,7 +84,7 @@ def train(
     warnings.simplefilter("ignore", AttackWarning)  # `cautions` says the same.
     model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
   if config.deterministic:
-    _make_deterministic(model.xla)
+    make_deterministic(model.xla, owns_process, say)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
   start = store.last() or 0
   if start:
@@ -203,18 +208,6 @@ def build_model(
   optimizer = make_optimizer(config)
   model.compile(optimizer, jit_compile=resolve_jit(config.jit, network))
   return model, network
-
-
-def _make_deterministic(jit):
-  """Same bits in every run on one machine.
-
-  Keras refuses XLA under TensorFlow's op determinism. XLA's programs for CPUs
-  are deterministic by themselves, those for GPUs with a flag.
-  """
-  if not jit:
-    tf.config.experimental.enable_op_determinism()
-  elif tf.config.list_logical_devices("GPU"):
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
 
 
 def _data_facts(splits, data_dir):

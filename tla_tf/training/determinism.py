@@ -1,0 +1,47 @@
+"""The same bits in every run on one machine, as far as the process is ours.
+
+What guarantees them acts on everything that a process computes. The library
+therefore turns nothing on by itself: it says what is missing, unless its caller
+owns the process, as a console script does.
+"""
+
+from __future__ import annotations
+
+import os
+import typing
+
+import tensorflow as tf
+from tensorflow.python.framework import config as tf_config
+
+_XLA_GPU_FLAG = "--xla_gpu_deterministic_ops=true"
+
+
+def make_deterministic(xla: bool, owns_process: bool, say: typing.Callable[[str], object]) -> None:
+  """Turns on what the same bits take, or says how to.
+
+  Keras refuses XLA under TensorFlow's op determinism. XLA's programs for CPUs
+  are deterministic by themselves, those for GPUs with a flag.
+
+  Args:
+    xla: whether XLA compiles the training step.
+    owns_process: whether switches of the whole process may be turned on.
+    say: receives a sentence for people.
+  """
+  if not xla and not tf_config.is_op_determinism_enabled():
+    if owns_process:
+      tf.config.experimental.enable_op_determinism()
+    else:
+      say(
+        "Without TensorFlow's op determinism, which acts on the whole process, a network that XLA does not compile may "
+        "be rounded otherwise in another run: for certainly the same bits call "
+        "tf.config.experimental.enable_op_determinism() first, or train with tla-train."
+      )
+  flags = os.environ.get("XLA_FLAGS", "")
+  if xla and tf.config.list_logical_devices("GPU") and _XLA_GPU_FLAG not in flags:
+    if owns_process:
+      os.environ["XLA_FLAGS"] = f"{flags} {_XLA_GPU_FLAG}".strip()
+    else:
+      say(
+        f"Without XLA_FLAGS={_XLA_GPU_FLAG} in the environment, which acts on the whole process, another run on a GPU "
+        "may be rounded otherwise: for certainly the same bits set it before Python starts, or train with tla-train."
+      )

@@ -363,6 +363,9 @@ class _Claiming(Attack):
   def __init__(self, config, adversarial_of):
     self.config, self.restarts, self.adversarial_of = config, 1, adversarial_of
 
+  def num_classes(self, images):
+    return 2
+
   def run(self, images, labels, key, targets, restart):
     count = len(images)
     ones = np.ones(count, np.float32)

@@ -218,7 +218,7 @@ def test_zero_gradients_of_a_constant_network_are_reported(constant_case):
 def test_labels_that_the_network_cannot_say_are_refused(constant_case):
   network, images = constant_case
   more = _image_data(images.images, images.labels + 1, 4)
-  with pytest.raises(InputError, match="`labels` must lie in 0..2, the network's 3 classes, but hold 3"):
+  with pytest.raises(InputError, match="`labels` must be in 0..2, the network's 3 classes, but hold 3"):
     evaluate(network, more, [FGSM])
 
 

@@ -75,8 +75,8 @@ BAD_IMAGES = {
   "the last batch": (LATE, "reach from .* to 40: divide by 255"),
 }
 BAD_LABELS = {
-  "negative": (np.where(LABELS == 1, -1, LABELS), "must lie in 0..2, the network's 3 classes, but hold -1"),
-  "too large": (LABELS + 1, "must lie in 0..2.*hold 3"),
+  "negative": (np.where(LABELS == 1, -1, LABELS), "must be in 0..2, the network's 3 classes, but hold -1"),
+  "too large": (LABELS + 1, "must be in 0..2.*hold 3"),
   "one-hot": (np.eye(3)[LABELS], "argmax"),
   "fractions": (LABELS + 0.5, "whole numbers, the classes, but hold 0.5"),
   "NaN": (np.where(LABELS == 1, np.nan, LABELS), "whole numbers, the classes, but hold nan"),

@@ -125,6 +125,7 @@ def attack_survivors(
   """
   images, count = np.asarray(images), len(images)
   inputs.require_images(images)
+  # Whether the network has such classes is asked when it is called.
   labels = inputs.require_labels(labels, count)
   if targets is not None:
     targets = inputs.require_labels(targets, count, name="targets")

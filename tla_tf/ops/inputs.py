@@ -115,7 +115,7 @@ def require_labels(
   if low < 0 or (num_classes is not None and high >= num_classes):
     classes = "0 or more" if num_classes is None else f"in 0..{num_classes - 1}, the network's {num_classes} classes"
     raise InputError(
-      f"`{name}` must lie {classes}, but hold {low if low < 0 else high:g}: number the classes from 0, leave images "
+      f"`{name}` must be {classes}, but hold {low if low < 0 else high:g}: number the classes from 0, leave images "
       "without a class out."
     )
   return labels.astype(np.int32)

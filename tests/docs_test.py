@@ -1,5 +1,6 @@
 """The code in docs/ runs, and the commands and flags that it names exist."""
 
+import ast
 import pathlib
 import re
 
@@ -48,6 +49,17 @@ def test_the_example_of_evaluation_runs(capsys):
   (block,) = re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
   exec(compile(block, "evaluation.md", "exec"), {})
   assert "median change" in capsys.readouterr().out
+
+
+def test_the_examples_of_fit_run(capsys):
+  scope: dict = {}
+  for block in re.findall(r"```python\n(.*?)```", PAGES["keras.md"], re.DOTALL):
+    exec(compile(block, "keras.md", "exec"), scope)
+  history, refusal, found = capsys.readouterr().out.splitlines()
+  assert {"val_robust_accuracy", "val_top3"} <= set(ast.literal_eval(history))
+  # The page prints it.
+  assert f"print(error)  # {refusal}\n" in PAGES["keras.md"]
+  assert "robust_loss" in found
 
 
 def test_the_example_of_analysis_runs(capsys):

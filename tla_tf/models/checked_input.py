@@ -20,6 +20,9 @@ from tla_tf.ops import inputs
 _LABELS = {"y": "x", "label": "image", "pool_label": "pool"}
 # What else of images it may hold.
 _IMAGES = ("image", "positive", "pool")
+_WEIGHTS = "sample_weight"
+# What steps call what `fit` calls otherwise.
+_OWN_NAMES = {"x": "image", "y": "label", _WEIGHTS: "weight"}
 
 
 class InputChecks:
@@ -27,10 +30,13 @@ class InputChecks:
 
   Args:
     num_classes: of the network.
+
+  Attributes:
+    num_classes: the same.
   """
 
   def __init__(self, num_classes: int):
-    self._num_classes = num_classes
+    self.num_classes = num_classes
     self._refusal: InputError | None = None
 
   # ------------------------------------------------------------- batches, in a graph
@@ -39,72 +45,75 @@ class InputChecks:
     """A batch as steps take it.
 
     Args:
-      data: `(images, labels)`, or a dict of a `data.BatchStream`.
+      data: `(images, labels)`, `(images, labels, weights)`, or a dict of a
+        `data.BatchStream`, which may have "weight" [n], too.
 
     Returns:
-      Dict with "image" float32 [n, ...] and "label" int32 [n], and what else of
-      images and labels the dict holds. Its values are there only once they are
-      found to be right.
+      Dict with "image" float32 [n, ...] and "label" int32 [n], "weight" float32 [n]
+      where there are weights, and what else of images and labels the dict holds.
+      Its values are there only once they are found to be right.
 
     Raises:
       InputError: for types and shapes that are wrong; for values when the graph
         runs (within `sentences`).
     """
     images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-    if weights is not None:
-      raise InputError("Sample and class weights are not supported: every image counts the same.")
     if isinstance(images, dict):
-      return self._checked_dict(images)
-    if labels is None:
+      pictures, classes = _members(images)
+      found = self._checked(pictures, classes, images.get("weight", weights))
+    elif labels is None:
       raise InputError("A batch has images but no labels: give `y`, or batches (images, labels).")
-    image, label = self._checked({"x": images}, {"y": labels})
-    return {"image": image, "label": label}
+    else:
+      found = self._checked({"x": images}, {"y": labels}, weights)
+    return {_OWN_NAMES.get(name, name): values for name, values in found.items()}
 
   def images(self, data: typing.Any) -> tf.Tensor:
     """The images of a batch, of which `predict` needs no more: float32 [n, ...]."""
     images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     named = _members(images, labelled=False)[0] if isinstance(images, dict) else {"x": images}
-    return self._checked(named, {})[0]
+    return next(iter(self._checked(named, {}, None).values()))
 
-  def _checked_dict(self, batch):
-    images, labels = _members(batch)
-    return dict(zip([*images, *labels], self._checked(images, labels)))
-
-  def _checked(self, images, labels):
-    """Float32 images and int32 labels [n], in this order, that depend on their check."""
+  def _checked(self, images, labels, weights):
+    """Dict of float32 images, int32 labels [n] and, where given, float32 weights [n], that depend on their check."""
     images = {name: tf.convert_to_tensor(values) for name, values in images.items()}
     labels = {name: tf.convert_to_tensor(values) for name, values in labels.items()}
     for name, values in images.items():
       inputs.require_image_type(values.dtype, name)
     for name, values in labels.items():
       inputs.require_label_type(values.shape, values.dtype, name)
-    flat = [tf.reshape(values, [-1]) for values in labels.values()]
+    weights = {} if weights is None else {_WEIGHTS: tf.cast(tf.convert_to_tensor(weights), tf.float32)}
+    flat = [tf.reshape(values, [-1]) for values in (*labels.values(), *weights.values())]
     valid = [inputs.valid_images(values) for values in images.values()]
-    valid += [inputs.valid_labels(values, self._num_classes) for values in flat]
+    valid += [inputs.valid_labels(values, self.num_classes) for values in flat[: len(labels)]]
+    valid += [inputs.valid_weights(values) for values in weights.values()]
     # Shapes may be unknown while a graph is made.
-    counts = [tf.shape(images[of])[0] for of in (_LABELS[name] for name in labels)]
+    first = next(iter(images))
+    counts = [tf.shape(images[_LABELS.get(name, first)])[0] for name in (*labels, *weights)]
     valid += [tf.size(values) == count for values, count in zip(flat, counts)]
+    given = {**images, **labels, **weights}
 
     def refuse():
       def say(*values):
-        self._say(dict(zip([*images, *labels], values)))
+        self._say(dict(zip(given, values)))
         return False
 
-      return tf.numpy_function(say, [*images.values(), *labels.values()], tf.bool)
+      return tf.numpy_function(say, list(given.values()), tf.bool)
 
     passed = tf.cond(tf.reduce_all(valid), lambda: tf.constant(True), refuse)
+    types_ = dict.fromkeys(images, tf.float32) | dict.fromkeys(labels, tf.int32) | dict.fromkeys(weights, tf.float32)
     with tf.control_dependencies([passed]):
-      return [
-        *(tf.identity(tf.cast(values, tf.float32)) for values in images.values()),
-        *(tf.identity(tf.cast(values, tf.int32)) for values in flat),
-      ]
+      return {
+        name: tf.identity(tf.cast(values, types_[name])) for name, values in zip(given, (*images.values(), *flat))
+      }
 
   def _say(self, arrays):
     """Raises the sentence that fits, and remembers it: a graph would wrap it into its own error."""
     try:
       for name, array in arrays.items():
-        if name in _LABELS:
-          inputs.require_labels(array, len(arrays[_LABELS[name]]), self._num_classes, name)
+        if name == _WEIGHTS:
+          inputs.require_weights(array, len(next(iter(arrays.values()))), name)
+        elif name in _LABELS:
+          inputs.require_labels(array, len(arrays[_LABELS[name]]), self.num_classes, name)
         else:
           inputs.require_images(array, name)
     except InputError as error:
@@ -157,7 +166,7 @@ class InputChecks:
         inputs.require_images(values, name)
     for name, values in labels.items():
       if _is_array(values):
-        inputs.require_labels(values, len(images[_LABELS[name]]), self._num_classes, name)
+        inputs.require_labels(values, len(images[_LABELS[name]]), self.num_classes, name)
 
   def _require_spec(self, spec, labelled):
     x, y, _ = keras.utils.unpack_x_y_sample_weight(spec)

@@ -14,6 +14,7 @@ import typing
 import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tla_tf import balls, networks, recipes
@@ -22,6 +23,7 @@ from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig, checked_schedules, require, require_number, require_whole
 from tla_tf.errors import AttackWarning, InputError
 from tla_tf.losses.weight_decay import weight_decay
+from tla_tf.models import compile_arguments
 from tla_tf.models.checked_input import InputChecks
 from tla_tf.models.weight_average import WeightAverage
 from tla_tf.ops import mining, objectives, seeds
@@ -133,6 +135,7 @@ class RobustModel(keras.Model):
     # As an attribute, so that Keras sees its variables.
     self.averaged_network = None if self._average is None else self._average.network
     self._checks = InputChecks(self.network.output["logits"].shape[-1])
+    self._example_loss: compile_arguments.ExampleLoss | None = None
     self.xla = self.jit_compile = False
     self._train_metrics: dict = {}
     self._test_metrics: dict = {}
@@ -290,7 +293,9 @@ class RobustModel(keras.Model):
     )
     return tf.stop_gradient(found.adversarial)
 
-  def compute(self, images: dict, labels: dict, seed: typing.Any = None, step: typing.Any = 0) -> Computed:
+  def compute(
+    self, images: dict, labels: dict, seed: typing.Any = None, step: typing.Any = 0, weights: typing.Any = None
+  ) -> Computed:
     """The one forward and backward pass of a step.
 
     Args:
@@ -298,6 +303,7 @@ class RobustModel(keras.Model):
       labels: dict from role to int32 [n].
       seed: key int32 [2] of the step; None takes that of step 0.
       step: its number.
+      weights: float32 [n] of the anchors; None where all count the same.
 
     Returns:
       Computed.
@@ -305,7 +311,7 @@ class RobustModel(keras.Model):
     seed = self.step_seed(0) if seed is None else seed
     with tf.GradientTape() as tape:
       outputs = networks.forward_branches(self.network, images, training=True)
-      seen = Step(outputs, labels, self.label_smoothing, seed, step)
+      seen = Step(outputs, labels, self.label_smoothing, seed, step, weights=weights, loss=self._example_loss)
       if self._negatives is not None:
         seen.negatives = self._negatives.choose(seen)
       values, logged, weighted = {}, {}, []
@@ -319,6 +325,8 @@ class RobustModel(keras.Model):
       loss = tf.add_n(weighted)
       # Replicas' gradients are summed: each contributes its share of the mean.
       share = loss / tf.distribute.get_strategy().num_replicas_in_sync
+      if getattr(self, "optimizer", None) is not None:
+        share = self.optimizer.scale_loss(share)  # which an optimiser of `loss_scale_factor` takes back
     gradients = tape.gradient(share, self.trained_variables)
     role = self.recipe.accuracy_role
     values = {"loss": loss, **values, **logged, "accuracy": _accuracy(outputs[role]["logits"], labels[role])}
@@ -332,20 +340,36 @@ class RobustModel(keras.Model):
     return self.network(inputs, training=True) if training else self.judged_network(inputs, training=False)
 
   def compile(
-    self, optimizer: typing.Any = "adam", loss: None = None, *, jit_compile: bool | str = "auto", **kwargs: typing.Any
+    self,
+    optimizer: typing.Any = "adam",
+    loss: typing.Any = None,
+    loss_weights: None = None,
+    metrics: typing.Any = None,
+    weighted_metrics: typing.Any = None,
+    run_eagerly: bool = False,
+    steps_per_execution: int = 1,
+    jit_compile: bool | str = "auto",
+    auto_scale_loss: bool = True,
   ) -> None:
-    """As in Keras; the loss and the metrics are the model's own.
+    """As in Keras, beside the model's own loss and metrics; see docs/keras.md.
 
     Args:
       optimizer: a Keras optimiser or its name.
-      loss: must stay None.
+      loss: takes the place of the cross-entropy, see `compile_arguments.example_loss`;
+        attacks keep their objective.
+      loss_weights: must stay None: terms have weights of their own.
+      metrics: list of further metrics, called with labels and logits: of the images
+        whose accuracy is logged while training, of clean ones in `evaluate`.
+      weighted_metrics: the same, called with the weights of the examples, too.
+      run_eagerly: as in Keras.
+      steps_per_execution: as in Keras.
       jit_compile: True, False, or "auto": what pays for this network on this
         device.
-      **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss`.
+      auto_scale_loss: as in Keras.
 
     Raises:
-      InputError: if a loss or metrics are given, or the network computes in
-        another type than float32.
+      InputError: for a loss or metrics that steps cannot use, or if the network
+        computes in another type than float32.
     """
     types_ = {layer.compute_dtype for layer in self.network._flatten_layers()}  # noqa: SLF001
     if types_ != {"float32"}:
@@ -353,22 +377,45 @@ class RobustModel(keras.Model):
         f"The network computes in {sorted(types_)}: attacks and their gradients need float32 "
         "(keras.config.set_dtype_policy('float32') before building it)."
       )
-    for name, value in {"loss": loss, **kwargs}.items():
-      if name in ("loss", "loss_weights", "metrics", "weighted_metrics") and value is not None:
-        raise InputError(f"Do not pass `{name}` to compile: a robust model has its own loss and metrics.")
+    if loss_weights is not None:
+      raise InputError("`loss_weights`: terms of the loss have weights of their own, settings of the method.")
+    num_classes = self._checks.num_classes
+    own_loss = None if loss is None else compile_arguments.example_loss(loss, num_classes, self.label_smoothing)
+    metrics = metrics and compile_arguments.without_own_accuracy(metrics, "metrics")
+    weighted_metrics = weighted_metrics and compile_arguments.without_own_accuracy(weighted_metrics, "weighted_metrics")
     terms = [*(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
     logged = [name for term in self._terms for name in term.logged]
     self._train_metrics = {name: keras.metrics.Mean(name=name) for name in ("loss", *terms, *logged, "accuracy")}
     names = ["loss", "accuracy", "robust_loss", "robust_accuracy"]
-    self._test_metrics = {name: keras.metrics.Mean(name=f"test_{name}") for name in names}
+    self._test_metrics = {name: keras.metrics.Mean(name=name) for name in names}
+    # Not as an attribute, which Keras would count as two metrics.
+    listed = compile_arguments.directed({**{name: self._train_metrics[name] for name in terms}, **self._test_metrics})
+    self._directed = lambda: listed
     # As it was asked for: a model that is loaded on another device chooses there.
     self._asked_jit = jit_compile if isinstance(jit_compile, bool) else Jit(jit_compile).value
     # Steps call XLA themselves, within what Keras compiles: see `_run`.
-    super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+    super().compile(
+      optimizer=optimizer,
+      metrics=metrics or None,
+      weighted_metrics=weighted_metrics or None,
+      run_eagerly=run_eagerly,
+      steps_per_execution=steps_per_execution,
+      jit_compile=False,
+      auto_scale_loss=auto_scale_loss,
+    )
+    self._compile_config.config["loss"] = loss  # Keras saves it with the model.
+    self._example_loss = own_loss
+    if not (metrics or weighted_metrics):
+      self._compile_metrics = None  # of an earlier call
+    else:
+      # Built now: not within a step that XLA compiles, and callbacks know their directions.
+      given: typing.Any = self._compile_metrics
+      given.build(tf.zeros([1], tf.int32), tf.zeros([1, num_classes]))
+      compile_arguments.require_other_names(given.metrics, (*self._train_metrics, *self._test_metrics))
     self._compiled = functools.cache(
       functools.partial(tf.function, jit_compile=True, reduce_retracing=True, autograph=False)
     )
-    self.xla = networks.resolve_jit(jit_compile, self.network)
+    self.xla = not run_eagerly and networks.resolve_jit(jit_compile, self.network)
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
 
@@ -392,6 +439,13 @@ class RobustModel(keras.Model):
     """As in Keras, with the same arguments. Images must lie in [0, 1], labels be classes of the network."""
     given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
     self._checks.require(x, y)
+    if given.get("class_weight") is not None:
+      weights = compile_arguments.class_weights(given["class_weight"], self._checks.num_classes)
+      if isinstance(x, (dict, tf.data.Dataset)):
+        given["x"] = compile_arguments.weighted_by_class(x, weights)
+        del given["class_weight"]
+      else:
+        given["class_weight"] = weights
     if given.get("validation_data") is not None:
       with self._checks.sentences("validation_data"):
         self._checks.require(*keras.utils.unpack_x_y_sample_weight(given["validation_data"])[:2])
@@ -405,7 +459,8 @@ class RobustModel(keras.Model):
       self._checks.require(x, y)
     with self._checks.sentences("validation_data" if within_fit else ""):
       # Keras before 3.14 leaves tensors.
-      return keras.tree.map_structure(float, super().evaluate(x, y, *args, **kwargs))
+      found = super().evaluate(x, y, *args, **kwargs)
+      return keras.tree.map_structure(lambda value: float(value) if np.ndim(value) == 0 else np.asarray(value), found)
 
   def predict(self, x: typing.Any, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
     """As in Keras, with the same arguments: dict of "embedding" and "logits" of all images."""
@@ -430,7 +485,8 @@ class RobustModel(keras.Model):
 
   @property
   def metrics(self) -> list[keras.metrics.Metric]:
-    return [*self._train_metrics.values(), *self._test_metrics.values()]
+    own: list = [] if self._compile_metrics is None else [self._compile_metrics]
+    return [*self._train_metrics.values(), *([self._directed()] if self._test_metrics else []), *own]
 
   def train_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """One step on a stream batch or on `(images, labels)`; see the class."""
@@ -446,13 +502,22 @@ class RobustModel(keras.Model):
     images = {role: x for role, (x, _) in chosen.items()}
     labels = {role: y for role, (_, y) in chosen.items()}
     found = self._update_rule.apply(
-      lambda: self.compute(images, labels, seed, step), self.optimizer, self.trained_variables
+      lambda: self.compute(images, labels, seed, step, batch.get("weight")), self.optimizer, self.trained_variables
     )
     if self._negatives is not None:
       self._negatives.update(found.step)
     if self._average is not None:
       self._average.update(self.network, step)
-    return _updated(self._train_metrics, found.values)
+    role = self.recipe.accuracy_role
+    logged = self._user_metrics(labels[role], found.step.outputs[role]["logits"], batch.get("weight"))
+    return {**_updated(self._train_metrics, found.values), **logged}
+
+  def _user_metrics(self, labels, logits, weights):
+    """Feeds the metrics that `compile` was given, and returns their values by name."""
+    if self._compile_metrics is None:
+      return {}
+    self._compile_metrics.update_state(labels, logits, sample_weight=weights)
+    return self._compile_metrics.result()
 
   def test_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """Clean and robust loss and accuracy of a batch, in inference mode."""
@@ -467,7 +532,7 @@ class RobustModel(keras.Model):
 
   def _run(self, function, *arguments):
     """A step on a batch that was checked, compiled by XLA where the model is; its check is not."""
-    function = self._compiled(function) if self.xla and not self.run_eagerly else function
+    function = self._compiled(function) if self.xla else function
     # Else what needs no batch, the count of steps for one, would not wait for its check.
     with tf.control_dependencies(tf.nest.flatten(arguments)):
       return function(*arguments)
@@ -492,13 +557,15 @@ class RobustModel(keras.Model):
       momentum_rule=config.momentum_rule,
     )
     clean_right = predicted_classes(logits, labels.dtype) == labels
+    weights = batch.get("weight", 1.0)
     values = {
-      "loss": objectives.cross_entropy(logits, labels),
+      "loss": weights
+      * (self._example_loss(labels, logits) if self._example_loss else objectives.cross_entropy(logits, labels)),
       "accuracy": tf.cast(clean_right, tf.float32),
-      "robust_loss": found.loss,
+      "robust_loss": weights * found.loss,
       "robust_accuracy": tf.cast(clean_right & ~found.success, tf.float32),
     }
-    return _updated(self._test_metrics, values)
+    return {**_updated(self._test_metrics, values), **self._user_metrics(labels, logits, batch.get("weight"))}
 
   def complete_batch(self, data: typing.Any, seed: tf.Tensor) -> dict[str, tf.Tensor]:
     """A batch with class-mates and a pool, from the batch itself if need be.

@@ -121,6 +121,20 @@ def require_labels(
   return labels.astype(np.int32)
 
 
+def require_weights(weights: typing.Any, count: int | None = None, name: str = "sample_weight") -> None:
+  """Raises InputError unless an array or tensor holds one finite number of at least 0 an example."""
+  weights = np.asarray(weights)
+  if weights.size != (weights.shape[0] if count is None and weights.ndim else count):
+    raise InputError(f"Expected one `{name}` an image, got shape {list(weights.shape)} for {count} images.")
+  if weights.dtype.kind not in "biuf" or not np.all((weights >= 0) & (weights < np.inf)):
+    raise InputError(f"`{name}` must be numbers of at least 0, without NaN or infinity.")
+
+
+def valid_weights(weights: typing.Any) -> typing.Any:
+  """Whether weights are finite and not below 0, in a graph: floating, any shape -> bool scalar."""
+  return tf.reduce_all((weights >= 0.0) & (weights < float("inf")))
+
+
 def valid_images(images: typing.Any) -> typing.Any:
   """Whether `images_fault` finds nothing, in a graph: floating [n, ...] -> bool scalar."""
   # Both comparisons are false of NaN.

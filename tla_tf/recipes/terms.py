@@ -29,6 +29,9 @@ class Step:
     key: int32 [2], the step's random key.
     number: the step's number, counted from 0.
     negatives: `negatives.Chosen`, or None where the method has no source of them.
+    weights: float32 [n] of the anchors, or None where all count the same.
+    loss: function (labels int32 [n], logits [n, classes]) -> [n] that takes the
+      cross-entropy's place, or None.
   """
 
   outputs: dict
@@ -37,6 +40,12 @@ class Step:
   key: typing.Any
   number: typing.Any
   negatives: typing.Any = None
+  weights: typing.Any = None
+  loss: typing.Callable | None = None
+
+  def mean(self, values: typing.Any) -> typing.Any:
+    """Mean over the anchors of a step, float32 [n] -> scalar, each times its weight."""
+    return tf.reduce_mean(values if self.weights is None else values * self.weights)
 
 
 class Term(Stateful, abc.ABC):
@@ -67,13 +76,18 @@ class Term(Stateful, abc.ABC):
 
   @abc.abstractmethod
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
-    """(float32 scalar, dict of the further logged values) of a step."""
+    """(float32 scalar, dict of the further logged values) of a step.
+
+    What is a mean over the step's anchors takes `step.mean`, which weighs them.
+    """
 
 
 def mean_cross_entropy(step: Step, role: str) -> typing.Any:
-  """Mean cross-entropy of one role, a float32 scalar."""
-  logits = step.outputs[role]["logits"]
-  return tf.reduce_mean(objectives.cross_entropy(logits, step.labels[role], step.label_smoothing))
+  """Mean cross-entropy of one role, a float32 scalar; or of the loss that takes its place."""
+  labels, logits = step.labels[role], step.outputs[role]["logits"]
+  if step.loss is not None:
+    return step.mean(step.loss(labels, logits))
+  return step.mean(objectives.cross_entropy(logits, labels, step.label_smoothing))
 
 
 class CrossEntropy(Term):
@@ -115,4 +129,4 @@ class Pairing(Term):
 
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     pair = (step.outputs[role][self._output] for role in (Role.ADVERSARIAL, Role.TWIN))
-    return tf.reduce_mean(losses.pairing(*pair)), {}
+    return step.mean(losses.pairing(*pair)), {}

@@ -81,7 +81,7 @@ class Divergence(Term):
 
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     clean, attacked = (step.outputs[role]["logits"] for role in (Role.TWIN, Role.ADVERSARIAL))
-    return tf.reduce_mean(kl_divergence(clean, attacked)), {}
+    return step.mean(kl_divergence(clean, attacked)), {}
 
 
 class Trades(Recipe[TradesConfig]):

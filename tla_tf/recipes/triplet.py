@@ -145,7 +145,7 @@ class TripletTerm(_Triplets):
     values, positive_distances, negative_distances = [], [], []
     for anchor, positive, negative, margin in self._embeddings(step):
       parts = losses.triplet_parts(anchor, positive, negative, margin, self._config.distance)
-      values.append(tf.reduce_mean(parts.loss * step.negatives.valid))
+      values.append(step.mean(parts.loss * step.negatives.valid))
       positive_distances.append(tf.reduce_mean(parts.positive_distance))
       negative_distances.append(tf.reduce_mean(parts.negative_distance))
     distances = (tf.add_n(found) / float(len(values)) for found in (positive_distances, negative_distances))

@@ -102,9 +102,13 @@ class InputChecks:
     passed = tf.cond(tf.reduce_all(valid), lambda: tf.constant(True), refuse)
     types_ = dict.fromkeys(images, tf.float32) | dict.fromkeys(labels, tf.int32) | dict.fromkeys(weights, tf.float32)
     with tf.control_dependencies([passed]):
-      return {
+      found = {
         name: tf.identity(tf.cast(values, types_[name])) for name, values in zip(given, (*images.values(), *flat))
       }
+    # Relaxed shapes know no count, but it was checked.
+    for name in (*labels, *weights):
+      found[name] = tf.ensure_shape(found[name], images[_LABELS.get(name, first)].shape[:1])
+    return found
 
   def _say(self, arrays):
     """Raises the sentence that fits, and remembers it: a graph would wrap it into its own error."""

@@ -60,13 +60,3 @@ def test_what_is_renamed_is_a_flag(tool):
   for argument, flag in renamed.items():
     assert re.search(rf'DEFINE_\w+\(\s*"{flag}"', source), flag
     assert not re.search(rf'DEFINE_\w+\(\s*"{argument}"', source), argument
-
-
-@pytest.mark.parametrize("room", ["analysis", "api.py", "detection", "evaluation", "records", "reporting"])
-def test_the_library_speaks_of_flags_only_in_commands(room):
-  place = ROOT / "tla_tf" / room
-  for path in place.rglob("*.py") if place.is_dir() else [place]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-      # A style sheet has names that begin so.
-      if re.search(r"(?<![\w-])--[a-z]", line) and "var(--" not in line and not re.match(r"\s*(:root|@media|--)", line):
-        assert re.search(r"tla-[a-z]+|tensorboard|\{tool\}", line), f"{path}: {line}"

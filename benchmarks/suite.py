@@ -58,10 +58,10 @@ def compare(network, test, dataset):
   """Prints the ratio; returns whether both ways agree."""
   attacks = suite("table1", dataset)
   warm = test.take(slice(100))
-  evaluate(network, warm, attacks)
+  evaluate(network, warm, attacks, probe_examples=0)
   all_images(network, warm, [attack for attack in attacks if attack.config.restarts == 1])
   began = time.perf_counter()
-  ours = evaluate(network, test, attacks)
+  ours = evaluate(network, test, attacks, probe_examples=0)
   middle = time.perf_counter()
   theirs = all_images(network, test, attacks)
   ended = time.perf_counter()
@@ -95,7 +95,7 @@ def memory(count=10_000):
     NamedAttack("DeepFool", attack_configs.DeepFoolConfig(0.5, steps=5)),
     NamedAttack("JSMA", attack_configs.JsmaConfig(0.01, restarts=1)),
   ]
-  evaluate(network, test, attacks, keep=8)
+  evaluate(network, test, attacks, keep=8, probe_examples=0)
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
   print(f"  {'ok  ' if peak < 3 else 'MISS'} peak memory after {count:,} images of 28x28: {peak:.2f} GiB (below 3 GiB)")
   return peak < 3

@@ -1,5 +1,6 @@
 """Alarms: each by hand, and on networks that hide their gradients."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -12,7 +13,7 @@ from tla_tf import datasets, networks
 from tla_tf.attack_configs import KINDS
 from tla_tf.attacks import presets
 from tla_tf.config import AttackConfig
-from tla_tf.evaluation import Judge, NamedAttack, evaluate_with, probe, raise_alarms, suite
+from tla_tf.evaluation import SUITES, Judge, NamedAttack, evaluate_with, probe, raise_alarms, suite
 from tla_tf.records.evaluation import AttackRow, CrossCheck, Diagnostics, EpsilonPoint, NoiseProbe, Probes, StepsPoint
 from tla_tf.summaries import alarms
 from tla_tf.types import Norm, Target
@@ -76,9 +77,13 @@ def _missed(count):
   return CrossCheck(norm=Norm.LINF, epsilon=0.3, withstood=500, broken=count, share=count / 1000)
 
 
-def _codes(rows=(), fell=None, **kwargs):
+def _alarms(rows=(), fell=None, **kwargs):
   fell = {row.name: _first(round(COUNT * (1 - row.accuracy))) for row in rows} | (fell or {})
-  return [alarm.code for alarm in raise_alarms(list(rows), fell, RIGHT, **kwargs)]
+  return raise_alarms(list(rows), fell, RIGHT, **kwargs)
+
+
+def _codes(*args, **kwargs):
+  return [alarm.code for alarm in _alarms(*args, **kwargs)]
 
 
 FGSM, PGD = _row("FGSM", 0.6, steps=1), _row("PGD", 0.5)
@@ -122,6 +127,30 @@ def test_every_alarm_has_a_case_and_words():
 def test_the_page_lists_every_alarm():
   page = (pathlib.Path(__file__).parent.parent / "docs" / "alarms.md").read_text(encoding="utf-8")
   assert re.findall(r"^## `([A-Z_]+)`", page, re.MULTILINE) == list(alarms.CODES)
+
+
+@pytest.mark.parametrize("ran", SUITES)
+@pytest.mark.parametrize("code", CASES)
+def test_no_remedy_names_a_suite_that_is_running(code, ran):
+  case = CASES[code]
+  rows = [dataclasses.replace(row, suite=ran) for row in case.get("rows", [PGD])]
+  (alarm,) = (alarm for alarm in _alarms(**{**case, "rows": rows}) if alarm.code == code)
+  assert "{" not in alarm.remedy
+  assert not re.search(rf"\b{ran}\b", alarm.remedy)
+  (alarm,) = (alarm for alarm in _alarms(**{**case, "rows": rows}, judged_by=SUITES) if alarm.code == code)
+  assert not [name for name in SUITES if re.search(rf"\b{name}\b", alarm.remedy)]
+
+
+def test_a_remedy_names_the_next_stronger_suite_of_the_norm():
+  def advised(suite_, norm):
+    row = dataclasses.replace(_row("PGD", 0.5, zero=2), suite=suite_, norm=norm)
+    return re.findall(r"the suite (\w+)", _alarms([row])[0].remedy)
+
+  assert advised("quick", Norm.LINF) == ["auto_attack"]
+  assert advised("auto_attack", Norm.LINF) == ["auto_attack_plus"]
+  assert advised("auto_attack_plus", Norm.LINF) == []
+  assert advised("table3", Norm.L2) == ["auto_attack_l2"]
+  assert advised("auto_attack_l2", Norm.L2) == []
 
 
 QUIET = {

@@ -63,11 +63,49 @@ def test_the_ratio_by_hand():
   np.testing.assert_allclose(dlr(1000 * logits, labels), [-0.5, 1.0], rtol=1e-6)
 
 
-def test_the_ratio_with_few_classes():
-  three, two = tf.constant([[5.0, 3.0, 1.0]]), tf.constant([[5.0, 3.0]])
-  np.testing.assert_allclose(dlr(three, tf.constant([0]), tf.constant([2])), [-1.0])
-  np.testing.assert_allclose(dlr(two, tf.constant([0])), [-2.0])
-  np.testing.assert_allclose(dlr(two, tf.constant([0]), tf.constant([1])), [-2.0])
+def few_classes(count):
+  return linear(np.random.default_rng(1).normal(size=(25, count)))
+
+
+def test_the_ratio_of_three_classes_by_hand():
+  np.testing.assert_allclose(dlr(tf.constant([[5.0, 3.0, 1.0]]), tf.constant([0])), [-0.5])
+
+
+@pytest.mark.parametrize(
+  "classes, loss, targets, advised",
+  [(3, "targeted_dlr", False, "dlr"), (3, "dlr", True, "margin"), (2, "dlr", False, "margin")]
+  + [(2, "targeted_dlr", targeted, "margin") for targeted in (False, True)],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_loss_that_is_constant_with_few_classes_is_refused(classes, loss, targets, advised, known):
+  network, images = few_classes(classes), pixels(0)
+  labels = said(network, images)
+  # A graph may not know how many classes there are.
+  seen = network if known else tf.function(network, input_signature=[tf.TensorSpec(None)], autograph=False)
+  targets = (labels + 1) % classes if targets else None
+  with pytest.raises(InputError, match=f"`loss={loss}` is constant with {classes} classes.*`loss={advised}`"):
+    Apgd(seen, ApgdConfig(loss=loss), jit="off")(images, labels, targets=targets)
+
+
+@pytest.mark.parametrize("classes, loss", [(4, "targeted_dlr"), (3, "dlr"), (3, "margin"), (2, "margin")])
+def test_the_losses_for_few_classes_have_gradients_and_break_what_can_be_broken(classes, loss):
+  network, images = few_classes(classes), pixels(0, 12)
+  labels = said(network, images)
+  found = Apgd(network, ApgdConfig(epsilon=1.0, steps=20, loss=loss, restarts=3), jit="off")(images, labels)
+  broken = found.success.numpy()
+  assert broken.mean() > 0.6
+  # The ratio is 1 where the true class is the last of three: there the work is done.
+  assert not found.zero_gradients.numpy()[~broken].any()
+
+
+def test_the_margin_by_hand():
+  network, images = few_classes(2), pixels(0)
+  labels = said(network, images)
+  found = Apgd(network, ApgdConfig(epsilon=0.01, steps=3, loss="margin"), jit="off")(images, labels)
+  np.testing.assert_allclose(found.loss, -objectives.logit_lead(network(found.adversarial), labels), atol=1e-6)
+  aimed = Apgd(network, ApgdConfig(epsilon=1.0, steps=20, loss="margin"), jit="off")(images, labels, targets=1 - labels)
+  np.testing.assert_array_equal(aimed.success, said(network, aimed.adversarial) == 1 - labels)
+  assert aimed.success.numpy().any()
 
 
 @pytest.mark.parametrize("targets", [None, [1, 1]])

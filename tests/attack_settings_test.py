@@ -68,6 +68,10 @@ CASES = {
     configs.SquareConfig(0.05, 60),
     {"epsilon": 0.2, "steps": 90, "initial_share": 0.3, "rescale_schedule": False, "restarts": 3, "norm": "l2"},
   ),
+  "library": (
+    configs.LibraryConfig("cleverhans_pgd", 0.03, 5),
+    {"attack": "cleverhans_mim", "epsilon": 0.05, "steps": 8, "restarts": 3, "norm": "l2"},
+  ),
   "transfer": (configs.TransferConfig(PGD.replace(epsilon=0.1)), {"attack": PGD}),
 }
 FIELDS = [(kind, field.name) for kind, config in configs.KINDS.items() for field in dataclasses.fields(config)]

@@ -46,9 +46,12 @@ def test_the_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
 
 
 def test_the_example_of_evaluation_runs(capsys):
-  (block,) = re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL)
-  exec(compile(block, "evaluation.md", "exec"), {})
-  assert "median change" in capsys.readouterr().out
+  names: dict = {}
+  for block in re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL):
+    exec(compile(block, "evaluation.md", "exec"), names)
+  printed = capsys.readouterr().out
+  assert "20xPGD-40 0.2" in printed and "median change" in printed
+  assert "My classifier returns probabilities" in printed and "PROBABILITIES_GIVEN" in printed
 
 
 def test_the_examples_of_fit_run(capsys):

@@ -165,7 +165,7 @@ def _judged(network, test, attacks, jit="off", **kwargs):
 
   Without XLA, whose compilation would take longer than these networks.
   """
-  outcome = evaluate(network, test, attacks, jit=jit, **kwargs)
+  outcome = evaluate(network, test, attacks, jit=jit, probe_examples=0, **kwargs)
   images = {}
   for name, found in outcome.kept.items():
     images[name] = test.float_images().copy()
@@ -303,7 +303,7 @@ def test_a_chain_counts_what_a_deterministic_head_broke_under_every_seed(linear_
     NamedAttack("noise", presets.noise(0.01, 1), on_survivors=True),
     NamedAttack("alone", presets.noise(0.01, 2)),
   ]
-  outcome = evaluate(*linear_case, attacks, jit="off", num_seeds=3)
+  outcome = evaluate(*linear_case, attacks, jit="off", num_seeds=3, probe_examples=0)
   rows = {row.name: row for row in outcome.attacks}
   assert rows["noise"].accuracy_per_seed == [0.4, 0.4, 0.4]
   # What the head broke is not the noise's own, and a longer noise takes over nothing of it.
@@ -442,12 +442,12 @@ def _accuracies(results):
 
 @pytest.fixture(scope="module")
 def table1(trained):
-  return evaluate(*trained, suite("table1", "digits"), seed=3)
+  return evaluate(*trained, "table1", dataset="digits", seed=3, probe_examples=0)
 
 
 @pytest.fixture(scope="module")
 def table1_without_survivors(trained):
-  return evaluate(*trained, suite("table1", "digits"), seed=3, survivors=False)
+  return evaluate(*trained, suite("table1", "digits"), seed=3, survivors=False, probe_examples=0)
 
 
 def test_every_attack_finds_something_and_leaves_something(table1):

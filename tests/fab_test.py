@@ -240,7 +240,7 @@ def around_a_sphere():
 @pytest.mark.parametrize("norm", NORMS)
 def test_compilers_agree(norm):
   network, images, leads, exact = around_a_sphere()
-  labels, config = np.zeros(8, np.int32), FabConfig(epsilon=1.0, steps=5, norm=norm)
+  labels, config = np.zeros(8, np.int32), FabConfig(epsilon=1.0, steps=5, restarts=1, norm=norm)
   plain = Fab(network, config, jit="off")(images, labels)
   compiled = Fab(network, config, jit="on")(images, labels)
   tf.config.run_functions_eagerly(True)
@@ -306,7 +306,7 @@ def test_a_network_without_gradient_is_counted_and_harmless(norm):
 
   images = pixels(0)
   labels = said(quantised, images)
-  found = Fab(quantised, FabConfig(epsilon=0.1, steps=7, norm=norm), jit="off")(images, labels)
+  found = Fab(quantised, FabConfig(epsilon=0.1, steps=7, restarts=1, norm=norm), jit="off")(images, labels)
   np.testing.assert_array_equal(found.zero_gradients, [7, 7, 7])
   np.testing.assert_array_equal(found.adversarial, images)
   assert not np.any(found.success) and np.all(found.distance.numpy() == 0) and np.all(np.isneginf(found.loss))

@@ -50,6 +50,7 @@ SIDEWAYS = {
   ("published", "types"),
   ("published", "errors"),
   ("attack_configs", "config"),
+  ("attack_configs", "errors"),
   ("attack_configs", "types"),
   ("files", "errors"),
   ("records", "attack_configs"),

@@ -11,7 +11,7 @@ from tla_tf import attack_configs
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation import SUITES, NamedAttack, read_suite, suite
-from tla_tf.evaluation.planning import EvaluationOptions, one_by_one, planned_attacks
+from tla_tf.evaluation.planning import EvaluationOptions, one_by_one, planned_attacks, replaced_for_classes
 from tla_tf.types import ApgdLoss, Norm, Objective, Target
 
 
@@ -64,6 +64,43 @@ def test_auto_attack_plus_has_more_starts_and_names_of_its_own():
   ]
   assert attacks[1].config.loss is ApgdLoss.DLR
   assert not {a.name for a in attacks} & {a.name for a in suite("auto_attack", "mnist")}
+
+
+def _for_classes(count, suites=("auto_attack",), **options):
+  plan = planned_attacks(EvaluationOptions(suites=suites, **options), "images")
+  return replaced_for_classes(plan, count)
+
+
+@pytest.mark.parametrize(
+  "name, count, expected",
+  [
+    ("auto_attack", 4, {"APGD-CE": "cross_entropy", "APGD-T": "targeted_dlr"}),
+    ("auto_attack", 3, {"APGD-CE": "cross_entropy", "APGD-DLR": "dlr"}),
+    ("auto_attack", 2, {"APGD-CE": "cross_entropy", "APGD-margin": "margin"}),
+    ("auto_attack_l2", 3, {"APGD-CE (L2)": "cross_entropy", "APGD-DLR (L2)": "dlr"}),
+    ("auto_attack_plus", 3, {"5xAPGD-CE": "cross_entropy", "5xAPGD-DLR": "dlr", "APGD-DLR+": "dlr"}),
+    ("auto_attack_plus", 2, {"5xAPGD-CE": "cross_entropy", "5xAPGD-margin": "margin", "APGD-margin+": "margin"}),
+  ],
+)
+def test_with_few_classes_losses_that_are_none_are_replaced_and_said(name, count, expected):
+  plan = _for_classes(count, (name,))
+  apgd = {a.name: a.config.loss for a in plan.attacks if isinstance(a.config, attack_configs.ApgdConfig)}
+  assert apgd == expected
+  before = [a.name for a in suite(name, "images")]
+  changed = [a.name for a in plan.attacks if a.name not in before]
+  assert len(plan.replaced) == len(changed)
+  assert all(f"{name}: with {count} classes" in said and new in said for said, new in zip(plan.replaced, changed))
+
+
+def test_a_list_of_ones_own_is_not_changed_but_refused(tmp_path):
+  (tmp_path / "mine.yaml").write_text("[{name: ratio, attack: apgd, loss: targeted_dlr}]")
+  own = dict(suites=(), suite_file=tmp_path / "mine.yaml")
+  assert _for_classes(4, **own).replaced == ()
+  with pytest.raises(InputError, match="ratio: `loss=targeted_dlr` is constant with 3 classes.*`loss=dlr`"):
+    _for_classes(3, **own)
+  (tmp_path / "mine.yaml").write_text("[{attack: apgd, loss: dlr, target: random}]")
+  with pytest.raises(InputError, match="`loss=margin`"):
+    _for_classes(3, **own)
 
 
 def test_the_tool_lists_every_suite():

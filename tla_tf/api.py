@@ -393,7 +393,13 @@ def evaluate_runs(
   Raises:
     InputError: for anything wrong in folders, data or options.
   """
-  from tla_tf.evaluation.planning import EvaluationOptions, linf_radii, one_by_one, planned_attacks
+  from tla_tf.evaluation.planning import (
+    EvaluationOptions,
+    linf_radii,
+    one_by_one,
+    planned_attacks,
+    replaced_for_classes,
+  )
   from tla_tf.evaluation.subject import run_subject
 
   asked = EvaluationOptions(**options)
@@ -403,10 +409,12 @@ def evaluate_runs(
   for name, target in targets.items():
     several = one_by_one(asked, target.dataset)
     plans = [planned_attacks(one, target.dataset, source is not None, target.training_epsilon) for one in several]
+    if target.class_names:
+      plans = [replaced_for_classes(plan, len(target.class_names)) for plan in plans]
     radii.add(tuple(linf_radii(plan.attacks) for plan in plans))
     for sentence in dict.fromkeys(sentence for plan in plans for sentence in plan.notes):
       note(f"{name}: {sentence} `epsilon` chooses another.")
-    for sentence in dict.fromkeys(sentence for plan in plans for sentence in (*plan.unmoved, *plan.cautions)):
+    for sentence in dict.fromkeys(sentence for plan in plans for sentence in plan.said):
       note(f"{name}: {sentence}")
   if len(radii) > 1:
     note("The models are judged at different epsilons, and stand in different tables; `epsilon` judges them alike.")

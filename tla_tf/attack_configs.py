@@ -11,6 +11,7 @@ import typing
 
 from tla_tf import types
 from tla_tf.config import AttackConfig, Config, require, require_number, require_whole
+from tla_tf.errors import InputError
 
 
 def _require_norm(config, *norms):
@@ -314,6 +315,35 @@ KINDS = {
 def kind(config: Config) -> str:
   """The name of a config's class in `KINDS`."""
   return next(name for name, cls in KINDS.items() if type(config) is cls)
+
+
+# Of how many classes at least the losses of Auto-PGD are no constants (the check of AutoAttack's authors), and what
+# takes their place below.
+_FEWEST_CLASSES = {types.ApgdLoss.DLR: 3, types.ApgdLoss.TARGETED_DLR: 4}
+
+
+def for_classes(config: Config, num_classes: int | None) -> Config:
+  """An attack's settings with a loss that is one for so many classes; None for enough of them.
+
+  With three classes the ratio without targets stands for the targeted one, as the
+  authors advise. With two they have the cross-entropy alone; the margin goes with it,
+  which saturated logits do not flatten.
+  """
+  if num_classes is None or not isinstance(config, ApgdConfig) or num_classes >= _FEWEST_CLASSES.get(config.loss, 2):
+    return config
+  return config.replace(loss=types.ApgdLoss.DLR if num_classes == 3 else types.ApgdLoss.MARGIN)
+
+
+def require_classes(config: Config, num_classes: int | None, targeted: bool = False) -> None:
+  """Raises InputError for a loss that is constant with so few classes; with explicit targets every ratio needs four."""
+  if num_classes is None or not isinstance(config, ApgdConfig) or config.loss not in _FEWEST_CLASSES:
+    return
+  needed = _FEWEST_CLASSES[types.ApgdLoss.TARGETED_DLR if targeted else config.loss]
+  if num_classes < needed:
+    usable = types.ApgdLoss.DLR if num_classes == 3 and not targeted else types.ApgdLoss.MARGIN
+    raise InputError(
+      f"`loss={config.loss}` is constant with {num_classes} classes, it needs {needed}: give `loss={usable}`."
+    )
 
 
 # Attacks whose result does not depend on a seed.

@@ -45,13 +45,16 @@ class Objective(_Choice):
 class ApgdLoss(_Choice):
   """What Auto-PGD increases (Croce and Hein 2020, Section 4).
 
-  `DLR` is the difference of logits ratio; `TARGETED_DLR` is the same towards
-  one class after another.
+  `DLR` is the difference of logits ratio, for three classes and more;
+  `TARGETED_DLR` is the same towards one class after another, for four and more:
+  with fewer their denominators make them constant. `MARGIN` is the difference
+  alone, for any number of classes.
   """
 
   CROSS_ENTROPY = "cross_entropy"
   DLR = "dlr"
   TARGETED_DLR = "targeted_dlr"
+  MARGIN = "margin"
 
 
 class MomentumRule(_Choice):

@@ -8,14 +8,14 @@ import pathlib
 import typing
 
 from tla_tf import datasets
-from tla_tf.attack_configs import falls_short, fixed_steps
+from tla_tf.attack_configs import falls_short, fixed_steps, require_classes
 from tla_tf.config import require, require_number, require_whole
 from tla_tf.errors import InputError
 from tla_tf.evaluation import suites
 from tla_tf.evaluation.protocol import require_names
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.records.shown import pixels, short_of_its_ball
-from tla_tf.types import Norm
+from tla_tf.types import Norm, Target
 
 # Of one norm: one, several, or the usual one.
 Radii = float | collections.abc.Sequence[float] | None
@@ -67,12 +67,19 @@ class PlannedAttacks(typing.NamedTuple):
     epsilon: radius of probes where no attack has one, in L-infinity.
     notes: sentences for the record.
     unmoved: sentences on radii that some suites have no use for.
+    replaced: sentences, for the record too, on attacks that stand in for others.
   """
 
   attacks: list[NamedAttack]
   epsilon: float
   notes: tuple[str, ...]
   unmoved: tuple[str, ...] = ()
+  replaced: tuple[str, ...] = ()
+
+  @property
+  def said(self) -> list[str]:
+    """All sentences but `notes`."""
+    return [*self.unmoved, *self.cautions, *self.replaced]
 
   @property
   def cautions(self) -> list[str]:
@@ -223,6 +230,30 @@ def _radii(options: EvaluationOptions, name: str) -> typing.Any:
   require(given, name, "a radius or several", value)
   require(len(set(given)) == len(given), name, "every radius once", value)
   return given if len(given) > 1 else given[0]
+
+
+def replaced_for_classes(plan: PlannedAttacks, num_classes: int) -> PlannedAttacks:
+  """A plan for data with so few classes that losses of its suites are constant: others stand in, and it says so.
+
+  Raises:
+    InputError: for such a loss in a list of the user's own.
+  """
+  attacks: list[NamedAttack] = []
+  sentences: list[str] = []
+  for before in plan.attacks:
+    if before.suite not in suites.SUITES:
+      try:
+        require_classes(before.config, num_classes, before.target is not Target.NONE)
+      except InputError as error:
+        raise InputError(f"{before.name}: {error}") from None
+    (after,) = suites.for_classes([before], num_classes)
+    if after != before:
+      sentences.append(
+        f"{before.suite}: with {num_classes} classes the loss of {before.name} is constant; {after.name} stands in."
+      )
+    attacks.append(after)
+  require_names(attacks)
+  return plan._replace(attacks=attacks, replaced=tuple(sentences))
 
 
 def linf_radii(attacks: typing.Iterable[NamedAttack]) -> frozenset[float]:

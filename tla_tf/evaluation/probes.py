@@ -6,6 +6,7 @@ noise, accuracy against the radius and against the number of steps.
 
 from __future__ import annotations
 
+import collections.abc
 import math
 
 import numpy as np
@@ -70,6 +71,24 @@ def probe(judge: Judge, norm: Norm, epsilon: float, count: int = 100, seed: int 
     steps=steps,
     same_outputs=bool(np.allclose(again, judge.clean_logits[:count], rtol=1e-4, atol=1e-4, equal_nan=True)),
   )
+
+
+def probe_attacks(
+  judge: Judge, attacks: collections.abc.Iterable[NamedAttack], epsilon: float | None, count: int, seed: int
+) -> Probes | None:
+  """The probes in the ball of the first attack in L-infinity or L2.
+
+  Args:
+    judge: `Judge`.
+    attacks: what is judged with.
+    epsilon: radius in L-infinity where no attack has such a ball; None for no probes then.
+    count: number of images; 0 for no probes.
+    seed: of random starts.
+  """
+  balls = [(each.config.norm, each.config.epsilon) for each in attacks if each.config.norm is not Norm.L0]
+  if epsilon is not None:
+    balls.append((Norm.LINF, epsilon))
+  return probe(judge, *balls[0], count, seed) if count and balls else None
 
 
 def _pgd(epsilon: float, steps: int, norm: Norm) -> AttackConfig:

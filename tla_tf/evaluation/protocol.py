@@ -14,13 +14,13 @@ import typing
 import numpy as np
 
 from tla_tf import attack_configs
-from tla_tf.data import ImageData
 from tla_tf.errors import InputError
 from tla_tf.evaluation import rows
 from tla_tf.evaluation.judge import Judge, KeptImages, Verdict, joined
 from tla_tf.evaluation.suites import NamedAttack
-from tla_tf.records.evaluation import AttackRow, CleanShare, WorstCase
+from tla_tf.records.evaluation import Alarm, AttackRow, CleanShare, Probes, WorstCase
 from tla_tf.summaries import shares
+from tla_tf.summaries.flat_rows import attack_rows, ball_rows, suite_rows
 from tla_tf.types import Target
 
 
@@ -33,6 +33,9 @@ class Evaluation(typing.NamedTuple):
     fell: dict from attack name to bool [n], what fell to the attack itself under any
       seed; of one on survivors, without what had fallen before.
     right: bool [n], images classified correctly.
+    probes: Probes, or None where none were run.
+    alarms: signs that the accuracies flatter the network.
+    notes: sentences on how it was judged that a reader should know.
   """
 
   clean: CleanShare
@@ -41,37 +44,15 @@ class Evaluation(typing.NamedTuple):
   kept: dict[str, KeptImages]
   fell: dict[str, np.ndarray]
   right: np.ndarray
+  probes: Probes | None = None
+  alarms: collections.abc.Sequence[Alarm] = ()
+  notes: tuple[str, ...] = ()
 
-
-def evaluate(
-  network: typing.Any,
-  data: ImageData,
-  attacks: collections.abc.Sequence[NamedAttack],
-  *,
-  seed: int = 0,
-  num_seeds: int = 1,
-  survivors: bool = True,
-  **settings: typing.Any,
-) -> Evaluation:
-  """Clean and robust accuracy under every attack of a suite.
-
-  Args:
-    network: a `keras.Model` or callable, images -> logits or a dict with "logits".
-    data: `ImageData` to judge on.
-    attacks: `suites.NamedAttack` with different names.
-    seed: of random starts.
-    num_seeds: how many seeds, from `seed` on, attacks that draw are run with.
-    survivors: take over what fell to an earlier attack that a longer one contains;
-      False attacks these images again.
-    **settings: further arguments of `Judge`.
-
-  Returns:
-    Evaluation.
-
-  Raises:
-    InputError: for two different attacks of one name.
-  """
-  return evaluate_with(Judge(network, data, **settings), attacks, seed=seed, num_seeds=num_seeds, survivors=survivors)
+  def rows(self) -> list[dict[str, typing.Any]]:
+    """Flat dicts for `pandas.DataFrame`: clean images, every attack, and the worst cases, by suite and by ball."""
+    about = {"num_examples": self.clean.num_examples}
+    rows = attack_rows(about, self.clean, self.attacks)
+    return rows + suite_rows(about, self.worst_case, self.attacks) + ball_rows(about, self.worst_case)
 
 
 def evaluate_with(
@@ -82,7 +63,18 @@ def evaluate_with(
   num_seeds: int = 1,
   survivors: bool = True,
 ) -> Evaluation:
-  """What `evaluate` returns, by a `Judge` of the caller's.
+  """Clean and robust accuracy under every attack.
+
+  Args:
+    judge: `Judge`.
+    attacks: `suites.NamedAttack` with different names.
+    seed: of random starts.
+    num_seeds: how many seeds, from `seed` on, attacks that draw are run with.
+    survivors: take over what fell to an earlier attack that a longer one contains;
+      False attacks these images again.
+
+  Returns:
+    Evaluation, without probes and alarms.
 
   Raises:
     InputError: for two different attacks of one name.

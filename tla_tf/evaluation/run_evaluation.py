@@ -14,7 +14,7 @@ from tla_tf.errors import InputError
 from tla_tf.evaluation import eight_bit, probes, protocol
 from tla_tf.evaluation.journal import Journal
 from tla_tf.evaluation.judge import Judge
-from tla_tf.evaluation.planning import EvaluationOptions, PlannedAttacks, planned_attacks
+from tla_tf.evaluation.planning import EvaluationOptions, PlannedAttacks, planned_attacks, replaced_for_classes
 from tla_tf.evaluation.progress import with_seconds_left
 from tla_tf.evaluation.subject import Subject
 from tla_tf.evaluation.transfer_images import Source, images_of_attacks
@@ -22,7 +22,6 @@ from tla_tf.persistence.versions import versions
 from tla_tf.records.evaluation import AttackRow, EvaluationImages, EvaluationRecord, Probes
 from tla_tf.records.shown import cross_checked, pixels
 from tla_tf.summaries import Findings, Measured, alarms, findings_of, shares
-from tla_tf.types import Norm
 
 # Adversarial images that are kept of every attack, for pictures.
 _KEPT = 8
@@ -115,6 +114,7 @@ def evaluate_subject(
   """
   plan = planned_attacks(options, subject.dataset, source is not None, subject.training_epsilon)
   test = _judged_images(subject, options)
+  plan = replaced_for_classes(plan, test.num_classes)
   timed = with_seconds_left(progress) if progress else None
   transfers = images_of_attacks(
     plan.attacks,
@@ -141,7 +141,7 @@ def evaluate_subject(
       progress=timed,
     )
     found = protocol.evaluate_with(judge, plan.attacks, seed=options.seed, num_seeds=options.num_seeds)
-    probed = _probed(judge, plan, options)
+    probed = probes.probe_attacks(judge, plan.attacks, plan.epsilon, options.probe_examples, options.seed)
   measured = [
     _of_suite(name, found, judge, probed, subject, options, plan, source)
     for name in dict.fromkeys(attack.suite for attack in plan.attacks)
@@ -171,13 +171,16 @@ def _of_suite(
   fell = {row.name: found.fell[row.name] for row in rows}
   if probed and not _probes_belong(probed, plan, name):
     probed = None
+  judged_by = tuple(dict.fromkeys(attack.suite for attack in plan.attacks))
   replayed = any(row.kind == "transfer" for row in rows)
   checks = shares.cross_checks(rows, found.attacks, found.fell, found.right)
   record = EvaluationRecord(
     clean=found.clean,
     attacks=rows,
     worst_case=shares.worst_case(rows, fell, found.right),
-    alarms=alarms.raise_alarms(rows, fell, found.right, probed, subject.probabilities, subject.range_doubt, checks),
+    alarms=alarms.raise_alarms(
+      rows, fell, found.right, probed, subject.probabilities, subject.range_doubt, checks, judged_by
+    ),
     probes=probed,
     suite=name,
     seed=options.seed,
@@ -186,7 +189,11 @@ def _of_suite(
     source={"run_dir": str(source.folder.path), **source.subject.facts} if source and replayed else None,
     seconds=sum(row.seconds for row in rows),
     training_epsilon=subject.training_epsilon,
-    notes=[*plan.notes, *map(cross_checked, checks)],
+    notes=[
+      *plan.notes,
+      *(sentence for sentence in plan.replaced if sentence.startswith(f"{name}:")),
+      *map(cross_checked, checks),
+    ],
     **subject.facts,
     versions=versions() | _library_versions(rows),
     cross_check=checks or None,
@@ -238,14 +245,3 @@ def _journal_facts(
     "source": source and source.subject.facts,
     "versions": versions(),
   }
-
-
-def _probed(judge: Judge, plan: PlannedAttacks, options: EvaluationOptions) -> Probes | None:
-  """The probes in the ball of the first attack in L-infinity or L2; with none, in the plan's L-infinity ball."""
-  if not options.probe_examples:
-    return None
-  norm, epsilon = next(
-    ((attack.config.norm, attack.config.epsilon) for attack in plan.attacks if attack.config.norm is not Norm.L0),
-    (Norm.LINF, plan.epsilon),
-  )
-  return probes.probe(judge, norm, epsilon, options.probe_examples, options.seed)

@@ -13,15 +13,17 @@ import collections.abc
 import contextlib
 import json
 import pathlib
+import re
 import typing
 
 import yaml
 
-from tla_tf import datasets
+from tla_tf import attack_configs, datasets
 from tla_tf.attack_configs import (
   GET_LIBRARIES,
   KINDS,
   LIBRARY_ATTACKS,
+  ApgdConfig,
   CarliniWagnerConfig,
   DeepFoolConfig,
   JsmaConfig,
@@ -34,7 +36,7 @@ from tla_tf.datasets import SuiteScale
 from tla_tf.errors import InputError
 from tla_tf.records.shown import pixels
 from tla_tf.registry import expected
-from tla_tf.types import Norm, Target, values
+from tla_tf.types import ApgdLoss, Norm, Objective, Target, values
 
 
 class NamedAttack(typing.NamedTuple):
@@ -99,6 +101,53 @@ def _with_epsilon(config: typing.Any, epsilon: float | None) -> typing.Any:
   if isinstance(config, TransferConfig):
     return config.replace(attack=config.attack.scaled(epsilon))
   return config.scaled(epsilon) if isinstance(config, AttackConfig) else config.replace(epsilon=epsilon)
+
+
+_KINDS_SHOWN = {"carlini_wagner": "C&W", "jsma": "JSMA", "fab": "FAB-T", "square": "Square"}
+_LOSSES_SHOWN = {
+  ApgdLoss.CROSS_ENTROPY: "CE",
+  ApgdLoss.DLR: "DLR",
+  ApgdLoss.TARGETED_DLR: "T",
+  ApgdLoss.MARGIN: "margin",
+}
+
+
+def usual_name(config: typing.Any) -> str:
+  """What suites call an attack of these settings: "20xPGD-40", "APGD-T", "C&W (L2)"."""
+  kind = attack_configs.kind(config)
+  if isinstance(config, AttackConfig):
+    name = _gradient_name(config)
+  elif isinstance(config, ApgdConfig):
+    name = f"APGD-{_LOSSES_SHOWN[config.loss]}"
+  elif isinstance(config, LibraryConfig):
+    name = config.attack
+  else:
+    name = f"DeepFool-{config.steps}" if kind == "deepfool" else _KINDS_SHOWN.get(kind, kind)
+  # A number of starts that is a number of classes aimed at is no more than the attack itself.
+  starts = f"{config.restarts}x" if config.restarts > 1 and not attack_configs.aims(config) else ""
+  return starts + name + {Norm.LINF: "", Norm.L2: " (L2)", Norm.L0: " (L0)"}[config.norm]
+
+
+def _gradient_name(config: AttackConfig) -> str:
+  if config.steps == 0:
+    return "noise"
+  if config.steps == 1 and not config.random_start:
+    return "FGSM"
+  plain = "PGD" if config.random_start else "BIM"
+  name = "C&W" if config.objective is Objective.MARGIN else "MIM" if config.momentum else plain
+  return f"{name}-{config.steps}"
+
+
+def for_classes(attacks: collections.abc.Iterable[NamedAttack], num_classes: int) -> list[NamedAttack]:
+  """Attacks whose losses are none for so few classes are replaced by the nearest that are, under names that say so."""
+  found = []
+  for attack in attacks:
+    config = attack_configs.for_classes(attack.config, num_classes)
+    if config != attack.config:
+      ending = _LOSSES_SHOWN[typing.cast(ApgdConfig, config).loss]
+      attack = attack._replace(name=re.sub("APGD-(T|DLR)", f"APGD-{ending}", attack.name), config=config)
+    found.append(attack)
+  return found
 
 
 def _quick(given: SuiteScale) -> tuple[NamedAttack, ...]:

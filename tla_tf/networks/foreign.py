@@ -158,8 +158,8 @@ class ForeignNetwork:
       f"{accuracy:.1%} of {len(images)} images are classified correctly with pixels in "
       f"[{stated[0]:g}, {stated[1]:g}], {best_accuracy:.1%} with [{best[0]:g}, {best[1]:g}]"
     )
-    # Over three standard errors: neither chance nor a model that is bad with any range.
-    if best_accuracy > accuracy + 0.15:
+    # Three standard errors, 0.15 of 200 images: neither chance nor a model that is bad with any range.
+    if best_accuracy > accuracy + max(0.15, 3 * math.sqrt(0.5 / len(images))):
       raise InputError(f"{self.name}: {words}: state its range, perhaps `pixel_range={best[0]:g},{best[1]:g}`.")
     if best != stated and entropy > 1.5 * best_entropy + 0.1:
       self.doubt = f"{words}; the cross-entropy is {entropy:.2f} against {best_entropy:.2f}."

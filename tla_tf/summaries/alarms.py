@@ -59,6 +59,7 @@ def raise_alarms(
   probabilities: bool = False,
   range_doubt: str | None = None,
   cross_check: collections.abc.Sequence[CrossCheck] = (),
+  judged_by: collections.abc.Sequence[str] = (),
 ) -> list[Alarm]:
   """The alarms of an evaluation.
 
@@ -70,16 +71,32 @@ def raise_alarms(
     probabilities: whether logits are logarithms of probabilities.
     range_doubt: why the pixel range may be wrong, or None.
     cross_check: what other libraries found that ours had missed.
+    judged_by: suites that run besides those of the rows: no remedy advises them.
 
   Returns:
     List of `Alarm`.
   """
   evidence = _Evidence(list(rows), fell, np.asarray(right), probes, probabilities, range_doubt, cross_check)
-  return [
-    Alarm(check.__name__.strip("_").upper(), seen, *_WORDS[check.__name__])
-    for check in _CHECKS
-    if (seen := check(evidence))
-  ]
+  more = _more({row.norm for row in evidence.rows}, {*judged_by, *(row.suite for row in evidence.rows)})
+  alarms = []
+  for check in _CHECKS:
+    if seen := check(evidence):
+      why, remedy = _WORDS[check.__name__]
+      alarms.append(Alarm(check.__name__.strip("_").upper(), seen, why, remedy.format(more=more)))
+  return alarms
+
+
+# Stronger and stronger suites.
+_LADDER = ("auto_attack", "auto_attack_plus")
+
+
+def _more(norms: set[Norm], judged_by: set[str]) -> str:
+  """What is stronger than the suites that have been run, in words."""
+  ladder = ("auto_attack_l2",) if Norm.L2 in norms and Norm.LINF not in norms else _LADDER
+  climbed = max((i for i, suite in enumerate(ladder) if suite in judged_by), default=-1)
+  if climbed + 1 < len(ladder):
+    return f"the suite {ladder[climbed + 1]}"
+  return "a list of your own with more starts, steps and queries"
 
 
 def _zero_gradients(evidence: _Evidence) -> str | None:
@@ -257,13 +274,13 @@ _CHECKS = (
   _rejected_by_verifier,
 )
 
-# Why it matters, and what to do.
+# Why it matters, and what to do; {more} is a stronger suite than those that have been run.
 _WORDS = {
   "_zero_gradients": (
     "An attack that follows a gradient of 0 stands still: saturated outputs, a quantised input or another operation "
     "without a derivative hides the way, and accuracy says nothing.",
-    "Attack with margin and DLR losses and without gradients (suite auto_attack); differentiate through a smooth "
-    "stand-in for the operation (BPDA).",
+    "Attack with margin and DLR losses and without gradients ({more}); differentiate through a smooth stand-in for the "
+    "operation (BPDA).",
   ),
   "_nonfinite_gradients": (
     "Such an example is not attacked at that step.",
@@ -271,7 +288,7 @@ _WORDS = {
   ),
   "_one_step_is_enough": (
     "More steps should find more. If they do not, gradients mislead: a sign of masking, or of a nearly linear network.",
-    "Try smaller and larger step sizes and the suite auto_attack; look at the loss along the way.",
+    "Try smaller and larger step sizes and {more}; look at the loss along the way.",
   ),
   "_more_steps_help": (
     "The attack has not converged: with still more steps accuracy would fall further.",
@@ -279,16 +296,15 @@ _WORDS = {
   ),
   "_more_restarts_help": (
     "The result depends on lucky starts: still more of them would break more.",
-    "Use more restarts, more steps, or the suite auto_attack_plus.",
+    "Use more restarts, more steps, or {more}.",
   ),
   "_noise_is_enough": (
     "Following the gradient should beat guessing. If it does not, gradients are masked.",
-    "Attack without gradients (the suite auto_attack has Square); average gradients over the noise if the network is "
-    "randomised.",
+    "Attack without gradients, by Square ({more}); average gradients over the noise if the network is randomised.",
   ),
   "_large_epsilon_survives": (
     "In a ball that holds every image the network can always be fooled. An attack that fails there fails anywhere.",
-    "The attack is broken or its gradients are masked: try other losses, step sizes, and the suite auto_attack.",
+    "The attack is broken or its gradients are masked: try other losses, step sizes, and {more}.",
   ),
   "_cannot_cross_the_ball": (
     "The attack searches a smaller ball than its epsilon says: its accuracy is that of a smaller epsilon.",
@@ -302,13 +318,13 @@ _WORDS = {
   "_square_is_stronger": (
     "Random search should find next to nothing that gradients miss. If it does, gradients are masked, or the attacks "
     "with gradients were too short.",
-    "Do not report these figures alone: add the suite auto_attack_plus, and attack a smooth stand-in.",
+    "Do not report these figures alone: add {more}, and attack a smooth stand-in.",
   ),
   "_independent_is_stronger": (
     "Attacks of other libraries should find next to nothing after ours. If they do, ours were too short for this "
     "network, or one of them has a fault.",
-    "Report the accuracy of the suite cross_check; judge with the suite auto_attack or auto_attack_plus besides. If "
-    "those miss the images, too, report it.",
+    "Report the accuracy with them (rows of cross_check in the tables); judge with {more} besides. If that misses the "
+    "images, too, report it.",
   ),
   "_randomised_outputs": (
     "Attacks must aim at the average over the randomness, or they chase noise; accuracy, too, is a random number.",

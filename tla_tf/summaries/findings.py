@@ -18,12 +18,12 @@ from tla_tf.records.evaluation import (
   EvaluationImages,
   EvaluationRecord,
   Probes,
-  Share,
   WorstCase,
 )
 from tla_tf.records.shown import pixels
 from tla_tf.summaries import shares, statistics
 from tla_tf.summaries.alarms import raise_alarms
+from tla_tf.summaries.flat_rows import attack_rows, ball_rows, suite_rows
 from tla_tf.types import Norm, Target
 
 
@@ -132,32 +132,10 @@ class Findings:
       "num_examples": self.clean.num_examples,
       "training_epsilon": self.training_epsilon,
     }
-
-    def row(
-      suite: str | None,
-      attack: str,
-      share: AttackRow | CleanShare | Share,
-      norm: str | None = None,
-      epsilon: float | None = None,
-      **more: typing.Any,
-    ) -> dict[str, typing.Any]:
-      low, high = share.interval
-      ball = {"norm": norm, "epsilon": epsilon, "steps": more.get("steps"), "restarts": more.get("restarts")}
-      found = {"accuracy": share.accuracy, "interval_low": low, "interval_high": high, "seconds": more.get("seconds")}
-      return {**about, "suite": suite, "attack": attack, **ball, **found}
-
-    rows = [row(None, "clean", self.clean)]
-    for each in self.attacks:
-      more = {"steps": each.steps, "restarts": each.restarts, "seconds": each.seconds}
-      rows.append(row(each.suite, each.name, each, each.norm.value, each.epsilon, **more))
+    rows = attack_rows(about, self.clean, self.attacks)
     for record in self.evaluations:
-      for suite, share in record.worst_case.by_suite.items():
-        balls = {(each.norm.value, each.epsilon) for each in record.of_suite(suite)}
-        rows.append(row(suite, "worst case", share, *(balls.pop() if len(balls) == 1 else ())))
-    return rows + [
-      row(None, "worst case", Share(left.accuracy, left.interval), left.norm.value, left.epsilon)
-      for left in self.worst_case.by_threat
-    ]
+      rows += suite_rows(about, record.worst_case, record.attacks)
+    return rows + ball_rows(about, self.worst_case)
 
 
 def findings_of(measured: collections.abc.Iterable[Measured]) -> list[Findings]:

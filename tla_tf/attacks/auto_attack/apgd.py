@@ -8,6 +8,7 @@ import typing
 
 import tensorflow as tf
 
+from tla_tf import attack_configs
 from tla_tf.attacks.attack import missed, runner_up
 from tla_tf.attacks.best_point import BestPoint
 from tla_tf.attacks.compiled import CompiledAttack
@@ -46,9 +47,8 @@ def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = None) 
     -(z_y - max_{i != y} z_i) / (z_1st - z_3rd)
     -(z_y - z_t) / (z_1st - (z_3rd + z_4th) / 2)            towards a target t
 
-  The first needs three classes, the second four. With three, the third logit
-  also stands for the fourth. With two, where the ratio is 1 or -1 everywhere,
-  it is the difference alone.
+  The first needs three classes, the second four: with fewer they are constant
+  where a correct image starts.
 
   Args:
     logits: float32 [n, classes].
@@ -62,12 +62,8 @@ def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = None) 
   def logit(classes):
     return tf.reduce_sum(logits * tf.one_hot(classes, tf.shape(logits)[-1], dtype=logits.dtype), -1)
 
-  # A graph may not know how many classes there are; then there have to be four.
-  ranked = min(4, logits.shape[-1] or 4)
   lead = objectives.logit_lead(logits, labels) if targets is None else logit(labels) - logit(targets)
-  if ranked < 3:
-    return -lead
-  order = tf.math.top_k(logits, ranked).indices
+  order = tf.math.top_k(logits, 3 if targets is None else 4).indices
   lower = logit(order[:, 2])
   if targets is not None:
     lower = 0.5 * (lower + logit(order[:, -1]))
@@ -95,8 +91,8 @@ class Apgd(CompiledAttack):
   """Auto-PGD on one network, in L-infinity or L2.
 
   Returns the best point met: misclassified first, then highest loss. Aimed at
-  explicit targets, the losses are the cross-entropy of the target, decreased,
-  or the targeted difference of logits ratio. Otherwise the targeted ratio aims
+  explicit targets, the losses are the cross-entropy of the target, decreased, its
+  margin, or the targeted difference of logits ratio. Otherwise the targeted ratio aims
   at the `restart`-th likeliest other class of the clean image, and any
   misclassification is a success.
 
@@ -109,7 +105,17 @@ class Apgd(CompiledAttack):
       "logits".
     config: ApgdConfig.
     jit: "auto", "on", "off" or a bool: whether XLA compiles the attack.
+
+  Raises:
+    InputError: when called, for a loss that is constant with so few classes.
   """
+
+  def run(
+    self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, targets: tf.Tensor | None, restart: int
+  ) -> AttackResult:
+    if images.shape[0] and self.config.loss in (ApgdLoss.DLR, ApgdLoss.TARGETED_DLR):
+      attack_configs.require_classes(self.config, self.num_classes(images), targets is not None)
+    return super().run(images, labels, key, targets, restart)
 
   def search(
     self,
@@ -200,6 +206,9 @@ class Apgd(CompiledAttack):
     """What is increased: (logits, labels or explicit targets) -> float32 [n]."""
     if self.config.loss is ApgdLoss.CROSS_ENTROPY:
       return objectives.get("cross_entropy", targeted=targets is not None)
+    if self.config.loss is ApgdLoss.MARGIN:
+      sign = -1.0 if targets is None else 1.0
+      return lambda logits, goal: sign * objectives.logit_lead(logits, goal)
     if targets is None and self.config.loss is ApgdLoss.TARGETED_DLR:
       targets = runner_up(self.forward(images), labels, restart)
     return lambda logits, _: dlr(logits, labels, targets)

@@ -21,12 +21,13 @@ def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Block]:
   if not lacking:
     return []
   trained = [run for run in lacking if "model" not in run.settings]
-  commands = [f"{tool} --run_dir={' '.join(shlex.quote(str(run.path)) for run in trained)}"] if trained else []
-  commands += [_of_model(run, tool) for run in lacking if run not in trained]
-  elsewhere = ", with the same `--output_dir`" if any(run.elsewhere for run in trained) else ""
+  commands = []
+  if trained:
+    elsewhere = " (with the same `--output_dir`)" if any(run.elsewhere for run in trained) else ""
+    commands.append(f"`{tool} --run_dir={' '.join(shlex.quote(str(run.path)) for run in trained)}`{elsewhere}")
+  commands += [f"`{_of_model(run, tool)}`" for run in lacking if run not in trained]
   names = ", ".join(run.name for run in lacking)
-  listed = " and ".join(f"`{command}`" for command in commands)
-  return [Missing(f"Missing for {names}: {what}. To get it: {listed}{elsewhere}")]
+  return [Missing(f"Missing for {names}: {what}. To get it: {' and '.join(commands)}")]
 
 
 def _of_model(run: Run, tool: str) -> str:

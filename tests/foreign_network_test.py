@@ -68,6 +68,7 @@ SHORT = {
   "apgd": attack_configs.ApgdConfig(0.05, 3),
   "fab": attack_configs.FabConfig(0.05, 2, restarts=2),
   "square": attack_configs.SquareConfig(0.05, 5),
+  "library": attack_configs.LibraryConfig("cleverhans_pgd", 0.05, 3),
 }
 
 

@@ -135,7 +135,12 @@ REFUSED = {
   "flat images": ((FLOATS.reshape(40, 16), LABELS), PGD, {}, r"\[n, height, width, channels\], got shape \(40, 16\)"),
   "fewer labels": ((FLOATS, LABELS[1:]), PGD, {}, "40 images but 39 labels"),
   "a label too large": ((FLOATS, LABELS + 1), PGD, {}, r"label 4 is outside 0\.\.3"),
-  "other classes": (data.ImageData(IMAGES, LABELS, tuple("abcde")), PGD, {}, "4 outputs, the data have 5 classes"),
+  "labels of another network": (
+    data.ImageData(IMAGES, LABELS + 1, tuple("abcde")),
+    PGD,
+    {},
+    "in 0..3, the network's 4",
+  ),
   "an endless stream": (ENDLESS, PGD, {}, "never ends"),
   "an empty stream": (ENDLESS.take(0), PGD, {}, "is empty"),
   "a stream of images": (tf.data.Dataset.from_tensors(FLOATS), PGD, {}, r"pairs \(images, labels\)"),

@@ -150,14 +150,11 @@ def _new_name(config: typing.Any, before: list[NamedAttack]) -> str:
 
 
 def _image_data(data: typing.Any, network: typing.Any) -> ImageData:
-  """What is judged on; how many classes there are is for the network to say."""
-  images, labels = (None, None) if isinstance(data, ImageData) else _arrays(data)
-  few = data.float_images(slice(1)) if images is None else _float(images[:1])
-  count = np.shape(networks.logits_function(network)(tf.constant(few)))[-1]
-  if images is None:
-    if count != data.num_classes:
-      raise InputError(f"The network has {count} outputs, the data have {data.num_classes} classes.")
+  """What is judged on; how many classes arrays have is for the network to say."""
+  if isinstance(data, ImageData):
     return data
+  images, labels = _arrays(data)
+  count = np.shape(networks.logits_function(network)(tf.constant(_float(images[:1]))))[-1]
   return ImageData(images, labels, tuple(map(str, range(count))))
 
 

@@ -67,6 +67,25 @@ def test_weighted_steps_equal_those_of_keras(case):
   assert np.abs(unweighted.network.get_weights()[0] - own.get_weights()[0]).max() > 1e-4
 
 
+def test_regularizers_of_layers_count_as_in_keras():
+  def layers():
+    strong = {"kernel_regularizer": keras.regularizers.L2(0.5), "bias_regularizer": "l1"}
+    return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES, **strong)])
+
+  start = RNG.normal(size=(16, CLASSES)), RNG.normal(size=CLASSES)
+  ours, plain = layers(), layers()
+  for each in (ours, plain):
+    each.set_weights(start)
+  model = models.Undefended(ours, attack=ATTACK)
+  model.compile(keras.optimizers.SGD(0.1))
+  history = model.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0).history
+  plain.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+  loss = plain.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0).history["loss"]
+  assert_same_weights(ours, plain)
+  np.testing.assert_allclose(history["loss"], loss, rtol=1e-5)
+  np.testing.assert_allclose(history["cross_entropy"][0] + history["regularization"][0], history["loss"][0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("jit", [False, True])
 def test_batches_of_a_stream_are_weighted_by_class(jit):
   stream = data.BatchStream(DATA, 12, seed=0, classmates=False)

@@ -22,6 +22,7 @@ from tla_tf.attack_configs import falls_short
 from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig, checked_schedules, require, require_number, require_whole
 from tla_tf.errors import AttackWarning, InputError
+from tla_tf.losses.regularization import regularization, regularized
 from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models import compile_arguments
 from tla_tf.models.checked_input import InputChecks
@@ -148,7 +149,7 @@ class RobustModel(keras.Model):
     require_number(self, "label_smoothing", high=1.0)
     require(self.weight_average < 1, "weight_average", "a number of at least 0 and below 1", self.weight_average)
     require_whole(self, "weight_average_start")
-    names = ["loss", "accuracy", "weight_decay", *(term.name for term in self._terms)]
+    names = ["loss", "accuracy", "weight_decay", "regularization", *(term.name for term in self._terms)]
     names += [name for term in self._terms for name in term.logged]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -322,6 +323,9 @@ class RobustModel(keras.Model):
       if self.weight_decay:
         values["weight_decay"] = weight_decay(self.network.trainable_variables)
         weighted.append(self._scheduled(self.weight_decay, step, "weight_decay") * values["weight_decay"])
+      if regularized(self.network.trainable_variables):
+        values["regularization"] = regularization(self.network.trainable_variables)
+        weighted.append(values["regularization"])
       loss = tf.add_n(weighted)
       # Replicas' gradients are summed: each contributes its share of the mean.
       share = loss / tf.distribute.get_strategy().num_replicas_in_sync
@@ -384,6 +388,7 @@ class RobustModel(keras.Model):
     metrics = metrics and compile_arguments.without_own_accuracy(metrics, "metrics")
     weighted_metrics = weighted_metrics and compile_arguments.without_own_accuracy(weighted_metrics, "weighted_metrics")
     terms = [*(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
+    terms += ["regularization"] * bool(regularized(self.network.trainable_variables))
     logged = [name for term in self._terms for name in term.logged]
     self._train_metrics = {name: keras.metrics.Mean(name=name) for name in ("loss", *terms, *logged, "accuracy")}
     names = ["loss", "accuracy", "robust_loss", "robust_accuracy"]

@@ -73,6 +73,7 @@ def test_analyze_prints_tables_and_writes_the_contract(runs):
         assert picture.width > 400
   assert "Table 5" in (runs / "both" / "analysis.md").read_text()
   assert {path.name for path in (runs / "both").iterdir()} == {
+    "analysis.csv",
     "analysis.md",
     "tsne_class.png",
     "tsne_pair.png",

@@ -495,7 +495,7 @@ def test_floating_images_become_float32():
     (np.zeros((2, 2, 2, 1), np.uint8), "2 images but 3 labels"),
     (np.zeros((3, 2, 2, 1), np.int64), "got int64"),
     (np.full((3, 2, 2, 1), 1.01), r"reach from 1.01 to 1.01"),
-    (np.full((3, 2, 2, 1), np.nan), "reach from nan"),
+    (np.full((3, 2, 2, 1), np.nan), "hold NaN or infinity"),
     (np.zeros((3, 0, 2, 1), np.float32), r"\(3, 0, 2, 1\)"),
     (np.zeros((3, 0, 2, 1), np.uint8), r"\(3, 0, 2, 1\)"),
   ],

@@ -122,6 +122,46 @@ def test_examples_draw_apart():
   assert len({tuple(row) for row in draws}) == 30
 
 
+@FAST
+@hypothesis.given(st.integers(1, 6), st.integers(0, 5), st.integers(0, 5), st.integers(0, 2**31 - 1))
+def test_part_of_a_batch_draws_the_rows_of_the_whole(count, before, after, seed):
+  """Of uniform and normal draws and of random choices, whatever the part; keys by example know no batch."""
+  key, total = seeds.key(seed), before + count + after
+  labels, pool_labels = tf.zeros([total], tf.int32), tf.ones([7], tf.int32)
+
+  def draws(rows):
+    ids = tf.range(total)[rows]
+    n = len(ids)
+    by_example = seeds.uniform([n, 2], seeds.example_keys(key, ids))
+    picks = mining.random_negative(labels[rows], pool_labels, key)
+    return [seeds.uniform([n, 2, 3], key, -0.5), seeds.uniform([n], key), picks, by_example, seeds.normal([n, 5], key)]
+
+  whole = draws(slice(None))
+  with seeds.part_of_batch(before, total):
+    part = draws(slice(before, before + count))
+    with seeds.part_of_batch(0, total):  # the innermost scope counts
+      inner = seeds.uniform([total, 2, 3], key, -0.5)
+    again = seeds.uniform([count, 2, 3], key, -0.5)
+  for found, expected in zip(part[:-1], whole):
+    np.testing.assert_array_equal(found, expected[before : before + count])
+  # Logarithm and cosine may round by the place in a register.
+  np.testing.assert_allclose(part[-1], whole[-1][before : before + count], atol=1e-5)
+  np.testing.assert_array_equal(inner, whole[0])
+  np.testing.assert_array_equal(again, part[0])
+  np.testing.assert_array_equal(seeds.uniform([total], key), whole[1])  # outside nothing changes
+
+
+@pytest.mark.parametrize("mode", [GRAPH, XLA])
+def test_part_of_a_batch_whose_place_is_a_tensor(mode):
+  def draw(offset):
+    with seeds.part_of_batch(offset, 9):
+      return seeds.normal([3, 4], KEY)
+
+  found = mode(draw)(tf.constant(4))
+  assert found.shape == (3, 4)
+  np.testing.assert_allclose(found, seeds.normal([9, 4], KEY)[4:7], atol=1e-5)
+
+
 def test_an_empty_batch_draws_nothing():
   assert seeds.uniform([0, 3], seeds.example_keys(KEY, tf.zeros([0], tf.int32))).shape == (0, 3)
 

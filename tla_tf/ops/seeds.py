@@ -5,13 +5,46 @@ are folded, never advanced, so that a resumed run draws what an uninterrupted
 one would. The generator is always Philox: the same draw with and without XLA.
 """
 
+import contextlib
 import hashlib
 import math
+import threading
 import typing
 
 import tensorflow as tf
 
 _ALGORITHM = "philox"
+
+
+class _Part(threading.local):
+  offset: typing.Any = None
+  total: typing.Any = None
+
+
+_PART = _Part()
+
+
+@contextlib.contextmanager
+def part_of_batch(offset: int | tf.Tensor, total: int | tf.Tensor) -> typing.Iterator[None]:
+  """Draws inside the scope are those of some rows of a larger batch.
+
+  A draw of shape [n, ...] from *one* key is made for `total` rows and gives the rows
+  offset, ..., offset + n - 1: what a replica, a slice of an attack or a micro-batch
+  draws is what the whole batch would have drawn there. Draws with a key an example
+  ([n, 2]) depend on no batch and stay as they are. Scopes do not add up: offset and
+  total of the innermost one count. The scope is the thread's, and what is traced
+  inside it keeps it.
+
+  Args:
+    offset: the first row, a whole number or scalar int32 tensor.
+    total: rows of the whole batch; at least offset + n.
+  """
+  before = _PART.offset, _PART.total
+  _PART.offset, _PART.total = offset, total
+  try:
+    yield
+  finally:
+    _PART.offset, _PART.total = before
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -58,6 +91,8 @@ def uniform(
 ) -> tf.Tensor:
   """Uniform float32 draws in [low, high).
 
+  Within `part_of_batch`, rows of the draws of a larger batch.
+
   Args:
     shape: [n, ...].
     key_: int32 [2], one key for the batch, or [n, 2], one an example.
@@ -69,12 +104,26 @@ def uniform(
   """
   key_ = tf.convert_to_tensor(key_)
   if key_.shape.rank == 1:
-    # From whole numbers: TensorFlow's own floats differ between XLA and the other kernels.
-    bits = tf.random.stateless_uniform(shape, key_, None, None, tf.uint32, alg=_ALGORITHM)
+    bits = _rows(shape, key_)
   else:
     bits = _bits(shape, key_)
   unit = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
   return low + unit * (high - low)
+
+
+def _rows(shape, key_):
+  """uint32 of `shape` from one key; within `part_of_batch`, rows of a larger draw."""
+  whole = shape
+  if _PART.total is not None:
+    shape = tf.cast(tf.convert_to_tensor(shape), tf.int32)
+    whole = tf.concat([[tf.cast(_PART.total, tf.int32)], shape[1:]], 0)
+  # From whole numbers: TensorFlow's own floats differ between XLA and the other kernels.
+  bits = tf.random.stateless_uniform(whole, key_, None, None, tf.uint32, alg=_ALGORITHM)
+  if _PART.total is None:
+    return bits
+  # A slice beyond the end would be cut short, or moved, without a word: XLA cannot check.
+  begin = tf.concat([[tf.cast(_PART.offset, tf.int32)], tf.zeros_like(shape[1:])], 0)
+  return tf.slice(bits, begin, shape)
 
 
 def _bits(shape, keys):

@@ -103,10 +103,7 @@ def uniform(
     float32 of the given shape.
   """
   key_ = tf.convert_to_tensor(key_)
-  if key_.shape.rank == 1:
-    bits = _rows(shape, key_)
-  else:
-    bits = _bits(shape, key_)
+  bits = _rows(shape, key_) if key_.shape.rank == 1 else _bits(shape, key_)
   unit = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
   return low + unit * (high - low)
 

@@ -332,6 +332,8 @@ class TrainingConfig(Config):
     weight_average: decay of an exponential average of the weights, which is
       then what is judged; 0 keeps none.
     weight_average_start: step at which the average starts.
+    accumulate_steps: equal micro-batches of a step.
+    attack_batch_size: images that the training attack takes at once; 0 for all.
   """
 
   dataset: str = "digits"
@@ -365,6 +367,15 @@ class TrainingConfig(Config):
   )
   weight_average_start: int = option(0, "Step at which the average of the weights starts.", ours=True)
   batch_size: int = option(50, "Anchors a step.")
+  accumulate_steps: int = option(
+    1,
+    "Equal micro-batches that a step's batch is cut into, one after another, where it does not fit into memory; their "
+    "gradients are averaged.",
+    ours=True,
+  )
+  attack_batch_size: int = option(
+    0, "Images that the training attack takes at once; 0: all of a step, or of a micro-batch.", ours=True
+  )
   train_steps: int = option(
     1000, "Steps in all; may grow when a run goes on (under a cosine schedule with --cosine_steps as it was)."
   )
@@ -403,7 +414,15 @@ class TrainingConfig(Config):
     require_whole(
       self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
     )
-    require_whole(self, "log_every", low=1)
+    require_whole(self, "log_every", "accumulate_steps", low=1)
+    require_whole(self, "attack_batch_size")
+    require(
+      self.batch_size % self.accumulate_steps == 0,
+      "accumulate_steps",
+      f"a divisor of the batch size {self.batch_size}",
+      self.accumulate_steps,
+    )
+    METHODS.get(self.method).require_micro_batches(self.recipe, self.accumulate_steps)
     require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps", "weight_average_start")
     require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
     self._resolve_schedule()

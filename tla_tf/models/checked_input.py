@@ -41,12 +41,13 @@ class InputChecks:
 
   # ------------------------------------------------------------- batches, in a graph
 
-  def batch(self, data: typing.Any) -> dict[str, tf.Tensor]:
+  def batch(self, data: typing.Any, parts: int = 1) -> dict[str, tf.Tensor]:
     """A batch as steps take it.
 
     Args:
       data: `(images, labels)`, `(images, labels, weights)`, or a dict of a
         `data.BatchStream`, which may have "weight" [n], too.
+      parts: equal micro-batches that it must allow to be cut into.
 
     Returns:
       Dict with "image" float32 [n, ...] and "label" int32 [n], "weight" float32 [n]
@@ -60,11 +61,11 @@ class InputChecks:
     images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(images, dict):
       pictures, classes = _members(images)
-      found = self._checked(pictures, classes, images.get("weight", weights))
+      found = self._checked(pictures, classes, images.get("weight", weights), parts)
     elif labels is None:
       raise InputError("A batch has images but no labels: give `y`, or batches (images, labels).")
     else:
-      found = self._checked({"x": images}, {"y": labels}, weights)
+      found = self._checked({"x": images}, {"y": labels}, weights, parts)
     return {_OWN_NAMES.get(name, name): values for name, values in found.items()}
 
   def images(self, data: typing.Any) -> tf.Tensor:
@@ -73,7 +74,7 @@ class InputChecks:
     named = _members(images, labelled=False)[0] if isinstance(images, dict) else {"x": images}
     return next(iter(self._checked(named, {}, None).values()))
 
-  def _checked(self, images, labels, weights):
+  def _checked(self, images, labels, weights, parts=1):
     """Dict of float32 images, int32 labels [n] and, where given, float32 weights [n], that depend on their check."""
     images = {name: tf.convert_to_tensor(values) for name, values in images.items()}
     labels = {name: tf.convert_to_tensor(values) for name, values in labels.items()}
@@ -90,11 +91,14 @@ class InputChecks:
     first = next(iter(images))
     counts = [tf.shape(images[_LABELS.get(name, first)])[0] for name in (*labels, *weights)]
     valid += [tf.size(values) == count for values, count in zip(flat, counts)]
+    if parts > 1:
+      _require_parts(images[first].shape[0], parts)
+      valid.append(tf.shape(images[first])[0] % parts == 0)
     given = {**images, **labels, **weights}
 
     def refuse():
       def say(*values):
-        self._say(dict(zip(given, values)))
+        self._say(dict(zip(given, values)), parts)
         return False
 
       return tf.numpy_function(say, list(given.values()), tf.bool)
@@ -110,7 +114,7 @@ class InputChecks:
       found[name] = tf.ensure_shape(found[name], images[_LABELS.get(name, first)].shape[:1])
     return found
 
-  def _say(self, arrays):
+  def _say(self, arrays, parts=1):
     """Raises the sentence that fits, and remembers it: a graph would wrap it into its own error."""
     try:
       for name, array in arrays.items():
@@ -120,6 +124,7 @@ class InputChecks:
           inputs.require_labels(array, len(arrays[_LABELS[name]]), self.num_classes, name)
         else:
           inputs.require_images(array, name)
+      _require_parts(len(next(iter(arrays.values()))), parts)
     except InputError as error:
       self._refusal = error
       raise
@@ -181,6 +186,15 @@ class InputChecks:
     for name, part in labels.items():
       if isinstance(part, tf.TensorSpec):
         inputs.require_label_type(part.shape, part.dtype, name)
+
+
+def _require_parts(count, parts):
+  """Raises InputError for a number of images, where it is known, that has not `parts` equal parts."""
+  if count is not None and count % parts:
+    raise InputError(
+      f"A batch of {count} images has no {parts} equal micro-batches: give a `batch_size` that is a multiple of "
+      f"`accumulate_steps={parts}`, and leave the rest of the images out (drop_remainder)."
+    )
 
 
 def _members(batch, labelled=True):

@@ -27,6 +27,8 @@ def make_model(config: TrainingConfig, network: keras.Model) -> RobustModel:
     "schedules",
     "weight_average",
     "weight_average_start",
+    "accumulate_steps",
+    "attack_batch_size",
     "seed",
   )
   settings = {field.name: getattr(config.recipe, field.name) for field in dataclasses.fields(config.recipe)}

@@ -30,6 +30,7 @@ from tla_tf.models.weight_average import WeightAverage
 from tla_tf.ops import mining, objectives, seeds
 from tla_tf.ops.predictions import predicted_classes
 from tla_tf.ops.schedules import piecewise_linear
+from tla_tf.ops.slices import in_slices, row_count
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
 from tla_tf.records.shown import short_of_its_ball
@@ -78,6 +79,9 @@ class RobustModel(keras.Model):
     weight_average: decay of an average of the weights, which is then what
       `evaluate` and everything that judges uses; 0 keeps none.
     weight_average_start: step at which the average starts.
+    accumulate_steps: equal micro-batches that a step's batch is cut into, so that
+      memory holds one at a time; see docs/scaling.md.
+    attack_batch_size: images that the training attack takes at once; 0 takes all.
     seed: of random starts and random choices.
     name: of the model.
     **settings: those of the method, the fields of its recipe's `config_class`.
@@ -97,6 +101,8 @@ class RobustModel(keras.Model):
     schedules: typing.Any = (),
     weight_average: float = 0.0,
     weight_average_start: int = 0,
+    accumulate_steps: int = 1,
+    attack_batch_size: int = 0,
     seed: int = 0,
     name: str | None = None,
     **settings: typing.Any,
@@ -111,6 +117,7 @@ class RobustModel(keras.Model):
     self.weight_decay = weight_decay
     self.label_smoothing = label_smoothing
     self.weight_average, self.weight_average_start = weight_average, weight_average_start
+    self.accumulate_steps, self.attack_batch_size = accumulate_steps, attack_batch_size
     self.seed = seed
     self.trace_count = 0
     self._inner_attack = self.recipe.inner_attack(self.settings)
@@ -148,7 +155,9 @@ class RobustModel(keras.Model):
     require_number(self, "weight_decay", "weight_average")
     require_number(self, "label_smoothing", high=1.0)
     require(self.weight_average < 1, "weight_average", "a number of at least 0 and below 1", self.weight_average)
-    require_whole(self, "weight_average_start")
+    require_whole(self, "weight_average_start", "attack_batch_size")
+    require_whole(self, "accumulate_steps", low=1)
+    self._require_slices()
     names = ["loss", "accuracy", "weight_decay", "regularization", *(term.name for term in self._terms)]
     names += [name for term in self._terms for name in term.logged]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -156,6 +165,15 @@ class RobustModel(keras.Model):
       raise InputError(f"Method {self.method!r} logs {twice!r} twice: give its terms names of their own.")
     if self._negatives is not None and Role.ADVERSARIAL not in self.recipe.roles(self.settings):
       raise InputError(f"Method {self.method!r} has negatives but no attacked images, which they are negatives of.")
+
+  def _require_slices(self) -> None:
+    """Raises InputError for what cannot be computed slice by slice."""
+    self.recipe.require_micro_batches(self.settings, self.accumulate_steps)
+    if self.attack_batch_size and self._inner_attack.mode is PassMode.TRAINING and networks.mixes_rows(self.network):
+      raise InputError(
+        "`attack_batch_size`: the network's batch normalisation or dropout sees the whole batch in an attack in training "
+        "mode: give `attack_mode='inference'`, or `attack_batch_size=0`."
+      )
 
   def _warn_of_short_attacks(self) -> None:
     """Says of attacks that cannot reach the edge of their ball: figures are then those of a smaller one."""
@@ -251,7 +269,12 @@ class RobustModel(keras.Model):
       adversarial = self.perturb(batch["image"], labels, draw(seed, "attack"), step)
       images[Role.ADVERSARIAL] = (adversarial, labels)
     if Role.NEGATIVE in roles and self._negatives is not None:
-      images[Role.NEGATIVE] = self._negatives.images(self.network, batch, adversarial, seed)
+      at_once, dtypes = self._at_once(adversarial), dict.fromkeys(self.network.output, tf.float32)
+
+      def network(images, training):
+        return in_slices(lambda x: self.network(x, training=training), [images], at_once, dtypes)
+
+      images[Role.NEGATIVE] = self._negatives.images(network, batch, adversarial, seed)
     if Role.TWIN in roles:
       images[Role.TWIN] = (self._twin(batch["image"], draw(seed, "twin_noise")), labels)
     if Role.POSITIVE in roles:
@@ -278,21 +301,34 @@ class RobustModel(keras.Model):
     forward = networks.logits_function(self.network, training=inner.mode is PassMode.TRAINING)
     ball = balls.get(config.norm)
     epsilon = self._scheduled(config.epsilon, step, "epsilon")
-    found = gradient_loop(
-      forward,
-      inner.objective(forward, images, config, self.label_smoothing),
-      ball,
-      images,
-      labels,
-      inner.start(images, ball, config, epsilon, key),
-      epsilon=epsilon,
-      step_size=self._scheduled(config.step_size, step, "step_size", "epsilon"),
-      steps=config.steps,
-      momentum=config.momentum,
-      momentum_rule=config.momentum_rule,
-      record=False,
-    )
-    return tf.stop_gradient(found.adversarial)
+
+    def search(images, labels, start):
+      return gradient_loop(
+        forward,
+        inner.objective(forward, images, config, self.label_smoothing),
+        ball,
+        images,
+        labels,
+        start,
+        epsilon=epsilon,
+        step_size=self._scheduled(config.step_size, step, "step_size", "epsilon"),
+        steps=config.steps,
+        momentum=config.momentum,
+        momentum_rule=config.momentum_rule,
+        record=False,
+      ).adversarial
+
+    # Drawn for the whole batch: slices start where it would.
+    start = inner.start(images, ball, config, epsilon, key)
+    return tf.stop_gradient(in_slices(search, [images, labels, start], self._at_once(images)))
+
+  def _at_once(self, images: tf.Tensor) -> typing.Any:
+    """How many of a step's anchors its attack takes at once: a number or tensor, or None for all."""
+    rows, size = row_count(images), self.attack_batch_size
+    if self.accumulate_steps > 1:
+      part = -(-rows // self.accumulate_steps)
+      return part if not size else tf.minimum(part, size) if tf.is_tensor(part) else min(part, size)
+    return size or None
 
   def compute(
     self, images: dict, labels: dict, seed: typing.Any = None, step: typing.Any = 0, weights: typing.Any = None
@@ -307,9 +343,43 @@ class RobustModel(keras.Model):
       weights: float32 [n] of the anchors; None where all count the same.
 
     Returns:
-      Computed.
+      Computed; with `accumulate_steps`, means over the micro-batches, and a step
+      that has the outputs of all.
     """
     seed = self.step_seed(0) if seed is None else seed
+    if self.accumulate_steps == 1:
+      return self._pass(images, labels, seed, step, weights)
+    return self._accumulated(images, labels, seed, step, weights)
+
+  def _accumulated(self, images, labels, seed, step, weights):
+    """What `_pass` gives, of equal micro-batches one after another."""
+    count, role = self.accumulate_steps, next(iter(images))
+    rows = row_count(images[role])
+    size = rows // count
+    given = {"images": images, "labels": labels, **({} if weights is None else {"weights": weights})}
+    parts = tf.nest.map_structure(lambda values: tf.reshape(values, [count, size, *values.shape[1:]]), given)
+    unconnected: set[int] = set()
+
+    def take_in(i, gradients, values, outputs):
+      part = tf.nest.map_structure(lambda values: values[i], parts)
+      # What is drawn by row is what the whole batch would draw.
+      with seeds.part_of_batch(i * size, rows):
+        found = self._pass(part["images"], part["labels"], seed, step, part.get("weights"))
+      unconnected.update(k for k, gradient in enumerate(found.gradients) if gradient is None)
+      gradients = [a if g is None else a + tf.convert_to_tensor(g) for a, g in zip(gradients, found.gradients)]
+      values = {name: value + found.values[name] for name, value in values.items()}
+      return i + 1, gradients, values, tf.nest.map_structure(lambda a, o: a.write(i, o), outputs, found.step.outputs)
+
+    kept = {role: {name: tf.TensorArray(tf.float32, count) for name in self.network.output} for role in images}
+    zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self.trained_variables]
+    state = (tf.constant(0), zeros, dict.fromkeys(self._logged_names(), tf.constant(0.0)), kept)
+    _, gradients, values, kept = tf.while_loop(lambda i, *_: i < count, take_in, state, parallel_iterations=1)
+    outputs = tf.nest.map_structure(lambda array: _joined(array.stack()), kept)
+    means = [None if k in unconnected else gradient / count for k, gradient in enumerate(gradients)]
+    whole = Step(outputs, labels, self.label_smoothing, seed, step, weights=weights, loss=self._example_loss)
+    return Computed({name: value / count for name, value in values.items()}, means, whole)
+
+  def _pass(self, images, labels, seed, step, weights):
     with tf.GradientTape() as tape:
       outputs = networks.forward_branches(self.network, images, training=True)
       seen = Step(outputs, labels, self.label_smoothing, seed, step, weights=weights, loss=self._example_loss)
@@ -335,6 +405,15 @@ class RobustModel(keras.Model):
     role = self.recipe.accuracy_role
     values = {"loss": loss, **values, **logged, "accuracy": _accuracy(outputs[role]["logits"], labels[role])}
     return Computed(values, gradients, seen)
+
+  def _weighted_names(self) -> list[str]:
+    """Names of the parts of the loss."""
+    terms = [*(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
+    return terms + ["regularization"] * bool(regularized(self.network.trainable_variables))
+
+  def _logged_names(self) -> list[str]:
+    """Names of all values of a step."""
+    return ["loss", *self._weighted_names(), *(name for term in self._terms for name in term.logged), "accuracy"]
 
   # ------------------------------------------------------------- Keras
 
@@ -387,14 +466,13 @@ class RobustModel(keras.Model):
     own_loss = None if loss is None else compile_arguments.example_loss(loss, num_classes, self.label_smoothing)
     metrics = metrics and compile_arguments.without_own_accuracy(metrics, "metrics")
     weighted_metrics = weighted_metrics and compile_arguments.without_own_accuracy(weighted_metrics, "weighted_metrics")
-    terms = [*(term.name for term in self._terms), *["weight_decay"] * bool(self.weight_decay)]
-    terms += ["regularization"] * bool(regularized(self.network.trainable_variables))
-    logged = [name for term in self._terms for name in term.logged]
-    self._train_metrics = {name: keras.metrics.Mean(name=name) for name in ("loss", *terms, *logged, "accuracy")}
+    self._train_metrics = {name: keras.metrics.Mean(name=name) for name in self._logged_names()}
     names = ["loss", "accuracy", "robust_loss", "robust_accuracy"]
     self._test_metrics = {name: keras.metrics.Mean(name=name) for name in names}
     # Not as an attribute, which Keras would count as two metrics.
-    listed = compile_arguments.directed({**{name: self._train_metrics[name] for name in terms}, **self._test_metrics})
+    listed = compile_arguments.directed(
+      {**{name: self._train_metrics[name] for name in self._weighted_names()}, **self._test_metrics}
+    )
     self._directed = lambda: listed
     # As it was asked for: a model that is loaded on another device chooses there.
     self._asked_jit = jit_compile if isinstance(jit_compile, bool) else Jit(jit_compile).value
@@ -495,7 +573,7 @@ class RobustModel(keras.Model):
 
   def train_step(self, data: typing.Any) -> dict[str, tf.Tensor]:
     """One step on a stream batch or on `(images, labels)`; see the class."""
-    return self._run(self._train_on, self._checks.batch(data))
+    return self._run(self._train_on, self._checks.batch(data, self.accumulate_steps))
 
   def _train_on(self, batch):
     self.trace_count += 1
@@ -619,6 +697,8 @@ class RobustModel(keras.Model):
       "schedules": [[name, [list(point) for point in points]] for name, points in self.schedules],
       "weight_average": self.weight_average,
       "weight_average_start": self.weight_average_start,
+      "accumulate_steps": self.accumulate_steps,
+      "attack_batch_size": self.attack_batch_size,
       "seed": self.seed,
       "name": self.name,
       **self.settings.to_dict(),
@@ -641,6 +721,11 @@ class RobustModel(keras.Model):
 
 def _accuracy(logits, labels):
   return tf.reduce_mean(tf.cast(predicted_classes(logits, labels.dtype) == labels, tf.float32))
+
+
+def _joined(parts):
+  """[count, size, ...] -> [count size, ...]."""
+  return tf.reshape(parts, [-1, *parts.shape[2:]])
 
 
 def _updated(metrics, values):

@@ -17,7 +17,14 @@ from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.compilation import prefers_xla, resolve_jit
 from tla_tf.networks.convnet import convnet
 from tla_tf.networks.foreign import ForeignNetwork
-from tla_tf.networks.forward import finalize, forward_branches, has_foreign_statistics, logits_function, reseed
+from tla_tf.networks.forward import (
+  finalize,
+  forward_branches,
+  has_foreign_statistics,
+  logits_function,
+  mixes_rows,
+  reseed,
+)
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
 from tla_tf.networks.own import own_network
@@ -38,6 +45,7 @@ __all__ = [
   "has_foreign_statistics",
   "lenet",
   "logits_function",
+  "mixes_rows",
   "mlp",
   "prefers_xla",
   "reseed",

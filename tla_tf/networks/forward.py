@@ -5,7 +5,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from tla_tf.networks.batch_norm import branches
+from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.foreign import logits_of, without_squashing
 from tla_tf.ops import seeds
 
@@ -91,6 +91,14 @@ def reseed(network: keras.Model, key: tf.Tensor) -> None:
   states = [variable for variable in network.variables if variable.name == "seed_generator_state"]
   for i, state in enumerate(states):
     state.assign(tf.cast(tf.bitwise.bitwise_and(seeds.fold(key, i), 0x7FFFFFFF), state.dtype))
+
+
+def mixes_rows(network: keras.Model) -> bool:
+  """Whether what a network says of an image in training mode hangs on the batch that it is in."""
+  layers = network._flatten_layers()  # noqa: SLF001
+  kinds = (keras.layers.BatchNormalization, BranchBatchNormalization)
+  draws = any(variable.name == "seed_generator_state" for variable in network.variables)
+  return draws or any(isinstance(layer, kinds) for layer in layers)
 
 
 def has_foreign_statistics(network: typing.Any) -> bool:

@@ -43,9 +43,12 @@ class NegativeSource(Stateful, abc.ABC):
 
   Attributes:
     pool_size: images that the stream draws for it at every step.
+    needs_whole_batch: whether it picks from the images that are trained on, of which
+      a micro-batch has a part.
   """
 
   pool_size: int = 0
+  needs_whole_batch: bool = False
 
   def __init__(self, rule: Negatives = Negatives.NEAREST):
     self.rule = Negatives(rule)
@@ -126,6 +129,8 @@ def _clean(step: Step) -> tuple:
 
 class Batch(NegativeSource):
   """The step's own clean images: nothing more is computed, and gradients reach the negatives."""
+
+  needs_whole_batch = True
 
   def choose(self, step: Step) -> Chosen:
     return self._pick(step, *_clean(step))

@@ -122,6 +122,21 @@ class Recipe(typing.Generic[Settings]):
     terms = tuple(term.name for term in self.terms(config) if term.needs_embedding)
     return terms or (("negatives",) if self.negatives(config) is not None else ())
 
+  def require_micro_batches(self, config: Settings, count: int) -> None:
+    """Raises InputError where a step cannot be cut into `count` micro-batches: what compares images needs all of them."""
+    if count == 1:
+      return
+    parts = [f"term {term.name!r}" for term in self.terms(config) if term.needs_whole_batch]
+    source = self.negatives(config)
+    if source is not None and source.needs_whole_batch:
+      parts.append("`negative_pool='batch'`")
+    if parts:
+      raise InputError(
+        f"`accumulate_steps={count}`: {' and '.join(parts)} of method {self.name!r} compares all images of a step, of which "
+        "a micro-batch has a part: give `accumulate_steps=1`"
+        + (", or a `negative_pool` that is fresh or a memory bank." if "`negative_pool='batch'`" in parts else ".")
+      )
+
   def update_rule(self, config: Settings) -> UpdateRule:
     """What is done with the gradients."""
     del config

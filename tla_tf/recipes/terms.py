@@ -63,10 +63,13 @@ class Term(Stateful, abc.ABC):
     needs_embedding: whether it uses embeddings. A term that says it does not also
       serves networks that give logits alone; its `build` then gets None for
       their size.
+    needs_whole_batch: whether its value is not the mean of those of equal parts of
+      the batch, as of a term that compares images with each other.
   """
 
   logged: tuple = ()
   needs_embedding: bool = True
+  needs_whole_batch: bool = False
 
   def __init__(self, name: str, weight: float = 1.0):
     self.name, self.weight = name, weight

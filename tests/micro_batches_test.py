@@ -24,8 +24,6 @@ PLAIN = TrainingConfig(
   method="at", attack=ATTACK, validation_attack=ATTACK, batch_size=BATCH, weight_decay=1e-3, seed=5
 )
 METHODS = {
-  "um": PLAIN.replace(method="um"),
-  "at": PLAIN,
   "alp": PLAIN.replace(method="alp"),
   "trades": PLAIN.replace(method="trades"),
   "tla": PLAIN.replace(method="tla", negative_pool_size=POOL),
@@ -47,8 +45,16 @@ def images():
   return data.ImageData(pixels, labels, tuple("abcd"))
 
 
-def _trained(config, images, jit=False, steps=3, network="mlp_8"):
-  model = make_model(config, networks.build(network, SHAPE, CLASSES))
+def _plain_network(*layers):
+  """A network without batch normalisation, of which the whole batch and its parts make one step."""
+  keras.utils.set_random_seed(3)
+  first = [keras.Input(SHAPE), keras.layers.Flatten(), *layers]
+  last = [keras.layers.Dense(8, "tanh", name="e"), keras.layers.Dense(CLASSES)]
+  return networks.from_keras(keras.Sequential([*first, *last]), embedding_layer="e")
+
+
+def _trained(config, images, jit=False, steps=2):
+  model = make_model(config, _plain_network())
   model.compile(keras.optimizers.SGD(0.1), jit_compile=jit)
   stream = data.BatchStream(images, BATCH, seed=1, classmates=True, pool_size=POOL)
   history = model.fit(stream.dataset(0, steps), verbose=0, shuffle=False).history
@@ -60,7 +66,7 @@ def test_micro_batches_and_slices_make_the_step_of_the_whole_batch(name, images)
   whole, logged = _trained(METHODS[name], images)
   # Slices of 2 cut the micro-batches of 4.
   cut, logged_in_parts = _trained(METHODS[name].replace(accumulate_steps=3, attack_batch_size=2), images)
-  assert int(cut.optimizer.iterations) == 3
+  assert int(cut.optimizer.iterations) == 2
   assert logged_in_parts == pytest.approx(logged, rel=1e-4, abs=1e-6)
   for part, state in cut.state().items():
     for a, b in zip(state.variables, whole.state()[part].variables, strict=True):
@@ -75,9 +81,9 @@ def test_xla_compiles_micro_batches(images):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 5, 7, 12, 50])
+@pytest.mark.parametrize("size", [5, 7, 50])
 def test_an_attack_in_slices_finds_the_images_of_the_whole(size, images):
-  network = networks.build("mlp_8", SHAPE, CLASSES)
+  network = _plain_network()
   batch, labels = tf.constant(images.images[:BATCH]), tf.constant(images.labels[:BATCH], tf.int32)
   whole, cut = (
     RobustModel(network, "at", attack=ATTACK, attack_batch_size=n).perturb(batch, labels, tf.constant([1, 2]))
@@ -106,10 +112,7 @@ class Sizes(keras.layers.Layer):
   ],
 )
 def test_no_more_images_are_in_the_network_at_once(settings, attack, training, images):
-  network = keras.Sequential(
-    [keras.Input(SHAPE), keras.layers.Flatten(), Sizes(), keras.layers.Dense(8, name="e"), keras.layers.Dense(CLASSES)]
-  )
-  model = make_model(METHODS["tla"].replace(**settings), networks.from_keras(network, embedding_layer="e"))
+  model = make_model(METHODS["tla"].replace(**settings), _plain_network(Sizes()))
   batch = data.BatchStream(images, BATCH, seed=1, classmates=True, pool_size=POOL).batch(tf.constant(0))
   Sizes.seen.clear()
   chosen = model.step_images(batch, model.step_seed(0))
@@ -170,7 +173,9 @@ def test_a_sliced_attack_that_looks_at_statistics_is_refused():
   ):
     RobustModel(network, "at", attack_batch_size=4, attack_mode="training")
   RobustModel(network, "at", attack_batch_size=4)
-  RobustModel(networks.build("mlp_8", SHAPE, CLASSES), "at", attack_batch_size=4, attack_mode="training")
+  RobustModel(_plain_network(), "at", attack_batch_size=4, attack_mode="training")
+  with pytest.raises(InputError, match="`attack_batch_size`"):
+    RobustModel(_plain_network(keras.layers.Dropout(0.1)), "at", attack_batch_size=4, attack_mode="training")
   # A micro-batch has statistics of its own.
   model = RobustModel(network, "at", accumulate_steps=3, attack=ATTACK, attack_mode="training")
   x, y = tf.random.stateless_uniform([6, *SHAPE], [1, 2]), tf.constant([0, 1, 2, 3, 0, 1])

@@ -363,7 +363,7 @@ class RobustModel(keras.Model):
     def take_in(i, gradients, values, outputs):
       part = tf.nest.map_structure(lambda values: values[i], parts)
       # What is drawn by row is what the whole batch would draw.
-      with seeds.part_of_batch(i * size, rows):
+      with seeds.part_of_batch(*seeds.place_of(i * size, rows)):
         found = self._pass(part["images"], part["labels"], seed, step, part.get("weights"))
       unconnected.update(k for k, gradient in enumerate(found.gradients) if gradient is None)
       gradients = [a if g is None else a + tf.convert_to_tensor(g) for a, g in zip(gradients, found.gradients)]

@@ -47,6 +47,16 @@ def part_of_batch(offset: int | tf.Tensor, total: int | tf.Tensor) -> typing.Ite
     _PART.offset, _PART.total = before
 
 
+def place_of(offset: int | tf.Tensor, rows: int | tf.Tensor) -> tuple:
+  """Where a part of a batch lies in the whole one, (offset, total) for `part_of_batch`, if the batch is a part itself.
+
+  Args:
+    offset: the part's first row in the batch at hand, a micro-batch's in a replica's for instance.
+    rows: of the batch at hand.
+  """
+  return (offset, rows) if _PART.total is None else (_PART.offset + offset, _PART.total)
+
+
 def derive(seed: int, *path: str | int) -> int:
   """Derives an independent seed from a seed and a path of names and numbers.
 

@@ -28,6 +28,7 @@ MENUS = {
       "data",
       "keras",
       "own_networks",
+      "scaling",
       "library",
       "evaluation",
       "alarms",

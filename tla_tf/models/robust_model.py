@@ -171,8 +171,8 @@ class RobustModel(keras.Model):
     self.recipe.require_micro_batches(self.settings, self.accumulate_steps)
     if self.attack_batch_size and self._inner_attack.mode is PassMode.TRAINING and networks.mixes_rows(self.network):
       raise InputError(
-        "`attack_batch_size`: the network's batch normalisation or dropout sees the whole batch in an attack in training "
-        "mode: give `attack_mode='inference'`, or `attack_batch_size=0`."
+        "`attack_batch_size`: the network's batch normalisation or dropout sees the whole batch in an attack in "
+        "training mode: give `attack_mode='inference'`, or `attack_batch_size=0`."
       )
 
   def _warn_of_short_attacks(self) -> None:

@@ -123,7 +123,7 @@ class Recipe(typing.Generic[Settings]):
     return terms or (("negatives",) if self.negatives(config) is not None else ())
 
   def require_micro_batches(self, config: Settings, count: int) -> None:
-    """Raises InputError where a step cannot be cut into `count` micro-batches: what compares images needs all of them."""
+    """Raises InputError where a step cannot be cut into `count` micro-batches: what compares images needs them all."""
     if count == 1:
       return
     parts = [f"term {term.name!r}" for term in self.terms(config) if term.needs_whole_batch]
@@ -132,8 +132,8 @@ class Recipe(typing.Generic[Settings]):
       parts.append("`negative_pool='batch'`")
     if parts:
       raise InputError(
-        f"`accumulate_steps={count}`: {' and '.join(parts)} of method {self.name!r} compares all images of a step, of which "
-        "a micro-batch has a part: give `accumulate_steps=1`"
+        f"`accumulate_steps={count}`: {' and '.join(parts)} of method {self.name!r} compares all images of a step, of "
+        "which a micro-batch has a part: give `accumulate_steps=1`"
         + (", or a `negative_pool` that is fresh or a memory bank." if "`negative_pool='batch'`" in parts else ".")
       )
 

@@ -68,6 +68,22 @@ class MomentumRule(_Choice):
   AVERAGED = "averaged"
 
 
+class InnerAttackKind(_Choice):
+  """How training makes its attacked images.
+
+  `PGD` takes the steps of the training attack. The others are cheaper: `SHORT_PGD`
+  a few long steps, `FGSM_RS` one from a random start in the ball (Wong et al. 2020),
+  `N_FGSM` one from noise beyond the ball (de Jorge et al. 2022), `FREE` the gradient
+  of the weights' own step (Shafahi et al. 2019).
+  """
+
+  PGD = "pgd"
+  SHORT_PGD = "short_pgd"
+  FGSM_RS = "fgsm_rs"
+  N_FGSM = "n_fgsm"
+  FREE = "free"
+
+
 class PassMode(_Choice):
   """Which batch statistics the attack inside a training step sees."""
 

@@ -75,6 +75,7 @@ def gradient_loop(
   momentum_rule: MomentumRule | str = MomentumRule.NORMALIZED,
   record: bool = True,
   targeted: bool = False,
+  patience: int | tf.Tensor | None = None,
 ) -> BestPoint:
   """Searches the ball around each image for a point of high objective.
 
@@ -97,6 +98,9 @@ def gradient_loop(
       alone, as training uses it, with None in the other fields.
     targeted: success is to be classified as `labels` instead of as anything
       else. The objective must fit.
+    patience: without a record, steps that an image is still moved while it is
+      misclassified; then it stays where it is, and the loop ends when no image is left
+      (Zhang et al. 2020, Algorithm 1, where it is tau). None never stops early.
 
   Returns:
     BestPoint.
@@ -121,6 +125,25 @@ def gradient_loop(
   momentum = tf.cast(momentum, images.dtype)
   start = clip(start)
   velocity = tf.zeros_like(images)
+
+  def reached(logits):
+    return missed(logits, labels, labels if targeted else None)
+
+  if patience is not None and not record:
+
+    def patient_body(i, x, velocity, left):
+      gradient, _, logits = input_gradient(forward, objective, x, labels)
+      left -= tf.cast(reached(logits), tf.int32)
+      moved, velocity = advance(i, x, velocity, gradient)
+      return i + 1, choose(left >= 0, moved, x), velocity, left
+
+    def any_left(i, x, velocity, left):
+      return (i < steps) & tf.reduce_any(left >= 0)
+
+    left = tf.fill(tf.shape(labels), tf.cast(patience, tf.int32))
+    _, last, _, _ = tf.while_loop(any_left, patient_body, (0, start, velocity, left), **_SEQUENTIAL)
+    return BestPoint(last, None, None, None, None)
+
   if not record:
 
     def plain_body(i, x, velocity):
@@ -129,9 +152,6 @@ def gradient_loop(
 
     _, last, _ = tf.while_loop(lambda i, *_: i < steps, plain_body, (0, start, velocity), **_SEQUENTIAL)
     return BestPoint(last, None, None, None, None)
-
-  def reached(logits):
-    return missed(logits, labels, labels if targeted else None)
 
   def body(i, x, velocity, best):
     gradient, values, logits = input_gradient(forward, objective, x, labels)

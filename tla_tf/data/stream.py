@@ -31,6 +31,8 @@ class BatchStream:
     pool_size: number of further images to pick negatives from; 0 for none.
     augment_pad: zeros around an image before it is cropped back at random.
     augment_flip: whether images are mirrored at random.
+    replays: how many steps in a row have the same batch.
+    replays_until: first step that has a batch of its own again; None for none.
   """
 
   def __init__(
@@ -42,6 +44,8 @@ class BatchStream:
     pool_size: int = 0,
     augment_pad: int = 0,
     augment_flip: bool = False,
+    replays: int = 1,
+    replays_until: int | None = None,
   ):
     self._images = data.images
     self._labels = tf.constant(data.labels)
@@ -54,6 +58,7 @@ class BatchStream:
     self._classmate_key = seeds.key(seed, "stream", "classmates")
     self._augment_key = seeds.key(seed, "stream", "augmentation")
     self._pad, self._flip = augment_pad, augment_flip
+    self._replays, self._replays_until = replays, replays_until
     # Members of a class stand next to each other in `order`.
     order = np.argsort(data.labels, kind="stable")
     counts = np.bincount(data.labels, minlength=data.num_classes)
@@ -92,6 +97,7 @@ class BatchStream:
       asked for "positive" float32 [n, ...], "pool" float32 [m, ...] and
       "pool_label" int32 [m].
     """
+    step = self._number(step)
     indices = self.indices(step)
     # One gather for all: what is read stays where it is, in memory or on disk.
     images = self._augmented(self._gather(tf.concat(list(indices.values()), 0)), step)
@@ -110,6 +116,16 @@ class BatchStream:
     # Nothing in it is for AutoGraph, which would take a second to find that out.
     batch = tf.autograph.experimental.do_not_convert(self.batch)
     return tf.data.Dataset.range(start, stop).map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+  def _number(self, step):
+    """Which batch a step has: each counts for `replays` steps, while there are such."""
+    step = tf.cast(step, tf.int64)
+    if self._replays == 1:
+      return step
+    if self._replays_until is None:
+      return step // self._replays
+    replayed = -(-self._replays_until // self._replays)
+    return tf.where(step < self._replays_until, step // self._replays, replayed + step - self._replays_until)
 
   def _sequence(self, step, count, key):
     return seeds.permuted(step * count + tf.range(count, dtype=tf.int64), key, self._size)

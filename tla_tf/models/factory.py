@@ -29,6 +29,7 @@ def make_model(config: TrainingConfig, network: keras.Model) -> RobustModel:
     "weight_average_start",
     "accumulate_steps",
     "attack_batch_size",
+    "batch_size",
     "seed",
   )
   settings = {field.name: getattr(config.recipe, field.name) for field in dataclasses.fields(config.recipe)}

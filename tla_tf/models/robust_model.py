@@ -44,11 +44,14 @@ class Computed(typing.NamedTuple):
     values: dict of the loss, its terms, other logged values and the accuracy.
     gradients: with respect to `RobustModel.trained_variables`, in their order.
     step: the `Step` that the terms saw.
+    image_gradient: float32 [n, ...], with respect to the attacked images, where the
+      inner attack asks for it.
   """
 
   values: dict
   gradients: list
   step: Step
+  image_gradient: typing.Any = None
 
 
 @keras.saving.register_keras_serializable(package="tla_tf")
@@ -82,6 +85,8 @@ class RobustModel(keras.Model):
     accumulate_steps: equal micro-batches that a step's batch is cut into, so that
       memory holds one at a time; see docs/scaling.md.
     attack_batch_size: images that the training attack takes at once; 0 takes all.
+    batch_size: anchors of a training step at most, for inner attacks that keep a
+      perturbation from step to step.
     seed: of random starts and random choices.
     name: of the model.
     **settings: those of the method, the fields of its recipe's `config_class`.
@@ -103,6 +108,7 @@ class RobustModel(keras.Model):
     weight_average_start: int = 0,
     accumulate_steps: int = 1,
     attack_batch_size: int = 0,
+    batch_size: int = 0,
     seed: int = 0,
     name: str | None = None,
     **settings: typing.Any,
@@ -118,13 +124,14 @@ class RobustModel(keras.Model):
     self.label_smoothing = label_smoothing
     self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self.accumulate_steps, self.attack_batch_size = accumulate_steps, attack_batch_size
+    self.batch_size = batch_size
     self.seed = seed
     self.trace_count = 0
-    self._inner_attack = self.recipe.inner_attack(self.settings)
+    self.inner_attack = self.recipe.inner_attack(self.settings)
     self._update_rule = self.recipe.update_rule(self.settings)
     self._negatives = self.recipe.negatives(self.settings)
     self._terms = self.recipe.terms(self.settings)
-    if self._inner_attack.mode is PassMode.TRAINING and networks.has_foreign_statistics(network):
+    if self.inner_attack.mode is PassMode.TRAINING and networks.has_foreign_statistics(network):
       raise InputError(
         "attack_mode='training' would move the statistics of Keras's BatchNormalization at every "
         "attack step: use networks.BranchBatchNormalization, or attack_mode='inference'."
@@ -155,7 +162,7 @@ class RobustModel(keras.Model):
     require_number(self, "weight_decay", "weight_average")
     require_number(self, "label_smoothing", high=1.0)
     require(self.weight_average < 1, "weight_average", "a number of at least 0 and below 1", self.weight_average)
-    require_whole(self, "weight_average_start", "attack_batch_size")
+    require_whole(self, "weight_average_start", "attack_batch_size", "batch_size")
     require_whole(self, "accumulate_steps", low=1)
     self._require_slices()
     names = ["loss", "accuracy", "weight_decay", "regularization", *(term.name for term in self._terms)]
@@ -169,7 +176,9 @@ class RobustModel(keras.Model):
   def _require_slices(self) -> None:
     """Raises InputError for what cannot be computed slice by slice."""
     self.recipe.require_micro_batches(self.settings, self.accumulate_steps)
-    if self.attack_batch_size and self._inner_attack.mode is PassMode.TRAINING and networks.mixes_rows(self.network):
+    if self.accumulate_steps > 1 and self.inner_attack.needs_gradient:
+      raise InputError("`inner_attack` 'free' moves the images of a whole step: give `accumulate_steps=1`.")
+    if self.attack_batch_size and self.inner_attack.mode is PassMode.TRAINING and networks.mixes_rows(self.network):
       raise InputError(
         "`attack_batch_size`: the network's batch normalisation or dropout sees the whole batch in an attack in "
         "training mode: give `attack_mode='inference'`, or `attack_batch_size=0`."
@@ -179,7 +188,7 @@ class RobustModel(keras.Model):
     """Says of attacks that cannot reach the edge of their ball: figures are then those of a smaller one."""
     attacks = {"validation_attack": self.validation_attack}
     if Role.ADVERSARIAL in self.recipe.roles(self.settings):
-      attacks = {"attack": self.attack, **attacks}
+      attacks = {**self.inner_attack.attacks(self.attack), **attacks}
     for name, config in attacks.items():
       if falls_short(config):
         warnings.warn(f"`{name}`: {short_of_its_ball(config)}; see AttackConfig.scaled.", AttackWarning, stacklevel=3)
@@ -235,9 +244,11 @@ class RobustModel(keras.Model):
     if self._negatives is not None:
       self._negatives.build(embedding)
     self._update_rule.build(self.network, seeds.derive(self.seed, "update_rule"))
+    self.inner_attack.build(tuple(self.network.inputs[0].shape[1:]), self.batch_size)
     parts = {f"term_{term.name}": term.state for term in self._terms}
     parts["negatives"] = self._negatives and self._negatives.state
     parts["update_rule"] = self._update_rule.state
+    parts["inner_attack"] = self.inner_attack.state
     # As an attribute, so that Keras sees the layers, too.
     self._part_states = {name: state for name, state in parts.items() if state is not None}
 
@@ -297,12 +308,13 @@ class RobustModel(keras.Model):
       key: int32 [2].
       step: number of the step, for schedules.
     """
-    config, inner = self.attack, self._inner_attack
+    config, inner = self.attack, self.inner_attack
     forward = networks.logits_function(self.network, training=inner.mode is PassMode.TRAINING)
     ball = balls.get(config.norm)
     epsilon = self._scheduled(config.epsilon, step, "epsilon")
+    search = inner.search(config, epsilon, self._scheduled(config.step_size, step, "step_size", "epsilon"), step)
 
-    def search(images, labels, start):
+    def searched(images, labels, start):
       return gradient_loop(
         forward,
         inner.objective(forward, images, config, self.label_smoothing),
@@ -310,17 +322,18 @@ class RobustModel(keras.Model):
         images,
         labels,
         start,
-        epsilon=epsilon,
-        step_size=self._scheduled(config.step_size, step, "step_size", "epsilon"),
-        steps=config.steps,
+        epsilon=search.radius,
+        step_size=search.step_size,
+        steps=search.steps,
         momentum=config.momentum,
         momentum_rule=config.momentum_rule,
         record=False,
+        patience=search.patience,
       ).adversarial
 
     # Drawn for the whole batch: slices start where it would.
-    start = inner.start(images, ball, config, epsilon, key)
-    return tf.stop_gradient(in_slices(search, [images, labels, start], self._at_once(images)))
+    start = inner.begin(images, ball, config, search, key)
+    return tf.stop_gradient(in_slices(searched, [images, labels, start], self._at_once(images)))
 
   def _at_once(self, images: tf.Tensor) -> typing.Any:
     """How many of a step's anchors its attack takes at once: a number or tensor, or None for all."""
@@ -380,7 +393,9 @@ class RobustModel(keras.Model):
     return Computed({name: value / count for name, value in values.items()}, means, whole)
 
   def _pass(self, images, labels, seed, step, weights):
+    watched = [images[Role.ADVERSARIAL]] if self.inner_attack.needs_gradient else []
     with tf.GradientTape() as tape:
+      tape.watch(watched)
       outputs = networks.forward_branches(self.network, images, training=True)
       seen = Step(outputs, labels, self.label_smoothing, seed, step, weights=weights, loss=self._example_loss)
       if self._negatives is not None:
@@ -401,10 +416,11 @@ class RobustModel(keras.Model):
       share = loss / tf.distribute.get_strategy().num_replicas_in_sync
       if getattr(self, "optimizer", None) is not None:
         share = self.optimizer.scale_loss(share)  # which an optimiser of `loss_scale_factor` takes back
-    gradients = tape.gradient(share, self.trained_variables)
+    gradients = tape.gradient(share, [*self.trained_variables, *watched])
+    image_gradient = gradients.pop() if watched else None
     role = self.recipe.accuracy_role
     values = {"loss": loss, **values, **logged, "accuracy": _accuracy(outputs[role]["logits"], labels[role])}
-    return Computed(values, gradients, seen)
+    return Computed(values, gradients, seen, image_gradient)
 
   def _weighted_names(self) -> list[str]:
     """Names of the parts of the loss."""
@@ -589,6 +605,9 @@ class RobustModel(keras.Model):
     )
     if self._negatives is not None:
       self._negatives.update(found.step)
+    if self.inner_attack.needs_gradient:
+      epsilon = self._scheduled(self.attack.epsilon, step, "epsilon")
+      self.inner_attack.update(found.image_gradient, balls.get(self.attack.norm), epsilon, step)
     if self._average is not None:
       self._average.update(self.network, step)
     role = self.recipe.accuracy_role
@@ -699,6 +718,7 @@ class RobustModel(keras.Model):
       "weight_average_start": self.weight_average_start,
       "accumulate_steps": self.accumulate_steps,
       "attack_batch_size": self.attack_batch_size,
+      "batch_size": self.batch_size,
       "seed": self.seed,
       "name": self.name,
       **self.settings.to_dict(),

@@ -129,6 +129,12 @@ class CheckpointStore:
     """
     self._read(step, {self._checked(step, network).judged: network})
 
+  def drop_after(self, step: int) -> None:
+    """Removes the checkpoints of later steps, the last one first."""
+    for later in reversed(self.steps()):
+      if later > step:
+        files.remove_folder(self._path(later))
+
   def _checked(self, step: int, network: keras.Model) -> CheckpointRecord:
     path, record = self._path(step), self.record(step)
     if record.shapes != _shapes(network):

@@ -12,13 +12,14 @@ from tla_tf import files
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.records.record import read_object
-from tla_tf.records.run import DataFacts, Imported, RunRecord
+from tla_tf.records.run import DataFacts, FallbackRecord, Imported, RunRecord
 
 
 class RunFolder:
   """Paths and small files of one training run.
 
-  `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`,
+  `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`, `fallback.json`
+  where a cheap inner attack collapsed,
   `evaluation.json`, `evaluation.md`, `evaluation_images/` (which image withstood
   which attack), `figures/`, `saved_model/`; while an evaluation runs,
   `evaluation_state/`; where it is the source of a black-box attack, `transfer/`;
@@ -49,6 +50,7 @@ class RunFolder:
     self.saved_model = self.path / "saved_model"
     self._config = self.path / "config.json"
     self._metrics = self.path / "metrics.jsonl"
+    self._fallback = self.path / "fallback.json"
 
   @classmethod
   def create(cls, path: str | pathlib.Path) -> tuple[RunFolder, bool]:
@@ -181,3 +183,11 @@ class RunFolder:
   def write_metrics(self, rows: list[dict]) -> None:
     """Replaces `metrics.jsonl`."""
     files.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+  def read_fallback(self) -> FallbackRecord | None:
+    """How the training went back to PGD after a collapse, or None."""
+    return FallbackRecord.read(self._fallback) if self._fallback.exists() else None
+
+  def write_fallback(self, record: FallbackRecord) -> None:
+    """Writes `fallback.json`."""
+    record.write(self._fallback)

@@ -6,6 +6,8 @@ import dataclasses
 import typing
 
 from tla_tf.config import RecipeConfig, option, require_number
+from tla_tf.recipes import cheap_attack
+from tla_tf.recipes.cheap_attack import InnerAttackConfig
 from tla_tf.recipes.inner_attack import InnerAttack
 from tla_tf.recipes.recipe import Recipe
 from tla_tf.recipes.terms import CleanCrossEntropy, CrossEntropy, Term
@@ -22,6 +24,7 @@ class AdversarialConfig(RecipeConfig):
       class-mate) of their cross-entropies.
     attack_mode: whether the training attack sees the network in inference or in
       training mode.
+    inner: cheaper attacks for all or a part of the run, see `cheap_attack`.
   """
 
   clean_weight: float = option(
@@ -34,6 +37,7 @@ class AdversarialConfig(RecipeConfig):
     "Batch statistics that the training attack sees: inference, or training as the authors' AT script (statistics "
     "then do not move).",
   )
+  inner: InnerAttackConfig = InnerAttackConfig()
 
   def validate(self) -> None:
     require_number(self, "clean_weight")
@@ -59,7 +63,10 @@ class AdversarialTraining(Recipe[Adversarial]):
     return (Role.TWIN, Role.ADVERSARIAL) if config.clean_weight else (Role.ADVERSARIAL,)
 
   def inner_attack(self, config: Adversarial) -> InnerAttack:
-    return InnerAttack(config.attack_mode)
+    return cheap_attack.make(config.inner, config.attack_mode)
+
+  def unused_fields(self, config: Adversarial) -> tuple:
+    return config.inner.unused_fields()
 
   def terms(self, config: Adversarial) -> list[Term]:
     return [CrossEntropy(), *([CleanCrossEntropy(config.clean_weight)] if config.clean_weight else [])]

@@ -207,7 +207,7 @@ class TripletTraining(AdversarialTraining[TripletTrainingConfig]):
       unused.append("pairing")
     if not config.triplet.feature_norm_weight:
       unused.append("feature_norm")
-    return tuple(unused)
+    return (*super().unused_fields(config), *unused)
 
   def roles(self, config: TripletTrainingConfig) -> tuple:
     positives = _positives(config.triplet)

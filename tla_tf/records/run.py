@@ -116,3 +116,24 @@ class CheckpointRecord(Record):
   files: dict[str, str]
   judged: str = "network"
   parts: list[str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FallbackRecord(Record):
+  """`fallback.json`: a training under a cheap inner attack collapsed, and went back.
+
+  Attributes:
+    step: of the checkpoint that it went back to, and the first one of PGD.
+    best_robust_accuracy: there, on held-out images.
+    collapsed_at: step at whose end it was noticed.
+    robust_accuracy: there.
+    training_accuracy: of the training images under the inner attack, there.
+  """
+
+  FORMAT, FILE, REMEDY = 1, "fallback.json", "restore the file, or train again in another folder"
+
+  step: int
+  best_robust_accuracy: float
+  collapsed_at: int
+  robust_accuracy: float
+  training_accuracy: float

@@ -81,6 +81,11 @@ class MetricsLog(keras.callbacks.Callback):
     with self._writer.as_default(step=self._step):
       tf.summary.experimental.write_raw_pb(content.SerializeToString())
 
+  @property
+  def rows(self) -> list[dict]:
+    """The lines so far, as dicts."""
+    return self._rows
+
   def last(self) -> dict[str, float]:
     """The metrics of the last interval."""
     return {name: value for name, value in self._rows[-1].items() if name not in ("step", "seconds")}

@@ -23,7 +23,7 @@ from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
 from tla_tf.records.run import DataFacts
 from tla_tf.records.shown import short_of_its_ball
-from tla_tf.training import event_files, hparams
+from tla_tf.training import collapse, event_files, hparams
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.determinism import make_deterministic
 from tla_tf.training.guard import NonFiniteGuard
@@ -87,6 +87,9 @@ def train(
     make_deterministic(model.xla, owns_process, say)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
   start = store.last() or 0
+  fallback = folder.read_fallback() if resumed else None
+  if fallback is not None:
+    model.inner_attack.switch_at(fallback.step)
   if start:
     store.restore(start, model.state())
   elif config.init.run_dir:
@@ -99,15 +102,26 @@ def train(
     say(f"note: {sentence}")
   with folder.lock():
     folder.write_config(config, facts, versions())
-    _run(config, folder, splits, model, network, store, start, say)
+    try:
+      _run(config, folder, splits, model, network, store, start, say)
+    except collapse.CollapseError as error:
+      # Once: what PGD attacks is not looked at.
+      collapse.fall_back(error.args[0], folder, store, say)
+      start = error.args[0].step
+      model.inner_attack.switch_at(start)
+      store.restore(start, model.state())
+      _run(config, folder, splits, model, network, store, start, say)
   return folder
 
 
 def cautions(config: TrainingConfig) -> list[str]:
   """Sentences on attacks of a training that cannot reach the edge of their ball, at any step of their schedules."""
-  attacks = {}
-  if Role.ADVERSARIAL in recipes.get(config.method).roles(config.recipe):
+  attacks, recipe = {}, recipes.get(config.method)
+  if Role.ADVERSARIAL in recipe.roles(config.recipe):
     attacks["training attack", "attack_steps", "attack_step_size"] = _shortest_attack(config)
+    for name, attack in recipe.inner_attack(config.recipe).attacks(config.attack).items():
+      if name != "attack":  # Its steps are in radii, whatever the schedule of epsilon.
+        attacks[f"{name} training attack", "inner_attack_step", "short_pgd_steps"] = attack
   words = ("attack on held-out images", "validation_attack_steps", "validation_attack_step_size")
   attacks[words] = config.validation_attack
   return [
@@ -153,6 +167,8 @@ def _run(config, folder, splits, model, network, store, start, say):
     pool_size=pool,
     augment_pad=config.augment_pad,
     augment_flip=config.augment_flip,
+    replays=model.inner_attack.replays,
+    replays_until=model.inner_attack.first_pgd_step,
   )
   heldout = _validation_batches(splits.heldout, config.validation_examples)
   event_files.drop_after(folder.tensorboard, start)
@@ -166,7 +182,12 @@ def _run(config, folder, splits, model, network, store, start, say):
         Progress(start, config.train_steps, say),
       )
     )
-    callbacks = [NonFiniteGuard(store), metrics, pictures, Checkpointing(store, metrics), progress]
+    guards = [NonFiniteGuard(store)]
+    share, first_pgd_step = model.inner_attack.collapse_share, model.inner_attack.first_pgd_step
+    if share and first_pgd_step > start:
+      examples = min(config.validation_examples, len(splits.heldout))
+      guards.append(collapse.CollapseGuard(metrics, share, first_pgd_step, examples))
+    callbacks = [metrics, *guards, pictures, Checkpointing(store, metrics), progress]
     for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):
       model.fit(
         stream.dataset(begin, end),

@@ -298,10 +298,13 @@ def test_gradients_are_finite_where_directions_or_signs_vanish(kind, u, v):
   assert all(np.all(np.isfinite(gradient)) for gradient in tape.gradient(distance, [u, v]))
 
 
-def test_pairwise_cosines_are_those_of_all_rows():
+@pytest.mark.parametrize("scale_products", [False, True])
+def test_pairwise_cosines_are_those_of_all_rows(scale_products):
   rng = np.random.default_rng(0)
   u, v = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=(5, 4)).astype(np.float32)
-  pairs = distances.pairwise_cosine_similarity(u, v)
+  v[1], v[2, 0] = 0.0, np.nan  # a place of a memory that is still empty, and a network that diverged
+  pairs = distances.pairwise_cosine_similarity(u, v, scale_products)
+  assert np.all(pairs[:, 1] == 0.0) and np.all(np.isnan(pairs[:, 2]))
   expected = [[float(distances.cosine_similarity(rows(a), rows(b))[0]) for b in v] for a in u]
   np.testing.assert_allclose(pairs, expected, atol=1e-6)
 

@@ -21,8 +21,20 @@ def cosine_similarity(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
   )
 
 
-def pairwise_cosine_similarity(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
-  """Cosines of all rows of u with all rows of v: [n, d], [m, d] -> [n, m]."""
+def pairwise_cosine_similarity(u: tf.Tensor, v: tf.Tensor, scale_products: bool = False) -> tf.Tensor:
+  """Cosines of all rows of u with all rows of v: [n, d], [m, d] -> [n, m].
+
+  Args:
+    u: float32 [n, d].
+    v: float32 [m, d].
+    scale_products: divide the products by the norms of v, not v itself: the same but for rounding, without a copy of v,
+      which is what a v of many rows costs most.
+  """
+  if scale_products:
+    # Squared norms as a product with ones: XLA sums rows one number at a time on a CPU.
+    squared = tf.linalg.matvec(tf.square(v), tf.ones(tf.shape(v)[1:]))
+    products = tf.matmul(tf.math.l2_normalize(u, -1, _SQUARED_NORM_FLOOR), v, transpose_b=True)
+    return products * tf.math.rsqrt(tf.maximum(squared, _SQUARED_NORM_FLOOR))
   return tf.matmul(
     tf.math.l2_normalize(u, -1, _SQUARED_NORM_FLOOR), tf.math.l2_normalize(v, -1, _SQUARED_NORM_FLOOR), transpose_b=True
   )

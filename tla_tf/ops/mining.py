@@ -11,7 +11,7 @@ from tla_tf.ops import distances, seeds
 
 
 def similarity_scores(
-  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
+  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor, large_pool: bool = False
 ) -> tf.Tensor:
   """Signed cosine similarities, -inf where the classes are the same or the pool has no image, else inf for NaN.
 
@@ -20,11 +20,12 @@ def similarity_scores(
     pool: float32 [m, d].
     anchor_labels: integer [n].
     pool_labels: integer [m]; below 0 where the pool has no image.
+    large_pool: compute them without a copy of the pool, with other rounding.
 
   Returns:
     float32 [n, m].
   """
-  scores = distances.pairwise_cosine_similarity(anchors, pool)
+  scores = distances.pairwise_cosine_similarity(anchors, pool, scale_products=large_pool)
   # Taken first, so that the loss shows it: `argmax` passes over NaN, or stops there, as it is compiled.
   scores = tf.where(tf.math.is_nan(scores), tf.constant(float("inf"), scores.dtype), scores)
   same = _same_class(anchor_labels, pool_labels)
@@ -38,16 +39,16 @@ def _same_class(anchor_labels, pool_labels):
 
 
 def nearest_negative(
-  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor
+  anchors: tf.Tensor, pool: tf.Tensor, anchor_labels: tf.Tensor, pool_labels: tf.Tensor, large_pool: bool = False
 ) -> tf.Tensor:
-  """Index in the pool of the nearest image of another class.
+  """Index in the pool of the nearest image of another class; arguments as in `similarity_scores`.
 
   Where the pool holds no other class, the index is 0: compare the labels.
 
   Returns:
     int32 [n].
   """
-  scores = similarity_scores(anchors, pool, anchor_labels, pool_labels)
+  scores = similarity_scores(anchors, pool, anchor_labels, pool_labels, large_pool)
   return tf.argmax(scores, axis=1, output_type=tf.int32)
 
 

@@ -79,16 +79,32 @@ class NegativeSource(Stateful, abc.ABC):
       return tf.cast(labels >= 0, tf.float32)
     return tf.cast((labels != step.labels[Role.ADVERSARIAL]) & (labels >= 0), tf.float32)
 
-  def _pick(self, step: Step, pool: typing.Any, pool_labels: typing.Any) -> Chosen:
+  def _pick(self, step: Step, pool: typing.Any, pool_labels: typing.Any, large: bool = False) -> Chosen:
     """Negatives among embeddings float32 [m, d]; labels below 0 are empty places."""
     labels = step.labels[Role.ADVERSARIAL]
     if self.rule is Negatives.NEAREST:
-      index = mining.nearest_negative(step.outputs[Role.ADVERSARIAL]["embedding"], pool, labels, pool_labels)
+      index = mining.nearest_negative(step.outputs[Role.ADVERSARIAL]["embedding"], pool, labels, pool_labels, large)
     else:
       key = draw(step.key, "negatives")
       index = mining.random_negative(labels, pool_labels, key, self.rule is Negatives.RANDOM)
     picked = tf.gather(pool_labels, index)
     return Chosen(tf.gather(pool, index), picked, self._valid(picked, step))
+
+
+def _embedded(network: typing.Any, images: typing.Any, slice_size: int) -> typing.Any:
+  """Embeddings in inference mode, in slices where there are more images than `slice_size`; 0 is all at once."""
+
+  def embed(part):
+    return network(part, training=False)["embedding"]
+
+  count = images.shape[0]  # None is all at once, too
+  if not slice_size or count is None or count <= slice_size:
+    return embed(images)
+  whole = count // slice_size * slice_size
+  slices = tf.reshape(images[:whole], [-1, slice_size, *images.shape[1:]])
+  found = tf.map_fn(embed, slices, parallel_iterations=1)
+  found = tf.reshape(found, [whole, found.shape[-1]])
+  return found if whole == count else tf.concat([found, embed(images[whole:])], 0)
 
 
 class FreshPool(NegativeSource):
@@ -97,16 +113,17 @@ class FreshPool(NegativeSource):
   Args:
     rule: a `types.Negatives`, how one is picked.
     size: images of the pool.
+    slice_size: images that pass through the network at a time; 0 passes all at once.
   """
 
-  def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50):
+  def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50, slice_size: int = 0):
     super().__init__(rule)
-    self.pool_size = size
+    self.pool_size, self.slice_size = size, slice_size
 
   def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
     if self.rule is Negatives.NEAREST:
       count = tf.shape(adversarial)[0]
-      both = network(tf.concat([adversarial, batch["pool"]], 0), training=False)["embedding"]
+      both = _embedded(network, tf.concat([adversarial, batch["pool"]], 0), self.slice_size)
       index = mining.nearest_negative(both[:count], both[count:], batch["label"], batch["pool_label"])
     else:
       key = draw(seed, "negatives")
@@ -161,7 +178,7 @@ class MemoryBank(NegativeSource):
     self._next = self.add_variable("next", (), dtype="int32", **own)
 
   def choose(self, step: Step) -> Chosen:
-    chosen = self._pick(step, tf.convert_to_tensor(self._embeddings), tf.convert_to_tensor(self._labels))
+    chosen = self._pick(step, tf.convert_to_tensor(self._embeddings), tf.convert_to_tensor(self._labels), True)
     begun = tf.cast(tf.cast(step.number, tf.int64) >= self.start, tf.float32)
     return chosen._replace(valid=chosen.valid * begun)
 

@@ -13,11 +13,13 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 OLDEST_PYTHON ?= python3.10
 NEWEST_PYTHON ?= python3.13
 VENVS := .venvs
+# Folder of MNIST's files for `make bench`; without it, TFDS is asked.
+MNIST_DIR ?=
 # The part of the tests that tells soonest whether versions fit.
 MATRIX_TESTS := imports packaging config kept_arrays persistence ops losses networks golden_networks golden_losses \
   models stream readme
 
-.PHONY: demo install test test-slow test-oldest test-newest lint bench docs clean
+.PHONY: demo install test test-slow test-oldest test-newest lint bench bench-torch bench-all docs clean
 
 demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
@@ -84,7 +86,13 @@ lint: $(DEV_STAMP)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare passes; survivors; reading; analysis
+bench: $(DEV_STAMP)  ## the table of targets, build/bench.json: about 20 minutes on a quiet machine of 2 cores
+	$(BIN)/python benchmarks/targets.py --json=build/bench.json --data_dir=$(MNIST_DIR)
+
+bench-torch: $(DEV_STAMP) $(VENVS)/torch/.installed  ## PGD of torchattacks on the same networks: rows that `make bench` reads
+	$(BIN)/python benchmarks/against_torch.py --torch_python=$(VENVS)/torch/bin/python --json=build/bench_torch.json
+
+bench-all: bench $(DEV_STAMP)  ## all other comparisons, too
 	$(BIN)/python benchmarks/attacks.py
 	$(BIN)/python benchmarks/minimal_attacks.py
 	$(BIN)/python benchmarks/auto_attack.py
@@ -92,6 +100,13 @@ bench: $(DEV_STAMP)  ## ratios against cleverhans, Foolbox, ART and the bare pas
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/cost_model.py
+
+$(VENVS)/torch/.installed:
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet torch torchvision
+	$(@D)/bin/pip install --quiet --no-deps torchattacks  # it pins others that its PGD does not need
+	@touch $@
 
 docs: $(DOCS_STAMP)  ## notebooks from their pages; pages and the reference of the library as a site, build/docs; links are checked
 	$(BIN)/python docs/make_notebooks.py

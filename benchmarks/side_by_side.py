@@ -1,5 +1,6 @@
-"""Timing several functions in turn, so that a noisy machine is fair to all."""
+"""Timing several functions in turn, so that a noisy machine is fair to all; tables of what was asked for."""
 
+import dataclasses
 import random
 import statistics
 import time
@@ -36,6 +37,73 @@ def measure(functions, repeats):
       finish(function())
       seconds[name].append(time.perf_counter() - began)
   return seconds
+
+
+def ratios(seconds, above, below):
+  """One ratio a round.
+
+  Args:
+    seconds: what `measure` returns.
+    above: name of the function whose time is divided.
+    below: name of the other; of several in a tuple, the fastest of the round.
+  """
+  names = below if isinstance(below, tuple) else (below,)
+  return [a / min(b) for a, b in zip(seconds[above], zip(*(seconds[name] for name in names)))]
+
+
+@dataclasses.dataclass
+class Target:
+  """A ratio that is asked for, and what was measured of it.
+
+  Attributes:
+    work: what is done.
+    ratio: what is divided by what.
+    relation: "at least" or "at most".
+    limit: the number asked for.
+    section: name of the benchmark that measures it.
+    values: what was measured, one number a round.
+    note: why nothing was, or what else is to be said.
+  """
+
+  work: str
+  ratio: str
+  relation: str
+  limit: float
+  section: str
+  values: list = dataclasses.field(default_factory=list)
+  note: str = ""
+
+  @property
+  def measured(self):
+    """The median over the rounds; None where nothing was measured."""
+    return statistics.median(self.values) if self.values else None
+
+  @property
+  def verdict(self):
+    """ "ok", "MISS" or "not measured"."""
+    if self.measured is None:
+      return "not measured"
+    holds = self.measured >= self.limit if self.relation == "at least" else self.measured <= self.limit
+    return "ok" if holds else "MISS"
+
+  def to_dict(self):
+    """As JSON takes it."""
+    return {**dataclasses.asdict(self), "measured": self.measured, "verdict": self.verdict}
+
+
+def target_table(targets):
+  """The targets as a Markdown table, with the spread of what was measured: smallest and largest of the rounds."""
+  rows = [("work", "ratio", "target", "measured", "spread", "rounds", "")]
+  for target in targets:
+    values = target.values
+    spread = f"{min(values):.2f} to {max(values):.2f}" if values else ""
+    measured = f"{target.measured:.2f}" if values else ""
+    said = f"{target.verdict} ({target.note})" if target.note else target.verdict
+    sign = {"at least": ">=", "at most": "<="}[target.relation]
+    rows.append((target.work, target.ratio, f"{sign} {target.limit:g}", measured, spread, str(len(values) or ""), said))
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  rows.insert(1, tuple("-" * width for width in widths))
+  return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows)
 
 
 def report(title, seconds, base, requirements=()):

@@ -109,7 +109,7 @@ def attack_section(name):
 # ----------------------------------------------------------------- training steps
 
 
-def _step(dataset, network, method, steps, precisions=None, **settings):
+def _step(dataset, network, method, steps, shared=None, **settings):
   """A function that runs one training step, batch 50, of a published setting with another number of attack steps.
 
   The attack sees the network in inference mode, whatever the method; images are noise, one constant batch, on whose
@@ -125,7 +125,7 @@ def _step(dataset, network, method, steps, precisions=None, **settings):
 
   config = published.setting(dataset, method, network)
   changed = config.recipe.replace(attack_mode="inference", **settings)
-  config = config.replace(batch_size=50, attack=config.attack.scaled(steps=steps), recipe=changed, **(precisions or {}))
+  config = config.replace(batch_size=50, attack=config.attack.scaled(steps=steps), recipe=changed, **(shared or {}))
   shape = datasets.get(dataset).image_shape
   rng = np.random.default_rng(0)
   noise = rng.integers(0, 256, (2000, *shape), dtype=np.uint8)
@@ -154,9 +154,11 @@ def tla_section(rounds, options):
   found, every = {}, {}
   for network, steps in (("mlp", 40), ("mlp", 5), ("lenet", 40), ("lenet", 5), ("convnet", 7)):
     dataset = "cifar10" if network == "convnet" else "mnist"
-    settings = {"mining_slice": 110} if network == "convnet" else {"negative_pool": "memory_bank"}
+    # A pool of 500 is mined in slices of a batch.
+    shared = {"attack_batch_size": 50} if network == "convnet" else {}
+    settings = {} if network == "convnet" else {"negative_pool": "memory_bank"}
     functions = {
-      f"{network}-{steps}, {method}": _step(dataset, network, method, steps, **own)
+      f"{network}-{steps}, {method}": _step(dataset, network, method, steps, shared, **own)
       for method, own in (("at", {}), ("tla", settings))
     }
     seconds = measure(functions, rounds)

@@ -69,7 +69,6 @@ RECIPES = {
       triplet=TRIPLETS,
       negative_pool=st.sampled_from(types.NegativePool),
       negative_pool_size=COUNT,
-      mining_slice=st.integers(0, 1000),
       memory_bank_size=st.integers(1, 1 << 24),
       memory_bank_start=st.integers(0, 10**9),
       pairing_weight=POSITIVE,

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tla_tf import data, datasets, models, networks, published, recipes, registry, training
 from tla_tf.config import AttackConfig, RecipeConfig, TrainingConfig, option
 from tla_tf.errors import InputError
-from tla_tf.ops import distances, seeds
+from tla_tf.ops import seeds
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.persistence import CheckpointStore
 from tla_tf.persistence.loading import load_network
-from tla_tf.recipes import Term, negatives
+from tla_tf.recipes import Term
 from tla_tf.recipes.terms import Step
 from tla_tf.recipes.trades import kl_divergence
 from tla_tf.types import Role
@@ -340,28 +340,7 @@ def test_a_schedule_of_something_else_is_refused():
     _model("tla", schedules={"triplett": ((0, 1.0),)})
 
 
-# --------------------------------------------------------------------------- fresh pool, memory bank
-
-
-@pytest.mark.parametrize("slice_size, seen", [(0, {22}), (22, {22}), (7, {1, 7}), (11, {11})])
-def test_a_pool_that_is_mined_in_slices_gives_the_same_negatives(images, slice_size, seen):
-  network = networks.build("mlp_8", SHAPE, CLASSES, seed=3)
-  batch = {"label": tf.range(12) % CLASSES, "pool": images.images[:10], "pool_label": tf.constant(images.labels[:10])}
-  anchors = tf.constant(images.images[20:32])
-  sizes = set()
-
-  def watched(part, training):
-    sizes.add(part.shape[0])
-    return network(part, training=training)
-
-  source = negatives.FreshPool(size=10, slice_size=slice_size)
-  found, labels = tf.function(lambda: source.images(watched, batch, anchors, None), autograph=False)()
-  assert sizes == seen
-  embeddings, pool = (network(x, training=False)["embedding"] for x in (anchors, batch["pool"]))
-  closest = distances.pairwise_cosine_similarity(embeddings, pool).numpy()
-  closest[batch["label"].numpy()[:, None] == images.labels[:10]] = -1
-  np.testing.assert_array_equal(found, images.images[closest.argmax(1)])
-  np.testing.assert_array_equal(labels, images.labels[closest.argmax(1)])
+# --------------------------------------------------------------------------- memory bank
 
 
 def test_the_bank_holds_the_last_clean_embeddings_first_in_first_out(images):

@@ -67,6 +67,16 @@ class NegativeSource(Stateful, abc.ABC):
     """
     raise TypeError(f"{type(self).__name__} gives no images: a method with it has no `Role.NEGATIVE`.")
 
+  def mined(self, batch_size: int) -> int:
+    """Images that pass through the network in inference mode at a step, to pick from."""
+    del batch_size
+    return 0
+
+  def compared(self, batch_size: int) -> int:
+    """Pairs of embeddings whose similarity a step computes."""
+    del batch_size
+    return 0
+
   @abc.abstractmethod
   def choose(self, step: Step) -> Chosen:
     """The negatives of a step whose images have passed through the network."""
@@ -91,44 +101,33 @@ class NegativeSource(Stateful, abc.ABC):
     return Chosen(tf.gather(pool, index), picked, self._valid(picked, step))
 
 
-def _embedded(network: typing.Any, images: typing.Any, slice_size: int) -> typing.Any:
-  """Embeddings in inference mode, in slices where there are more images than `slice_size`; 0 is all at once."""
-
-  def embed(part):
-    return network(part, training=False)["embedding"]
-
-  count = images.shape[0]  # None is all at once, too
-  if not slice_size or count is None or count <= slice_size:
-    return embed(images)
-  whole = count // slice_size * slice_size
-  slices = tf.reshape(images[:whole], [-1, slice_size, *images.shape[1:]])
-  found = tf.map_fn(embed, slices, parallel_iterations=1)
-  found = tf.reshape(found, [whole, found.shape[-1]])
-  return found if whole == count else tf.concat([found, embed(images[whole:])], 0)
-
-
 class FreshPool(NegativeSource):
   """A batch of clean images of its own, embedded in inference mode to pick from (paper).
 
   Args:
     rule: a `types.Negatives`, how one is picked.
     size: images of the pool.
-    slice_size: images that pass through the network at a time; 0 passes all at once.
   """
 
-  def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50, slice_size: int = 0):
+  def __init__(self, rule: Negatives = Negatives.NEAREST, size: int = 50):
     super().__init__(rule)
-    self.pool_size, self.slice_size = size, slice_size
+    self.pool_size = size
 
   def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
     if self.rule is Negatives.NEAREST:
       count = tf.shape(adversarial)[0]
-      both = _embedded(network, tf.concat([adversarial, batch["pool"]], 0), self.slice_size)
+      both = network(tf.concat([adversarial, batch["pool"]], 0), training=False)["embedding"]
       index = mining.nearest_negative(both[:count], both[count:], batch["label"], batch["pool_label"])
     else:
       key = draw(seed, "negatives")
       index = mining.random_negative(batch["label"], batch["pool_label"], key, self.rule is Negatives.RANDOM)
     return tf.gather(batch["pool"], index), tf.gather(batch["pool_label"], index)
+
+  def mined(self, batch_size: int) -> int:
+    return batch_size + self.pool_size if self.rule is Negatives.NEAREST else 0
+
+  def compared(self, batch_size: int) -> int:
+    return batch_size * self.pool_size if self.rule is Negatives.NEAREST else 0
 
   def choose(self, step: Step) -> Chosen:
     labels = step.labels[Role.NEGATIVE]
@@ -176,6 +175,9 @@ class MemoryBank(NegativeSource):
     self._embeddings = self.add_variable("embeddings", (self.size, embedding_size), **own)
     self._labels = self.add_variable("labels", (self.size,), keras.initializers.Constant(-1), dtype="int32", **own)
     self._next = self.add_variable("next", (), dtype="int32", **own)
+
+  def compared(self, batch_size: int) -> int:
+    return batch_size * self.size if self.rule is Negatives.NEAREST else 0
 
   def choose(self, step: Step) -> Chosen:
     chosen = self._pick(step, tf.convert_to_tensor(self._embeddings), tf.convert_to_tensor(self._labels), True)

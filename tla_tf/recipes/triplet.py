@@ -81,7 +81,6 @@ class TripletTrainingConfig(PairingConfig):
     triplet: TripletConfig.
     negative_pool: where negatives come from.
     negative_pool_size: images of the fresh pool.
-    mining_slice: images of it that pass through the network at a time, 0 for all.
     memory_bank_size: embeddings that the memory bank keeps.
     memory_bank_start: first step whose triplet loss counts with the memory bank.
     pairing, pairing_weight: the code's `match_l2`, off by default.
@@ -94,12 +93,6 @@ class TripletTrainingConfig(PairingConfig):
     "memory_bank: clean embeddings of the last steps (Wang et al. 2020), which cost next to nothing.",
   )
   negative_pool_size: int = option(50, "Images of the fresh pool.")
-  mining_slice: int = option(
-    0,
-    "Images of the fresh pool that pass through the network at a time: about 100 make mining in a large pool 3 times "
-    "faster on a CPU and bound its memory; 0: all at once.",
-    ours=True,
-  )
   memory_bank_size: int = option(8192, "Embeddings that the memory bank keeps.", ours=True)
   memory_bank_start: int = option(
     1000, "Steps before the triplet loss counts with the memory bank, while embeddings change fast.", ours=True
@@ -112,7 +105,7 @@ class TripletTrainingConfig(PairingConfig):
     require_whole(self, "negative_pool_size", "memory_bank_size", low=1)
     size = self.memory_bank_size
     require(size <= _LARGEST_BANK, "memory_bank_size", f"at most {_LARGEST_BANK:,}", size)
-    require_whole(self, "memory_bank_start", "mining_slice")
+    require_whole(self, "memory_bank_start")
 
 
 def _positives(config: TripletConfig) -> dict[str, float]:
@@ -206,8 +199,6 @@ class TripletTraining(AdversarialTraining[TripletTrainingConfig]):
     unused = [] if bank else ["memory_bank_size", "memory_bank_start"]
     if config.negative_pool is not NegativePool.FRESH:
       unused.append("negative_pool_size")
-    if config.negative_pool is not NegativePool.FRESH or config.triplet.negatives is not Negatives.NEAREST:
-      unused.append("mining_slice")
     if positives is Positives.CLASSMATE:
       unused += ["twin_margin"] + ["twin_noise"] * (Role.TWIN not in self.roles(config))
     if positives is Positives.TWIN:
@@ -237,7 +228,7 @@ class TripletTraining(AdversarialTraining[TripletTrainingConfig]):
     if config.negative_pool is NegativePool.MEMORY_BANK:
       return negatives.MemoryBank(rule, config.memory_bank_size, config.memory_bank_start)
     if config.negative_pool is NegativePool.FRESH:
-      return negatives.FreshPool(rule, config.negative_pool_size, config.mining_slice)
+      return negatives.FreshPool(rule, config.negative_pool_size)
     return negatives.Batch(rule)
 
   def terms(self, config: TripletTrainingConfig) -> list[Term]:

@@ -61,7 +61,8 @@ class Config:
         try:
           object.__setattr__(self, name, kind(value))
         except ValueError:
-          require(False, name, f"one of {types.values(kind)}", value)
+          reason = types.REFUSED.get((kind, value)) if isinstance(value, str) else None
+          require(False, name, f"one of {types.values(kind)}" + (f" ({reason})" if reason else ""), value)
       elif isinstance(kind, type) and issubclass(kind, Config):
         if isinstance(value, dict):
           object.__setattr__(self, name, kind.from_dict(value))
@@ -396,6 +397,12 @@ class TrainingConfig(Config):
   )
   seed: int = option(221760322, "Seed of weights, batches and attacks.")
   deterministic: bool = option(True, "Same bits in every run on one machine.", ours=True)
+  attack_precision: types.Precision = option(
+    types.Precision.FLOAT32,
+    "Type in which the training attack passes images through the network: bfloat16 is faster on processors that have "
+    "it; weights, logits, pixels and the rest of the step stay float32.",
+    ours=True,
+  )
   jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)
   checkpoint_every: int = option(500, "Steps between checkpoints, lines of metrics.jsonl and held-out accuracy.")
   log_every: int = option(100, "Steps between TensorBoard's scalars of the training, means of these steps.", ours=True)

@@ -180,6 +180,13 @@ class Jit(_Choice):
   OFF = "off"
 
 
+class Precision(_Choice):
+  """In which type the layers of a network compute; what they own is float32 always."""
+
+  FLOAT32 = "float32"
+  BFLOAT16 = "bfloat16"
+
+
 class Metric(_Choice):
   """By which distance embeddings are near each other, as scikit-learn names it."""
 
@@ -202,6 +209,13 @@ class Role:
   ADVERSARIAL = "adversarial"  # the attacked anchor [A']
   NEGATIVE = "negative"  # an image of another class [B]
   POSITIVE = "positive"  # another image of the anchor's class [A1]
+
+
+# Values that are refused for a reason: (choice, value) -> why.
+REFUSED: dict[tuple[type[enum.Enum], str], str] = {
+  (Precision, "float16"): "float16 has too small a range for gradients of attacks, and no loss scaling is built; "
+  "bfloat16 has that of float32"
+}
 
 
 def values(choice: type[enum.Enum]) -> list[str]:

@@ -14,7 +14,7 @@ from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.networks import logits_function, resolve_jit
 from tla_tf.ops import objectives
-from tla_tf.types import Jit, MomentumRule, Norm, Objective
+from tla_tf.types import Jit, MomentumRule, Norm, Objective, Precision
 
 
 class GradientSearch:
@@ -29,6 +29,8 @@ class GradientSearch:
     momentum_rule: a `types.MomentumRule`.
     jit: "auto", "on", "off" or a bool: whether XLA compiles the loop.
     norm: a `types.Norm`.
+    precision: a `types.Precision`, in which the loop searches; what it records is
+      judged in float32.
   """
 
   def __init__(
@@ -38,13 +40,16 @@ class GradientSearch:
     momentum_rule: MomentumRule | str = MomentumRule.NORMALIZED,
     jit: Jit | str | bool = "auto",
     norm: Norm | str = Norm.LINF,
+    precision: Precision | str = Precision.FLOAT32,
   ):
     self.ball = balls.get(norm)
     self.objective = Objective(objective)
     self.momentum_rule = MomentumRule(momentum_rule)
     self.trace_count = 0
+    self.precision = Precision(precision)
     self.forward = logits_function(network)
-    self._jit = resolve_jit(jit, network)
+    self._searching = logits_function(network, precision=self.precision)
+    self._jit = resolve_jit(jit, network, self.precision)
     self._functions: dict = {}
     # Apart from the loop, which also takes a start of the caller's.
     self._random_start = tf.function(self.ball.random_start, reduce_retracing=True, autograph=False)
@@ -124,7 +129,7 @@ class GradientSearch:
     self.trace_count += 1
     measure = objectives.get(self.objective, targeted)
     found = gradient_loop(
-      self.forward,
+      self._searching,
       lambda logits, labels: measure(logits, labels, label_smoothing),
       self.ball,
       images,
@@ -137,6 +142,7 @@ class GradientSearch:
       momentum_rule=self.momentum_rule,
       record=record,
       targeted=targeted,
+      judge=None if self.precision is Precision.FLOAT32 else self.forward,
     )
     return found.result(self.ball.distance(found.adversarial, images))
 

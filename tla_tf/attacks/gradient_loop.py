@@ -16,7 +16,7 @@ import typing
 
 import tensorflow as tf
 
-from tla_tf import balls
+from tla_tf import balls, networks
 from tla_tf.attacks.attack import missed
 from tla_tf.attacks.best_point import BestPoint
 from tla_tf.ops.examples import choose
@@ -76,6 +76,7 @@ def gradient_loop(
   record: bool = True,
   targeted: bool = False,
   patience: int | tf.Tensor | None = None,
+  judge: Forward | None = None,
 ) -> BestPoint:
   """Searches the ball around each image for a point of high objective.
 
@@ -101,6 +102,8 @@ def gradient_loop(
     patience: without a record, steps that an image is still moved while it is
       misclassified; then it stays where it is, and the loop ends when no image is left
       (Zhang et al. 2020, Algorithm 1, where it is tau). None never stops early.
+    judge: images -> logits in float32, where `forward` computes in less: what is
+      recorded of the best point met and of the last one is what it says.
 
   Returns:
     BestPoint.
@@ -120,6 +123,7 @@ def gradient_loop(
       velocity = momentum * velocity + gradient / tf.maximum(size, _TINY)
     return clip(x + step_size * ball.steepest_step(velocity)), velocity
 
+  forward = networks.prepared(forward)
   momentum_rule = MomentumRule(momentum_rule)
   steps = tf.cast(steps, tf.int32)
   momentum = tf.cast(momentum, images.dtype)
@@ -164,5 +168,11 @@ def gradient_loop(
 
   state = (0, start, velocity, BestPoint.at(start))
   _, last, _, best = tf.while_loop(lambda i, *_: i < steps, body, state, **_SEQUENTIAL)
-  logits = forward(last)
-  return best.met(last, objective(logits, labels), reached(logits))
+  if judge is None:
+    logits = forward(last)
+    return best.met(last, objective(logits, labels), reached(logits))
+  judged = best._replace(success=tf.zeros_like(best.success), loss=tf.fill([tf.shape(images)[0]], images.dtype.min))
+  for x in (best.adversarial, last):
+    logits = judge(x)
+    judged = judged.met(x, objective(logits, labels), reached(logits))
+  return judged

@@ -34,7 +34,7 @@ from tla_tf.ops.slices import in_slices, row_count
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
 from tla_tf.records.shown import short_of_its_ball
-from tla_tf.types import Jit, PassMode, Role
+from tla_tf.types import Jit, PassMode, Precision, Role
 
 
 class Computed(typing.NamedTuple):
@@ -87,6 +87,8 @@ class RobustModel(keras.Model):
     attack_batch_size: images that the training attack takes at once; 0 takes all.
     batch_size: anchors of a training step at most, for inner attacks that keep a
       perturbation from step to step.
+    attack_precision: a `types.Precision`, in which the training attack passes images
+      through the network; validation is float32 always.
     seed: of random starts and random choices.
     name: of the model.
     **settings: those of the method, the fields of its recipe's `config_class`.
@@ -109,6 +111,7 @@ class RobustModel(keras.Model):
     accumulate_steps: int = 1,
     attack_batch_size: int = 0,
     batch_size: int = 0,
+    attack_precision: Precision | str = Precision.FLOAT32,
     seed: int = 0,
     name: str | None = None,
     **settings: typing.Any,
@@ -125,6 +128,7 @@ class RobustModel(keras.Model):
     self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self.accumulate_steps, self.attack_batch_size = accumulate_steps, attack_batch_size
     self.batch_size = batch_size
+    self.attack_precision = Precision(attack_precision)
     self.seed = seed
     self.trace_count = 0
     self.inner_attack = self.recipe.inner_attack(self.settings)
@@ -309,7 +313,8 @@ class RobustModel(keras.Model):
       step: number of the step, for schedules.
     """
     config, inner = self.attack, self.inner_attack
-    forward = networks.logits_function(self.network, training=inner.mode is PassMode.TRAINING)
+    training = inner.mode is PassMode.TRAINING
+    forward = networks.logits_function(self.network, training, self.attack_precision).ready()
     ball = balls.get(config.norm)
     epsilon = self._scheduled(config.epsilon, step, "epsilon")
     search = inner.search(config, epsilon, self._scheduled(config.step_size, step, "step_size", "epsilon"), step)
@@ -514,7 +519,7 @@ class RobustModel(keras.Model):
     self._compiled = functools.cache(
       functools.partial(tf.function, jit_compile=True, reduce_retracing=True, autograph=False)
     )
-    self.xla = not run_eagerly and networks.resolve_jit(jit_compile, self.network)
+    self.xla = not run_eagerly and networks.resolve_jit(jit_compile, self.network, self.attack_precision)
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
 
@@ -719,6 +724,7 @@ class RobustModel(keras.Model):
       "accumulate_steps": self.accumulate_steps,
       "attack_batch_size": self.attack_batch_size,
       "batch_size": self.batch_size,
+      "attack_precision": self.attack_precision.value,
       "seed": self.seed,
       "name": self.name,
       **self.settings.to_dict(),

@@ -23,11 +23,13 @@ from tla_tf.networks.forward import (
   has_foreign_statistics,
   logits_function,
   mixes_rows,
+  prepared,
   reseed,
 )
 from tla_tf.networks.lenet import lenet
 from tla_tf.networks.mlp import mlp
 from tla_tf.networks.own import own_network
+from tla_tf.networks.precision import computing_in
 from tla_tf.networks.resnet import resnet_50
 from tla_tf.networks.wide_resnet import wide_resnet
 from tla_tf.networks.wrapping import from_keras
@@ -38,6 +40,7 @@ __all__ = [
   "ForeignNetwork",
   "branches",
   "build",
+  "computing_in",
   "convnet",
   "finalize",
   "forward_branches",
@@ -48,6 +51,7 @@ __all__ = [
   "mixes_rows",
   "mlp",
   "prefers_xla",
+  "prepared",
   "reseed",
   "resnet_50",
   "resolve_jit",

@@ -18,6 +18,7 @@ import tensorflow as tf
 class _Scope(threading.local):
   count = 1
   update = True
+  prepared: typing.Mapping[int, tuple[tf.Tensor | None, tf.Tensor | None]] = {}
 
 
 _SCOPE = _Scope()
@@ -40,13 +41,28 @@ def branches(count: int = 1, update_moving_averages: bool = True) -> typing.Iter
     _SCOPE.count, _SCOPE.update = before
 
 
+@contextlib.contextmanager
+def prepared(normalisations: typing.Mapping[int, tuple[tf.Tensor | None, tf.Tensor | None]]) -> typing.Iterator[None]:
+  """Lets layers in inference mode use a scale and shift that were computed before.
+
+  Args:
+    normalisations: dict from a layer's id to (scale, shift), [channels] each; None for what the
+      layer before it does already.
+  """
+  before, _SCOPE.prepared = _SCOPE.prepared, normalisations
+  try:
+    yield
+  finally:
+    _SCOPE.prepared = before
+
+
 @keras.saving.register_keras_serializable(package="tla_tf")
 class BranchBatchNormalization(keras.layers.Layer):
   """Batch normalisation over the last axis, branch by branch.
 
   As in the authors' code: scale and centre, decay 0.9, epsilon 0.001; the
   moving variance averages *unbiased* batch variances, as TF1's fused kernel
-  computes them.
+  computes them. Variables and statistics are float32, whatever the inputs.
 
   Args:
     momentum: decay of the moving averages.
@@ -62,7 +78,12 @@ class BranchBatchNormalization(keras.layers.Layer):
   def build(self, input_shape: tuple[int | None, ...]) -> None:
     def weight(name, initializer, trainable):
       return self.add_weight(
-        name=name, shape=(input_shape[-1],), initializer=initializer, trainable=trainable, aggregation="mean"
+        name=name,
+        shape=(input_shape[-1],),
+        initializer=initializer,
+        trainable=trainable,
+        aggregation="mean",
+        autocast=False,
       )
 
     self.gamma = weight("gamma", "ones", True)
@@ -71,11 +92,12 @@ class BranchBatchNormalization(keras.layers.Layer):
     self.moving_variance = weight("moving_variance", "ones", False)
 
   def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
     # As in Keras, a frozen layer keeps its statistics.
     if not training or not self.trainable:
-      scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
-      return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
+      scale, shift = _SCOPE.prepared.get(id(self)) or self.affine()
+      scaled = inputs if scale is None else inputs * tf.cast(scale, inputs.dtype)
+      return scaled if shift is None else scaled + tf.cast(shift, inputs.dtype)
+    gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
     parts = tf.split(inputs, _SCOPE.count) if _SCOPE.count > 1 else [inputs]
     normalise = self._fused if inputs.shape.rank == 4 else self._plain
     outputs, means, variances = zip(*[normalise(part, gamma, beta) for part in parts])
@@ -84,15 +106,22 @@ class BranchBatchNormalization(keras.layers.Layer):
       self._update(self.moving_variance, variances)
     return tf.concat(outputs, 0) if len(outputs) > 1 else outputs[0]
 
+  def affine(self) -> tuple[tf.Tensor, tf.Tensor]:
+    """(scale, shift), float32 [channels] each, that inference mode applies."""
+    gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+    scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
+    return scale, beta - tf.convert_to_tensor(self.moving_mean) * scale
+
   def _fused(self, inputs, gamma, beta):
     return tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon, is_training=True)
 
   def _plain(self, inputs, gamma, beta):
-    mean, variance = tf.nn.moments(inputs, list(range(inputs.shape.rank - 1)))
+    exact = tf.cast(inputs, gamma.dtype)
+    mean, variance = tf.nn.moments(exact, list(range(exact.shape.rank - 1)))
     scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-    count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], inputs.dtype)
+    count = tf.cast(tf.size(exact) // tf.shape(exact)[-1], exact.dtype)
     unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
-    return inputs * scale + (beta - mean * scale), mean, unbiased
+    return tf.cast(exact * scale + (beta - mean * scale), inputs.dtype), mean, unbiased
 
   def _update(self, variable, batch_values):
     value = tf.convert_to_tensor(variable)

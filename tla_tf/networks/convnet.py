@@ -3,6 +3,7 @@
 import keras
 
 from tla_tf.networks.blocks import ColourBlocks
+from tla_tf.networks.pooling import MaxPooling2D
 from tla_tf.networks.standardisation import PerImageStandardisation
 
 
@@ -28,7 +29,7 @@ def convnet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width
   images = keras.Input(input_shape, name="images")
   x = PerImageStandardisation(name="standardise")(images)
   x = blocks.activated(blocks.conv(x, width, 5, "input.init_conv"), "input")
-  x = keras.layers.MaxPooling2D(2, padding="same", name="pool1")(x)
+  x = MaxPooling2D(2, padding="same", name="pool1")(x)
   x = blocks.activated(blocks.conv(x, width, 5, "conv1"), "conv1")
   x = keras.layers.AveragePooling2D(2, padding="same", name="pool2")(x)
   x = blocks.activated(blocks.conv(x, 2 * width, 5, "conv2"), "conv2")

@@ -1,5 +1,8 @@
 """Calling a network: several roles in one pass, or logits alone."""
 
+from __future__ import annotations
+
+import contextlib
 import typing
 
 import keras
@@ -7,7 +10,9 @@ import tensorflow as tf
 
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
 from tla_tf.networks.foreign import logits_of, without_squashing
+from tla_tf.networks.precision import ReadyWeights, computing_in, may_refuse, ready_weights, reporting
 from tla_tf.ops import seeds
+from tla_tf.types import Precision
 
 
 def _mixes_branches(network):
@@ -41,7 +46,49 @@ def forward_branches(
   return {role: {name: parts[name][i] for name in parts} for i, role in enumerate(images)}
 
 
-def logits_function(network: typing.Any, training: bool = False) -> typing.Callable[[tf.Tensor], tf.Tensor]:
+class LogitsFunction:
+  """The function images -> logits that attacks differentiate; see `logits_function`."""
+
+  def __init__(self, network: typing.Any, training: bool, precision: Precision, weights: ReadyWeights | None = None):
+    self._network, self._training, self.precision = network, training, precision
+    self._is_keras = isinstance(network, keras.Model)
+    # Not `_call`: tf.function would take it for the function itself.
+    self._forward = without_squashing(network) if self._is_keras else network
+    self._weights = weights
+
+  def __call__(self, images: tf.Tensor) -> tf.Tensor:
+    """float32 [n, ...] -> float32 [n, classes]."""
+    if self.precision is Precision.FLOAT32:
+      return self._logits(images)
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(reporting(self._network))
+      stack.enter_context(computing_in(self._network, self.precision))
+      if self._weights is not None:
+        stack.enter_context(self._weights.reading())
+      return tf.cast(self._logits(images), tf.float32)
+
+  def _logits(self, images):
+    if not self._is_keras:
+      outputs = self._forward(images)
+    else:
+      with branches(1, update_moving_averages=False):
+        outputs = self._forward(images, training=self._training)
+    return logits_of(outputs, "the network", ("logits",))
+
+  def ready(self) -> LogitsFunction:
+    """The same function, for many calls in the graph that is being recorded: weights are cast once, here.
+
+    They are those of this moment. Of a network in training mode, which may draw
+    anew at every call, nothing is kept.
+    """
+    if self.precision is Precision.FLOAT32 or self._training or self._weights is not None:
+      return self
+    return LogitsFunction(self._network, self._training, self.precision, ready_weights(self._network))
+
+
+def logits_function(
+  network: typing.Any, training: bool = False, precision: Precision | str = Precision.FLOAT32
+) -> LogitsFunction:
   """The function images -> logits that attacks differentiate.
 
   Args:
@@ -49,23 +96,27 @@ def logits_function(network: typing.Any, training: bool = False) -> typing.Calla
       the end of a Keras model is passed over.
     training: look at the network in training mode; the moving averages of
       our batch normalisation do not move.
+    precision: a `types.Precision`, in which the layers compute; images, logits and
+      gradients are float32.
 
   Returns:
     A function from float32 [n, ...] to float32 [n, classes].
+
+  Raises:
+    InputError: for bfloat16 and a network that cannot compute in it.
   """
+  function = LogitsFunction(network, training, Precision(precision))
+  shape = getattr(network, "input_shape", None) or getattr(network, "image_shape", None)
+  if function.precision is not Precision.FLOAT32 and may_refuse(network) and isinstance(shape, tuple):
+    # Said now, not when the first step is traced.
+    images = tf.TensorSpec([2, *shape[-3:]], tf.float32)
+    tf.function(function, autograph=False).get_concrete_function(images)
+  return function
 
-  is_keras = isinstance(network, keras.Model)
-  call = without_squashing(network) if is_keras else network
 
-  def logits(images):
-    if not is_keras:
-      outputs = call(images)
-    else:
-      with branches(1, update_moving_averages=False):
-        outputs = call(images, training=training)
-    return logits_of(outputs, "the network", ("logits",))
-
-  return logits
+def prepared(forward: typing.Callable[[tf.Tensor], tf.Tensor]) -> typing.Callable[[tf.Tensor], tf.Tensor]:
+  """A `LogitsFunction` for many calls in the graph that is being recorded; any other function as it is."""
+  return forward.ready() if isinstance(forward, LogitsFunction) else forward
 
 
 def finalize(network: keras.Model) -> None:

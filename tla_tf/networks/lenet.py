@@ -3,6 +3,7 @@
 import keras
 
 from tla_tf.networks.blocks import MnistBlocks
+from tla_tf.networks.pooling import MaxPooling2D
 
 
 def lenet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: int = 32) -> keras.Model:
@@ -23,10 +24,10 @@ def lenet(input_shape: tuple[int, ...], num_classes: int, seed: int = 0, width: 
   images = keras.Input(input_shape, name="images")
   x = blocks.conv_unit(images, width, "conv1")
   x = blocks.conv_unit(x, 2 * width, "conv2")
-  x = keras.layers.MaxPooling2D(2, padding="same", name="pool1")(x)
+  x = MaxPooling2D(2, padding="same", name="pool1")(x)
   x = blocks.conv_unit(x, 4 * width, "conv3")
   x = blocks.conv_unit(x, 8 * width, "conv4")
-  x = keras.layers.MaxPooling2D(2, padding="same", name="pool2")(x)
+  x = MaxPooling2D(2, padding="same", name="pool2")(x)
   x = keras.layers.Flatten(name="flatten")(x)
   embedding = blocks.dense_unit(x, 32 * width, "fc1", activation_name="embedding")
   logits = blocks.dense(embedding, num_classes, "logits")

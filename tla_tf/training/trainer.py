@@ -227,7 +227,7 @@ def build_model(
   network = networks.build(config.network, image_shape, num_classes, seed=config.seed)
   model = models.make_model(config, network)
   optimizer = make_optimizer(config)
-  model.compile(optimizer, jit_compile=resolve_jit(config.jit, network))
+  model.compile(optimizer, jit_compile=resolve_jit(config.jit, network, config.attack_precision))
   return model, network
 
 

@@ -41,9 +41,9 @@ def test_a_training_says_a_line_a_minute(clock):
   lines = []
   progress = TrainingProgress(100, 1100, lines.append, clock)
   progress.on_train_begin()
-  for _ in range(250):
+  for batch in range(250):
     clock.now += 0.5
-    progress.on_train_batch_end(0, {"loss": 1.25})
+    progress.on_train_batch_end(batch, {"loss": 1.25})
   assert lines == [
     "step 220/1100  loss 1.250  2.0 steps/s  7:20 left",
     "step 340/1100  loss 1.250  2.0 steps/s  6:20 left",

@@ -1,4 +1,4 @@
-"""The trainer's parts: phases, optimisers, pictures, the guard."""
+"""The trainer's parts: the loop, optimisers, pictures, the guard."""
 
 import json
 
@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.python.framework import config as tf_config
 
-from tla_tf import published, training
+from tla_tf import data, datasets, published, training
 from tla_tf.errors import DivergedError, InputError
+from tla_tf.persistence import CheckpointStore
 from tla_tf.training.determinism import make_deterministic
+from tla_tf.training.loop import epochs, executions
 from tla_tf.training.pictures import grid
-from tla_tf.training.trainer import phases
 
 SMALL = dict(network="mlp_8", batch_size=10, validation_examples=20, train_steps=6, checkpoint_every=3)
 
@@ -26,25 +27,29 @@ def _small(method="tla", **changes):
   return config.replace(attack=attack, validation_attack=attack)
 
 
-class TestPhases:
+class TestEpochs:
   def test_by_hand(self):
-    assert list(phases(0, 10, 5)) == [(0, 10, 5)]
-    assert list(phases(0, 12, 5)) == [(0, 10, 5), (10, 12, 2)]
-    assert list(phases(12, 23, 5)) == [(12, 15, 3), (15, 20, 5), (20, 23, 3)]
-    assert list(phases(12, 14, 5)) == [(12, 14, 2)]
-    assert list(phases(0, 3, 5)) == [(0, 3, 3)]
+    assert list(epochs(0, 10, 5)) == [(0, 5), (5, 10)]
+    assert list(epochs(12, 23, 5)) == [(12, 15), (15, 20), (20, 23)]
+    assert list(epochs(12, 14, 5)) == [(12, 14)]
+    assert list(executions(12, 23, 4, 5)) == [3, 4, 1, 3]
+    assert list(executions(0, 4, 100, 100)) == [4]
 
-  @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 60))
-  def test_every_step_once_and_checkpoints_on_the_multiples(self, start, count, every):
+  @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+  def test_every_step_once_and_checkpoints_and_logs_on_the_multiples(self, start, count, every, longest, log_every):
     stop = start + count
-    position, ends = start, []
-    for begin, end, length in phases(start, stop, every):
+    position, ends, logged = start, [], []
+    for begin, end in epochs(start, stop, every):
       assert begin == position
-      assert (end - begin) % length == 0
-      ends += range(begin + length, end + 1, length)
-      position = end
+      for steps in executions(begin, end, longest, log_every):
+        assert 1 <= steps <= longest
+        position += steps
+        logged.append(position)
+      assert position == end
+      ends.append(end)
     assert position == stop
     assert ends == sorted({*(s for s in range(start + 1, stop + 1) if s % every == 0), stop})
+    assert {s for s in range(start + 1, stop + 1) if s % log_every == 0} <= set(logged)
 
 
 class TestOptimizers:
@@ -122,6 +127,35 @@ class TestTrain:
     config = _small("at", optimizer="momentum", learning_rate=1e-6, weight_decay=1e3, learning_rate_drops=((4, 1e38),))
     with pytest.raises(DivergedError, match="last good checkpoint is that of step 3"):
       training.train(config, tmp_path / "run", say=lambda line: None)
+
+
+class TestLoop:
+  @pytest.mark.parametrize("jit", ["on", "off"])
+  def test_any_number_of_steps_at_once_ends_in_the_bits_of_fit(self, tmp_path, jit):
+    """Seven steps with checkpoints at 4 and 7, at once 1 or 3; a run that goes on may change it."""
+    config = _small(train_steps=7, checkpoint_every=4, jit=jit, log_every=100)
+    digits = datasets.load("digits").train
+    model, network = training.build_model(config, digits.image_shape, digits.num_classes)
+    model.fit(data.BatchStream(digits, 10, config.seed, True, 10).dataset(0, 7), verbose=0, shuffle=False)
+    runs = []
+    for name, stretches in (("one", [(7, 1)]), ("three", [(7, 3)]), ("both", [(4, 3), (7, 2)])):
+      for stop, at_once in stretches:
+        stretch = config.replace(train_steps=stop, steps_per_execution=at_once)
+        folder = training.train(stretch, tmp_path / name, say=lambda line: None)
+      again, _ = training.build_model(config, digits.image_shape, digits.num_classes)
+      CheckpointStore(folder.checkpoints).restore(7, again.state())
+      for value, expected in zip(again.network.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+      rows = [{key: value for key, value in row.items() if key != "seconds"} for row in folder.read_metrics()]
+      runs.append([row for row in rows if row["step"] == 7])
+    assert runs[0] and runs[0] == runs[1] == runs[2]
+
+  def test_a_run_of_several_steps_at_once_ends_at_the_one_that_spoils_it(self, tmp_path):
+    config = _small(
+      "at", optimizer="momentum", learning_rate=0.01, learning_rate_drops=((3, 1e30),), steps_per_execution=100
+    )
+    with pytest.raises(DivergedError, match=r"loss.* not finite at step 5; .* that of step 3"):
+      training.train(config.replace(train_steps=9, checkpoint_every=3), tmp_path / "run", say=lambda line: None)
 
 
 class TestDeterminism:

@@ -317,8 +317,9 @@ class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
   `train_steps`, `keep_checkpoints` and `log_every` say how long to run, what to
-  keep and how often to log, `init.run_dir` and `init.checkpoint` where the first weights lie;
-  everything else must stay the same when a run is resumed.
+  keep and how often to log, `steps_per_execution` how many steps are run at once,
+  `init.run_dir` and `init.checkpoint` where the first weights lie; everything else
+  must stay the same when a run is resumed.
 
   Attributes:
     method: a name of `recipes.names()`.
@@ -404,13 +405,18 @@ class TrainingConfig(Config):
     ours=True,
   )
   jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)
+  steps_per_execution: int = option(
+    1,
+    "Training steps that one call into TensorFlow runs; more save small networks time between steps, to the same bits.",
+    ours=True,
+  )
   checkpoint_every: int = option(500, "Steps between checkpoints, lines of metrics.jsonl and held-out accuracy.")
   log_every: int = option(100, "Steps between TensorBoard's scalars of the training, means of these steps.", ours=True)
   keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.", ours=True)
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(
-    {"train_steps", "keep_checkpoints", "log_every", "init.run_dir", "init.checkpoint"}
+    {"train_steps", "keep_checkpoints", "log_every", "steps_per_execution", "init.run_dir", "init.checkpoint"}
   )
 
   def validate(self) -> None:
@@ -421,7 +427,7 @@ class TrainingConfig(Config):
     require_whole(
       self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
     )
-    require_whole(self, "log_every", "accumulate_steps", low=1)
+    require_whole(self, "log_every", "accumulate_steps", "steps_per_execution", low=1)
     require_whole(self, "attack_batch_size")
     require(
       self.batch_size % self.accumulate_steps == 0,

@@ -33,18 +33,18 @@ class MetricsLog(keras.callbacks.Callback):
     self._rows = folder.read_metrics(up_to=start)
     self._writer = tf.summary.create_file_writer(str(folder.tensorboard), flush_millis=10_000)
     self._since = time.monotonic()
-    self._step, self._log_every = start, log_every
-    # Steps of the epoch, and how many of them had been logged with which means.
+    self._begin, self._log_every = start, log_every
+    # Steps of the epoch, which began at `_begin`, and how many of them had been logged with which means.
     self._done = 0
     self._logged: tuple[int, dict[str, float]] = (0, {})
 
   def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
     self._since = time.monotonic()
+    self._begin += self._done
     self._done, self._logged = 0, (0, {})
 
   def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-    self._step += 1
-    self._done += 1
+    self._done = batch + 1  # An execution may have had several steps.
     if self._step % self._log_every == 0:
       self._log_training(logs)
 
@@ -85,6 +85,10 @@ class MetricsLog(keras.callbacks.Callback):
   def rows(self) -> list[dict]:
     """The lines so far, as dicts."""
     return self._rows
+
+  @property
+  def _step(self) -> int:
+    return self._begin + self._done
 
   def last(self) -> dict[str, float]:
     """The metrics of the last interval."""

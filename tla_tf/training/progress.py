@@ -36,7 +36,8 @@ class Progress(keras.callbacks.Callback):
   ):
     super().__init__()
     self._start, self._stop, self._say, self._clock = start, stop, say, clock
-    self._done = start
+    # Steps done, and before the epoch.
+    self._done = self._epoch = start
     self._began: float | None = None  # Set when the first stretch of the training begins.
     self._said = 0.0
     self._bar: Bar | None = None
@@ -58,7 +59,7 @@ class Progress(keras.callbacks.Callback):
       self._bar.start()
 
   def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-    self._done += 1
+    self._done = self._epoch + batch + 1  # An execution may have had several steps.
     if self._bar:
       self._bar.update(self._task, completed=self._done, description=f"loss {logs['loss']:.4f}")
     elif self._silent():
@@ -69,6 +70,7 @@ class Progress(keras.callbacks.Callback):
       self._line(f"held-out images: batch {batch + 1}")
 
   def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+    self._epoch = self._done
     self._line(
       f"loss {logs['loss']:.3f}  held-out {logs['val_accuracy']:.1%} clean {logs['val_robust_accuracy']:.1%} robust"
     )

@@ -28,6 +28,7 @@ from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.determinism import make_deterministic
 from tla_tf.training.guard import NonFiniteGuard
 from tla_tf.training.initialisation import initialise
+from tla_tf.training.loop import TrainingLoop
 from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
@@ -188,36 +189,10 @@ def _run(config, folder, splits, model, network, store, start, say):
       examples = min(config.validation_examples, len(splits.heldout))
       guards.append(collapse.CollapseGuard(metrics, share, first_pgd_step, examples))
     callbacks = [metrics, *guards, pictures, Checkpointing(store, metrics), progress]
-    for begin, end, length in phases(start, config.train_steps, config.checkpoint_every):
-      model.fit(
-        stream.dataset(begin, end),
-        steps_per_epoch=length,
-        epochs=(end - begin) // length,
-        validation_data=heldout,
-        verbose=0,
-        shuffle=False,
-        callbacks=callbacks,
-      )
-
-
-def phases(start: int, stop: int, every: int) -> typing.Iterator[tuple[int, int, int]]:
-  """Cuts the steps into stretches of equally long epochs.
-
-  Epochs end at the multiples of `every`, where checkpoints are due, and at
-  `stop`.
-
-  Yields:
-    (first step, step after the last, length of an epoch).
-  """
-  to_boundary = min(-start % every, stop - start)
-  if to_boundary:
-    yield start, start + to_boundary, to_boundary
-    start += to_boundary
-  whole = (stop - start) // every * every
-  if whole:
-    yield start, start + whole, every
-  if start + whole < stop:
-    yield start + whole, stop, stop - start - whole
+    loop = TrainingLoop(model, None, config.steps_per_execution, config.log_every)
+    loop.run(
+      stream.dataset(start, config.train_steps), heldout, start, config.train_steps, config.checkpoint_every, callbacks
+    )
 
 
 def build_model(

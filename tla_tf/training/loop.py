@@ -7,6 +7,7 @@ the batches of a distributed iterator. Callbacks are Keras's, called as `fit` wo
 
 from __future__ import annotations
 
+import functools
 import itertools
 import typing
 
@@ -64,9 +65,10 @@ class TrainingLoop:
     self.strategy = strategy or tf.distribute.get_strategy()
     self._longest = steps_per_execution
     self._log_every = log_every
-    # One trace each for the whole run: the iterator and the number of steps are arguments.
-    self._train = tf.function(self._execution, autograph=False)
-    self._test = tf.function(self._evaluation, autograph=False)
+    # One trace each for the whole run: the iterator and the number of steps are arguments. As partials, because
+    # TensorFlow warns of one method that many objects have traced.
+    self._train = tf.function(functools.partial(self._execution), autograph=False)
+    self._test = tf.function(functools.partial(self._evaluation), autograph=False)
 
   def run(
     self,

@@ -139,8 +139,8 @@ def test_part_of_a_batch_draws_the_rows_of_the_whole(count, before, after, seed)
   whole = draws(slice(None))
   with seeds.part_of_batch(before, total):
     part = draws(slice(before, before + count))
-    with seeds.part_of_batch(count - 1, count):  # a part of the part
-      inner = seeds.uniform([1, 2, 3], key, -0.5)
+    with seeds.part_of_batch(0, total):  # the innermost scope counts
+      inner = seeds.uniform([total, 2, 3], key, -0.5)
     again = seeds.uniform([count, 2, 3], key, -0.5)
     with seeds.part_of_batch(*seeds.place_of(count - 1, count)):  # a part of the part
       last = seeds.uniform([1, 2, 3], key, -0.5)
@@ -148,7 +148,7 @@ def test_part_of_a_batch_draws_the_rows_of_the_whole(count, before, after, seed)
     np.testing.assert_array_equal(found, expected[before : before + count])
   # Logarithm and cosine may round by the place in a register.
   np.testing.assert_allclose(part[-1], whole[-1][before : before + count], atol=1e-5)
-  np.testing.assert_array_equal(inner[0], whole[0][before + count - 1])
+  np.testing.assert_array_equal(inner, whole[0])
   np.testing.assert_array_equal(again, part[0])
   np.testing.assert_array_equal(last, part[0][-1:])
   np.testing.assert_array_equal(seeds.uniform([total], key), whole[1])  # outside nothing changes

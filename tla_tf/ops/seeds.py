@@ -17,7 +17,7 @@ _ALGORITHM = "philox"
 
 
 class _Part(threading.local):
-  offset: typing.Any = 0
+  offset: typing.Any = None
   total: typing.Any = None
 
 
@@ -31,18 +31,16 @@ def part_of_batch(offset: int | tf.Tensor, total: int | tf.Tensor) -> typing.Ite
   A draw of shape [n, ...] from *one* key is made for `total` rows and gives the rows
   offset, ..., offset + n - 1: what a replica, a slice of an attack or a micro-batch
   draws is what the whole batch would have drawn there. Draws with a key an example
-  ([n, 2]) depend on no batch and stay as they are. A scope within another is a part
-  of that part: a slice of a replica's part draws what the whole batch would have
-  drawn. The scope is the thread's, and what is traced inside it keeps it.
+  ([n, 2]) depend on no batch and stay as they are. Scopes do not add up: offset and
+  total of the innermost one count. The scope is the thread's, and what is traced
+  inside it keeps it.
 
   Args:
     offset: the first row, a whole number or scalar int32 tensor.
-    total: rows of the whole batch, at least offset + n; within another scope those
-      of the outer part.
+    total: rows of the whole batch; at least offset + n.
   """
   before = _PART.offset, _PART.total
-  _PART.offset = before[0] + offset
-  _PART.total = total if before[1] is None else before[1]
+  _PART.offset, _PART.total = offset, total
   try:
     yield
   finally:

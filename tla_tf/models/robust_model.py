@@ -595,7 +595,7 @@ class RobustModel(keras.Model):
   @property
   def logged_names(self) -> list[str]:
     """The names of what a training step returns, in their order."""
-    own = [] if self._compile_metrics is None else [metric.name for metric in self._compile_metrics.metrics]
+    own: list[str] = [] if self._compile_metrics is None else [metric.name for metric in self._compile_metrics.metrics]
     return [*self._train_metrics, *own]
 
   @property

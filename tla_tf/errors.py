@@ -17,5 +17,9 @@ class DivergedError(ToolError, RuntimeError):
   """Training stopped because a loss or a weight is no longer finite."""
 
 
+class CompilerWarning(UserWarning):
+  """XLA cannot compile what it was tried on; other kernels do the work."""
+
+
 class AttackWarning(UserWarning):
   """Settings that work, and flatter: an attack that cannot reach the edge of its ball."""

@@ -12,7 +12,7 @@ from tla_tf import attack_configs
 from tla_tf.attacks.result import AttackResult
 from tla_tf.attacks.survivors import best_of_starts
 from tla_tf.errors import InputError
-from tla_tf.networks import logits_function, resolve_jit
+from tla_tf.networks import Compiler, logits_function
 from tla_tf.ops import inputs, seeds
 from tla_tf.ops.predictions import predicted_classes
 from tla_tf.types import Jit
@@ -41,7 +41,7 @@ class Attack(abc.ABC):
     self.config = config
     self.restarts = config.restarts
     self.forward = logits_function(network)
-    self.jit = resolve_jit(jit, network)
+    self.compiler = Compiler(jit, network)
 
   def __call__(
     self,
@@ -78,6 +78,11 @@ class Attack(abc.ABC):
     if starts == 1:
       return self.run(images, labels, key, targets, restart or 0)
     return best_of_starts(self, images, labels, key, targets, starts)
+
+  @property
+  def jit(self) -> bool:
+    """Whether XLA compiles the attack."""
+    return self.compiler.xla
 
   def starts(self, images: typing.Any, targets: typing.Any) -> int:
     """How many starts of the settings differ, on images [n, ...] and with targets or None."""

@@ -91,11 +91,8 @@ class CompiledAttack(Attack):
         tf.TensorSpec([], tf.int32),
         {name: tf.TensorSpec([], dtype) for name, dtype in self._dtypes().items()},
       ]
-      self._functions[cache_key] = tf.function(
-        functools.partial(self._traced, targeted=targeted),
-        input_signature=signature,
-        jit_compile=self.jit,
-        autograph=False,
+      self._functions[cache_key] = self.compiler.function(
+        functools.partial(self._traced, targeted=targeted), "the attack", input_signature=signature
       )
     return self._functions[cache_key]
 

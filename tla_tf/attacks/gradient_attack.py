@@ -12,7 +12,7 @@ from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.attacks.result import AttackResult
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
-from tla_tf.networks import logits_function, resolve_jit
+from tla_tf.networks import Compiler, logits_function
 from tla_tf.ops import objectives
 from tla_tf.types import Jit, MomentumRule, Norm, Objective, Precision
 
@@ -49,7 +49,7 @@ class GradientSearch:
     self.precision = Precision(precision)
     self.forward = logits_function(network)
     self._searching = logits_function(network, precision=self.precision)
-    self._jit = resolve_jit(jit, network, self.precision)
+    self.compiler = Compiler(jit, network, self.precision)
     self._functions: dict = {}
     # Apart from the loop, which also takes a start of the caller's.
     self._random_start = tf.function(self.ball.random_start, reduce_retracing=True, autograph=False)
@@ -117,11 +117,8 @@ class GradientSearch:
         number,
         number,
       ]
-      self._functions[cache_key] = tf.function(
-        functools.partial(self._search, record=record, targeted=targeted),
-        input_signature=signature,
-        jit_compile=self._jit,
-        autograph=False,
+      self._functions[cache_key] = self.compiler.function(
+        functools.partial(self._search, record=record, targeted=targeted), "the attack", input_signature=signature
       )
     return self._functions[cache_key]
 
@@ -182,6 +179,7 @@ class GradientAttack(Attack):
       self.search = GradientSearch(network, config.objective, config.momentum_rule, jit, config.norm)
     attack_configs.require_useful_restarts(config)
     # Not the base class's: the search holds the network.
+    self.compiler = self.search.compiler
     self.config, self.restarts, self.forward = config, config.restarts, self.search.forward
     self.label_smoothing = label_smoothing
 

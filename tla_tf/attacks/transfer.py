@@ -33,7 +33,7 @@ class Transfer(Attack):
   ):
     super().__init__(network, config, jit)
     self._adversarial = adversarial
-    self._judge = tf.function(self._measure, jit_compile=self.jit, reduce_retracing=True, autograph=False)
+    self._judge = self.compiler.function(self._measure, "the network", reduce_retracing=True)
 
   def bound(self, example_ids: np.ndarray) -> Attack:
     return _Replay(self, np.asarray(self._adversarial[example_ids], np.float32))

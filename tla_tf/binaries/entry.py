@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import pathlib
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from tla_tf.binaries import flag_names
-from tla_tf.errors import InputError, ToolError
+from tla_tf.errors import CompilerWarning, InputError, ToolError
 from tla_tf.persistence import versions
 
 
@@ -64,6 +65,7 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
       return 130
 
   _show_flags_of(main)
+  show_warnings_as_notes()
   try:
     try:
       app.run(guarded, [sys.argv[0], *_with_paths(sys.argv[1:] if arguments is None else arguments)])
@@ -104,13 +106,24 @@ def _show_flags_of(main: Callable[[list[str]], Any]) -> None:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
-def load_tensorflow() -> None:
-  """Imports TensorFlow without the chatter of its C++ libraries.
+# What the same bits take of programs that XLA makes for GPUs.
+_XLA_GPU_FLAG = "--xla_gpu_deterministic_ops"
+
+
+def load_tensorflow(deterministic: bool = False) -> None:
+  """Imports TensorFlow without the chatter of its C++ libraries, as a tool that owns its process.
 
   They write to the process's standard error before any log level applies. If
-  the import fails, what they wrote is shown.
+  the import fails, what they wrote is shown. GPUs give memory as it is needed,
+  instead of all of it to the first process.
+
+  Args:
+    deterministic: whether XLA's programs for GPUs shall be; XLA reads that once only.
   """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  given = os.environ.get("XLA_FLAGS", "")
+  if deterministic and _XLA_GPU_FLAG not in given:
+    os.environ["XLA_FLAGS"] = f"{given} {_XLA_GPU_FLAG}=true".strip()
   warnings.filterwarnings("ignore", category=UserWarning, module="keras")
   sys.stderr.flush()
   terminal = os.dup(2)
@@ -119,6 +132,7 @@ def load_tensorflow() -> None:
     try:
       import tensorflow as tf
 
+      _let_memory_grow(tf)
       tf.config.list_logical_devices()
     except BaseException:
       chatter.seek(0)
@@ -130,6 +144,26 @@ def load_tensorflow() -> None:
   # TensorFlow's Python code logs through absl, too, and resets its level.
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
+
+
+def _let_memory_grow(tf: Any) -> None:
+  """Lets every GPU give memory as it is needed; nothing where they are in use already."""
+  for device in tf.config.list_physical_devices("GPU"):
+    with contextlib.suppress(RuntimeError):
+      tf.config.experimental.set_memory_growth(device, True)
+
+
+def show_warnings_as_notes() -> None:
+  """Shows warnings that say what is done instead as notes, any other as before."""
+  before = warnings.showwarning
+
+  def show(message: Any, category: type[Warning], *place: Any, **others: Any) -> None:
+    if issubclass(category, CompilerWarning):
+      print(f"note: {flag_names.said(str(message))}", file=sys.stderr)
+    else:
+      before(message, category, *place, **others)
+
+  warnings.showwarning = show
 
 
 class _FractionParser(flags.ArgumentParser):

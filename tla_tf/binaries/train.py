@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
   dataset = FLAGS.dataset
   settings = training_flags.config(dataset)
   training_flags.note_unused_flags(settings)
-  entry.load_tensorflow()
+  entry.load_tensorflow(settings.deterministic)
   from tla_tf import api
 
   shown = progress.Progress()

@@ -19,7 +19,7 @@ from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.evaluation.judge import predicted_classes
 from tla_tf.evaluation.subject import Subject
-from tla_tf.networks import resolve_jit
+from tla_tf.networks import Compiler
 from tla_tf.persistence.kept_arrays import kept_arrays
 from tla_tf.persistence.versions import versions
 from tla_tf.records import read_object
@@ -79,11 +79,8 @@ class Embedder:
       outputs = network(images, training=False)
       return outputs["embedding"], outputs["logits"]
 
-    self._forward = tf.function(
-      forward,
-      jit_compile=resolve_jit(subject.jit, network),
-      autograph=False,
-      input_signature=[tf.TensorSpec([None, *subject.test.image_shape], tf.float32)],
+    self._forward = Compiler(subject.jit, network).function(
+      forward, "the network", input_signature=[tf.TensorSpec([None, *subject.test.image_shape], tf.float32)]
     )
 
   def natural(self, split: str, positions: np.ndarray) -> Embedded:

@@ -21,7 +21,7 @@ from tla_tf.attacks import AttackFactory, AttackResult, batch_slots, survivor_ba
 from tla_tf.data import ImageData
 from tla_tf.evaluation import eight_bit, verifier
 from tla_tf.evaluation.suites import NamedAttack
-from tla_tf.networks import resolve_jit
+from tla_tf.networks import Compiler
 from tla_tf.ops import inputs, seeds
 from tla_tf.types import Target
 
@@ -110,11 +110,8 @@ class Judge:
     self._recall = recall or (lambda name, compute: compute())
     self._progress = progress
     forward = networks.logits_function(network)
-    self._logits = tf.function(
-      forward,
-      jit_compile=resolve_jit(jit, network),
-      autograph=False,
-      input_signature=[tf.TensorSpec([None, *data.image_shape], tf.float32)],
+    self._logits = Compiler(jit, network).function(
+      forward, "the network", input_signature=[tf.TensorSpec([None, *data.image_shape], tf.float32)]
     )
     self.clean_logits = self.logits(data.float_images, len(data))
     inputs.require_labels(data.labels, num_classes=self.clean_logits.shape[1])

@@ -39,6 +39,11 @@ class InputChecks:
     self.num_classes = num_classes
     self._refusal: InputError | None = None
 
+  @property
+  def refused(self) -> bool:
+    """Whether the last batch was refused by the graph, whose error wraps the sentence."""
+    return self._refusal is not None
+
   # ------------------------------------------------------------- batches, in a graph
 
   def batch(self, data: typing.Any, parts: int = 1) -> dict[str, tf.Tensor]:

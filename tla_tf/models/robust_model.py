@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import typing
 import warnings
 
@@ -155,7 +156,8 @@ class RobustModel(keras.Model):
     self.averaged_network = None if self._average is None else self._average.network
     self._checks = InputChecks(self.network.output["logits"].shape[-1])
     self._example_loss: compile_arguments.ExampleLoss | None = None
-    self.xla = self.jit_compile = False
+    self.compiler = networks.Compiler(Jit.OFF, network)
+    self.jit_compile = False
     self._train_metrics: dict = {}
     self._test_metrics: dict = {}
     # Else Keras would call the model on a batch's dict to build it, under a distribution strategy.
@@ -519,9 +521,78 @@ class RobustModel(keras.Model):
     self._compiled = functools.cache(
       functools.partial(tf.function, jit_compile=True, reduce_retracing=True, autograph=False)
     )
-    self.xla = not run_eagerly and networks.resolve_jit(jit_compile, self.network, self.attack_precision)
+    asked = Jit.OFF if run_eagerly else jit_compile
+    self.compiler = networks.Compiler(asked, self.network, self.attack_precision)
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
+
+  @property
+  def xla(self) -> bool:
+    """Whether XLA compiles the steps."""
+    return self.compiler.xla
+
+  def first_call(self, call: typing.Callable[[], typing.Any], what: str) -> typing.Any:
+    """Calls a function of steps for the first time, and once more where XLA was preferred and cannot compile it.
+
+    Args:
+      call: traces the steps anew and runs them on the same batches, each time.
+      what: is compiled, for the sentence.
+
+    Raises:
+      InputError: where XLA was asked for and fails.
+    """
+    before = self._values() if self.compiler.trying else None
+
+    def require_untouched():
+      after = self._values()
+      changed = [name for name in after if name in before and before[name] != after[name]]
+      if changed:
+        raise RuntimeError(f"a step that XLA could not compile changed {changed}")
+
+    return self.compiler.first_call(call, what, lambda: self._checks.refused, require_untouched)
+
+  def _values(self) -> dict[str, bytes]:
+    """The bits of all that steps change, by place and name."""
+    parts = {**self.state(), **{f"metric {metric.name}": metric for metric in self.metrics}}
+    return {
+      f"{part}: {i} {variable.name}": np.asarray(variable).tobytes()
+      for part, owner in parts.items()
+      for i, variable in enumerate(owner.variables)
+    }
+
+  def make_train_function(self, force: bool = False) -> None:
+    """As in Keras; the first call falls back where XLA fails."""
+    self._make("train_function", super().make_train_function, force)
+
+  def make_test_function(self, force: bool = False) -> None:
+    """As in Keras; the first call falls back where XLA fails."""
+    self._make("test_function", super().make_test_function, force)
+
+  def make_predict_function(self, force: bool = False) -> None:
+    """As in Keras; the first call falls back where XLA fails."""
+    self._make("predict_function", super().make_predict_function, force)
+
+  def _make(self, name, make, force):
+    if getattr(self, name) is not None and not force:
+      return
+    make(force=True)
+    if not self.xla:
+      return
+
+    def first(data):
+      again = _replayed(data, self.steps_per_execution)
+
+      def call():
+        make(force=True)
+        return getattr(self, name)(again())
+
+      try:
+        return self.first_call(call, f"the model's {name.removesuffix('_function')} steps")
+      except BaseException:
+        setattr(self, name, first)
+        raise
+
+    setattr(self, name, first)
 
   def get_compile_config(self) -> dict:
     config = super().get_compile_config()
@@ -766,6 +837,18 @@ class RobustModel(keras.Model):
 
 def _accuracy(logits, labels):
   return tf.reduce_mean(tf.cast(predicted_classes(logits, labels.dtype) == labels, tf.float32))
+
+
+def _replayed(data, count):
+  """A function that gives what a function of Keras is called with, each time the same: its next `count` batches."""
+  if isinstance(data, list):
+    return lambda: data
+  batches = list(itertools.islice(data, count))
+  if isinstance(data, tf.data.Iterator):
+    # Of the same type, so that one trace serves the first call and all others.
+    feed = tf.data.Dataset.from_generator(lambda: batches, output_signature=data.element_spec)
+    return lambda: iter(feed)
+  return lambda: iter(batches)
 
 
 def _joined(parts):

@@ -14,7 +14,7 @@ import keras
 from tla_tf import user_code
 from tla_tf.errors import InputError
 from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
-from tla_tf.networks.compilation import prefers_xla, resolve_jit
+from tla_tf.networks.compilation import Compiler, prefers_xla, resolve_jit
 from tla_tf.networks.convnet import convnet
 from tla_tf.networks.foreign import ForeignNetwork
 from tla_tf.networks.forward import (
@@ -37,6 +37,7 @@ from tla_tf.networks.wrapping import from_keras
 __all__ = [
   "NAMES",
   "BranchBatchNormalization",
+  "Compiler",
   "ForeignNetwork",
   "branches",
   "build",

@@ -136,7 +136,12 @@ class RunFolder:
       )
 
   def write_config(
-    self, config: TrainingConfig, data: DataFacts, versions: dict[str, str], imported: Imported | None = None
+    self,
+    config: TrainingConfig,
+    data: DataFacts,
+    versions: dict[str, str],
+    imported: Imported | None = None,
+    xla_failure: str | None = None,
   ) -> None:
     """Makes the folder and writes `config.json`.
 
@@ -145,12 +150,13 @@ class RunFolder:
       data: DataFacts.
       versions: dict from package to version.
       imported: where the network comes from, if it was not trained here.
+      xla_failure: why XLA could not compile the steps, if it could not.
 
     Raises:
       InputError: if it cannot be written.
     """
     files.make_folder(self.path)
-    RunRecord(config, data, versions, imported).write(self._config)
+    RunRecord(config, data, versions, imported, xla_failure).write(self._config)
 
   def record(self) -> RunRecord:
     """What `config.json` says.

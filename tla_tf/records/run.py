@@ -80,6 +80,8 @@ class RunRecord(Record):
     data: DataFacts.
     versions: dict from package to version that trained last.
     imported: where an imported network comes from, or None.
+    xla_failure: why XLA, which was preferred, could not compile the training's steps;
+      None where it could, or was not tried.
   """
 
   FORMAT, FILE, REMEDY = 3, "config.json", "restore the file, or train again in another folder"
@@ -89,6 +91,7 @@ class RunRecord(Record):
   data: DataFacts
   versions: dict[str, str]
   imported: Imported | None = None
+  xla_failure: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

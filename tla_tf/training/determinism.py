@@ -13,14 +13,15 @@ import typing
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
-_XLA_GPU_FLAG = "--xla_gpu_deterministic_ops=true"
+_XLA_GPU_FLAG = "--xla_gpu_deterministic_ops"
 
 
 def make_deterministic(xla: bool, owns_process: bool, say: typing.Callable[[str], object]) -> None:
   """Turns on what the same bits take, or says how to.
 
   Keras refuses XLA under TensorFlow's op determinism. XLA's programs for CPUs
-  are deterministic by themselves, those for GPUs with a flag.
+  are deterministic by themselves, those for GPUs with a flag, which it reads once,
+  before it compiles anything: tools set it before TensorFlow is imported.
 
   Args:
     xla: whether XLA compiles the training step.
@@ -36,12 +37,8 @@ def make_deterministic(xla: bool, owns_process: bool, say: typing.Callable[[str]
         "be rounded otherwise in another run: for certainly the same bits call "
         "tf.config.experimental.enable_op_determinism() first, or train with tla-train."
       )
-  flags = os.environ.get("XLA_FLAGS", "")
-  if xla and tf.config.list_logical_devices("GPU") and _XLA_GPU_FLAG not in flags:
-    if owns_process:
-      os.environ["XLA_FLAGS"] = f"{flags} {_XLA_GPU_FLAG}".strip()
-    else:
-      say(
-        f"Without XLA_FLAGS={_XLA_GPU_FLAG} in the environment, which acts on the whole process, another run on a GPU "
-        "may be rounded otherwise: for certainly the same bits set it before Python starts, or train with tla-train."
-      )
+  if xla and tf.config.list_logical_devices("GPU") and _XLA_GPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    say(
+      f"Without XLA_FLAGS={_XLA_GPU_FLAG}=true in the environment, which acts on the whole process, another run on a "
+      "GPU may be rounded otherwise: for certainly the same bits set it before Python starts, or train with tla-train."
+    )

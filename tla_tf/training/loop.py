@@ -67,8 +67,7 @@ class TrainingLoop:
     self._log_every = log_every
     # One trace each for the whole run: the iterator and the number of steps are arguments. As partials, because
     # TensorFlow warns of one method that many objects have traced.
-    self._train = tf.function(functools.partial(self._execution), autograph=False)
-    self._test = tf.function(functools.partial(self._evaluation), autograph=False)
+    self._graphs: dict[typing.Callable, typing.Callable] = {}
 
   def run(
     self,
@@ -92,7 +91,7 @@ class TrainingLoop:
         epoch of an execution's last step.
     """
     every = keras.callbacks.CallbackList(list(callbacks), model=self.model)
-    iterator = iter(batches)
+    iterator = None
     self.model.stop_training = False
     every.on_train_begin()
     logs: dict[str, float] = {}
@@ -102,7 +101,8 @@ class TrainingLoop:
       done = 0
       for count in executions(begin, end, self._longest, self._log_every):
         every.on_train_batch_begin(done)
-        logs = self._named(self._train(iterator, tf.constant(count)))
+        values, iterator = self._call(self._execution, batches, iterator, tf.constant(count))
+        logs = self._named(values)
         done += count
         every.on_train_batch_end(done - 1, logs)
         if self.model.stop_training:
@@ -124,18 +124,35 @@ class TrainingLoop:
     self.model.reset_metrics()
     every.on_test_begin()
     means: dict[str, float] = {}
-    iterator = iter(heldout)
+    iterator = None
     for place in itertools.count():
       try:
-        sums = self._test(iterator).numpy()
+        sums, iterator = self._call(self._evaluation, heldout, iterator)
       except tf.errors.OutOfRangeError:
         break
-      means = self._means(sums)
+      means = self._means(sums.numpy())
       every.on_test_batch_end(place, means)
     every.on_test_end(means)
     return means
 
   # ------------------------------------------------------------- graphs
+
+  def _call(self, steps, batches, iterator, *arguments):
+    """Runs the graph of some steps; gives its result and the iterator, a new one where there was none.
+
+    Where XLA was preferred and cannot compile the graph at its first call, the steps begin anew without it.
+    """
+    if steps in self._graphs:
+      iterator = iter(batches) if iterator is None else iterator
+      return self._graphs[steps](iterator, *arguments), iterator
+
+    def first():
+      graph, begun = tf.function(functools.partial(steps), autograph=False), iter(batches)
+      found = graph(begun, *arguments)
+      self._graphs[steps] = graph
+      return found, begun
+
+    return self.model.first_call(first, f"the {'training' if steps == self._execution else 'held-out'} step")
 
   def _execution(self, iterator, count):
     """Runs `count` steps, fewer if a loss is not finite; gives what is logged, float32 [names]."""

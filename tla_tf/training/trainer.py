@@ -18,7 +18,6 @@ from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data.stream import to_float
 from tla_tf.errors import AttackWarning, InputError
 from tla_tf.models.factory import needs
-from tla_tf.networks import resolve_jit
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
 from tla_tf.records.run import DataFacts
@@ -84,6 +83,9 @@ def train(
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", AttackWarning)  # `cautions` says the same.
     model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
+  failure = folder.record().xla_failure if resumed else None
+  if failure and model.compiler.trying:
+    model.compiler.give_up(failure)
   if config.deterministic:
     make_deterministic(model.xla, owns_process, say)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
@@ -102,7 +104,16 @@ def train(
   for sentence in cautions(config):
     say(f"note: {sentence}")
   with folder.lock():
-    folder.write_config(config, facts, versions())
+    folder.write_config(config, facts, versions(), xla_failure=failure)
+
+    def on_failure(sentence):
+      say(f"note: {sentence}" + (" The bits are other than XLA's from here." if start else ""))
+      # The continuation of the run has the same compiler.
+      folder.write_config(config, facts, versions(), xla_failure=model.compiler.failure)
+      if config.deterministic:
+        make_deterministic(model.xla, owns_process, say)
+
+    model.compiler.on_failure = on_failure
     try:
       _run(config, folder, splits, model, network, store, start, say)
     except collapse.CollapseError as error:
@@ -202,7 +213,7 @@ def build_model(
   network = networks.build(config.network, image_shape, num_classes, seed=config.seed)
   model = models.make_model(config, network)
   optimizer = make_optimizer(config)
-  model.compile(optimizer, jit_compile=resolve_jit(config.jit, network, config.attack_precision))
+  model.compile(optimizer, jit_compile=config.jit.value)
   return model, network
 
 

@@ -541,7 +541,7 @@ class RobustModel(keras.Model):
     Raises:
       InputError: where XLA was asked for and fails.
     """
-    before = self._values() if self.compiler.trying else None
+    before = self._values() if self.compiler.trying else {}
 
     def require_untouched():
       after = self._values()

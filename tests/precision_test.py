@@ -166,3 +166,32 @@ def test_training_in_bfloat16_differs_from_float32_by_rounding_and_repeats_its_b
   assert any((a != b).any() for a, b in zip(exact, rounded))
   again = RobustModel.from_config(model.get_config())
   assert again.attack_precision == "bfloat16"
+
+
+def test_the_training_pass_in_bfloat16_has_the_gradients_and_statistics_of_float32_but_for_rounding():
+  found = {}
+  for mixed in ("off", "bfloat16"):
+    network, images, labels = made("convnet_4")
+    model = model_of(network, mixed_precision=mixed)
+    computed = model.compute({"adversarial": images}, {"adversarial": labels})
+    outputs = computed.step.outputs["adversarial"]
+    assert {value.dtype for value in (*computed.gradients, *outputs.values(), *computed.values.values())} == {
+      tf.float32
+    }
+    found[mixed] = np.concatenate([np.ravel(g) for g in computed.gradients]), network.get_layer("conv1.BatchNorm")
+  (exact, exact_norm), (rounded, norm) = found.values()
+  assert cosine(exact, rounded) > 0.95 and (exact != rounded).any()
+  for name in ("moving_mean", "moving_variance"):
+    one, other = (np.asarray(getattr(layer, name)) for layer in (exact_norm, norm))
+    assert one.dtype == other.dtype == np.float32
+    np.testing.assert_allclose(one, other, rtol=0.02, atol=0.01)
+
+
+def test_float16_is_refused_by_the_model_and_a_mixed_network_is_told_what_to_do():
+  with pytest.raises(InputError, match="`mixed_precision`.*no loss scaling"):
+    model_of(made("mlp_16")[0], mixed_precision="float16")
+  network = keras.Sequential(
+    [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, dtype="mixed_bfloat16")]
+  )
+  with pytest.raises(InputError, match="`mixed_precision='bfloat16'`"):
+    model_of(network)

@@ -21,6 +21,19 @@ def require(condition: typing.Any, name: str, expected: str, received: typing.An
     raise InputError(f"Invalid value for `{name}`: expected {expected}, received {received!r}.")
 
 
+_Choice = typing.TypeVar("_Choice", bound=enum.Enum)
+
+
+def choice(kind: type[_Choice], name: str, value: typing.Any) -> _Choice:
+  """The member of a choice of `types` with a value; raises InputError for a setting that is none."""
+  try:
+    return kind(value)
+  except ValueError:
+    reason = types.REFUSED.get((kind, value)) if isinstance(value, str) else None
+    require(False, name, f"one of {types.values(kind)}" + (f" ({reason})" if reason else ""), value)
+    raise
+
+
 def require_number(
   config: typing.Any, *names: str, low: float = 0.0, above: float | None = None, high: float = math.inf
 ) -> None:
@@ -58,11 +71,7 @@ class Config:
     for name, kind in typing.get_type_hints(type(self)).items():
       value = getattr(self, name)
       if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        try:
-          object.__setattr__(self, name, kind(value))
-        except ValueError:
-          reason = types.REFUSED.get((kind, value)) if isinstance(value, str) else None
-          require(False, name, f"one of {types.values(kind)}" + (f" ({reason})" if reason else ""), value)
+        object.__setattr__(self, name, choice(kind, name, value))
       elif isinstance(kind, type) and issubclass(kind, Config):
         if isinstance(value, dict):
           object.__setattr__(self, name, kind.from_dict(value))
@@ -402,6 +411,12 @@ class TrainingConfig(Config):
     types.Precision.FLOAT32,
     "Type in which the training attack passes images through the network: bfloat16 is faster on processors that have "
     "it; weights, logits, pixels and the rest of the step stay float32.",
+    ours=True,
+  )
+  mixed_precision: types.MixedPrecision = option(
+    types.MixedPrecision.OFF,
+    "Type in which the training pass itself computes, apart from the attack: with bfloat16 the layers do; variables, "
+    "logits, losses, batch statistics and the optimiser stay float32.",
     ours=True,
   )
   jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)

@@ -187,6 +187,18 @@ class Precision(_Choice):
   BFLOAT16 = "bfloat16"
 
 
+class MixedPrecision(_Choice):
+  """In which type the training pass computes, whatever the attack does; `OFF` is float32."""
+
+  OFF = "off"
+  BFLOAT16 = "bfloat16"
+
+  @property
+  def precision(self) -> Precision:
+    """The type as the layers' `Precision`."""
+    return Precision.FLOAT32 if self is MixedPrecision.OFF else Precision(self.value)
+
+
 class Metric(_Choice):
   """By which distance embeddings are near each other, as scikit-learn names it."""
 
@@ -212,9 +224,12 @@ class Role:
 
 
 # Values that are refused for a reason: (choice, value) -> why.
+_FLOAT16 = (
+  "float16 has too small a range for gradients of attacks, and no loss scaling is built; bfloat16 has that of float32"
+)
 REFUSED: dict[tuple[type[enum.Enum], str], str] = {
-  (Precision, "float16"): "float16 has too small a range for gradients of attacks, and no loss scaling is built; "
-  "bfloat16 has that of float32"
+  (Precision, "float16"): _FLOAT16,
+  (MixedPrecision, "float16"): _FLOAT16,
 }
 
 

@@ -31,6 +31,7 @@ def make_model(config: TrainingConfig, network: keras.Model) -> RobustModel:
     "attack_batch_size",
     "batch_size",
     "attack_precision",
+    "mixed_precision",
     "seed",
   )
   settings = {field.name: getattr(config.recipe, field.name) for field in dataclasses.fields(config.recipe)}

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tla_tf import balls, networks, recipes
 from tla_tf.attack_configs import falls_short
 from tla_tf.attacks.gradient_loop import gradient_loop
-from tla_tf.config import AttackConfig, checked_schedules, require, require_number, require_whole
+from tla_tf.config import AttackConfig, checked_schedules, choice, require, require_number, require_whole
 from tla_tf.errors import AttackWarning, InputError
 from tla_tf.losses.regularization import regularization, regularized
 from tla_tf.losses.weight_decay import weight_decay
@@ -35,7 +35,7 @@ from tla_tf.ops.slices import in_slices, row_count
 from tla_tf.recipes.draws import draw
 from tla_tf.recipes.terms import Step
 from tla_tf.records.shown import short_of_its_ball
-from tla_tf.types import Jit, PassMode, Precision, Role
+from tla_tf.types import Jit, MixedPrecision, PassMode, Precision, Role
 
 
 class Computed(typing.NamedTuple):
@@ -90,6 +90,8 @@ class RobustModel(keras.Model):
       perturbation from step to step.
     attack_precision: a `types.Precision`, in which the training attack passes images
       through the network; validation is float32 always.
+    mixed_precision: "off" or "bfloat16": the type in which layers compute in the
+      training pass, apart from the attack.
     seed: of random starts and random choices.
     name: of the model.
     **settings: those of the method, the fields of its recipe's `config_class`.
@@ -113,6 +115,7 @@ class RobustModel(keras.Model):
     attack_batch_size: int = 0,
     batch_size: int = 0,
     attack_precision: Precision | str = Precision.FLOAT32,
+    mixed_precision: MixedPrecision | str = MixedPrecision.OFF,
     seed: int = 0,
     name: str | None = None,
     **settings: typing.Any,
@@ -129,7 +132,8 @@ class RobustModel(keras.Model):
     self.weight_average, self.weight_average_start = weight_average, weight_average_start
     self.accumulate_steps, self.attack_batch_size = accumulate_steps, attack_batch_size
     self.batch_size = batch_size
-    self.attack_precision = Precision(attack_precision)
+    self.attack_precision = choice(Precision, "attack_precision", attack_precision)
+    self.mixed_precision = choice(MixedPrecision, "mixed_precision", mixed_precision)
     self.seed = seed
     self.trace_count = 0
     self.inner_attack = self.recipe.inner_attack(self.settings)
@@ -230,6 +234,12 @@ class RobustModel(keras.Model):
     """The network that is validated, evaluated, exported and analysed: with averaged weights where there are any."""
     return self.network if self._average is None else self._average.network
 
+  @property
+  def lowest_precision(self) -> Precision:
+    """bfloat16 where any part of a training step computes in it."""
+    parts = (self.attack_precision, self.mixed_precision.precision)
+    return Precision.BFLOAT16 if Precision.BFLOAT16 in parts else Precision.FLOAT32
+
   def start_average(self) -> None:
     """Makes the average the weights as they are: for a network that was given others before its training."""
     if self._average is not None:
@@ -289,7 +299,10 @@ class RobustModel(keras.Model):
       at_once, dtypes = self._at_once(adversarial), dict.fromkeys(self.network.output, tf.float32)
 
       def network(images, training):
-        return in_slices(lambda x: self.network(x, training=training), [images], at_once, dtypes)
+        def outputs(x):
+          return networks.outputs_of(self.network, x, training, self.mixed_precision.precision)
+
+        return in_slices(outputs, [images], at_once, dtypes)
 
       images[Role.NEGATIVE] = self._negatives.images(network, batch, adversarial, seed)
     if Role.TWIN in roles:
@@ -403,7 +416,7 @@ class RobustModel(keras.Model):
     watched = [images[Role.ADVERSARIAL]] if self.inner_attack.needs_gradient else []
     with tf.GradientTape() as tape:
       tape.watch(watched)
-      outputs = networks.forward_branches(self.network, images, training=True)
+      outputs = networks.forward_branches(self.network, images, True, self.mixed_precision.precision)
       seen = Step(outputs, labels, self.label_smoothing, seed, step, weights=weights, loss=self._example_loss)
       if self._negatives is not None:
         seen.negatives = self._negatives.choose(seen)
@@ -480,9 +493,11 @@ class RobustModel(keras.Model):
     types_ = {layer.compute_dtype for layer in self.network._flatten_layers()}  # noqa: SLF001
     if types_ != {"float32"}:
       raise InputError(
-        f"The network computes in {sorted(types_)}: attacks and their gradients need float32 "
-        "(keras.config.set_dtype_policy('float32') before building it)."
+        f"The network computes in {sorted(types_)} and would be judged so: build it in float32 "
+        "(keras.config.set_dtype_policy('float32') before), and give the model `mixed_precision='bfloat16'`."
       )
+    # Refused now, not at the first step, where layers of others cannot.
+    networks.logits_function(self.network, precision=self.lowest_precision)
     if loss_weights is not None:
       raise InputError("`loss_weights`: terms of the loss have weights of their own, settings of the method.")
     num_classes = self._checks.num_classes
@@ -522,7 +537,7 @@ class RobustModel(keras.Model):
       functools.partial(tf.function, jit_compile=True, reduce_retracing=True, autograph=False)
     )
     asked = Jit.OFF if run_eagerly else jit_compile
-    self.compiler = networks.Compiler(asked, self.network, self.attack_precision)
+    self.compiler = networks.Compiler(asked, self.network, self.lowest_precision)
     # Built now, so that the first step does not trace the graph twice.
     self.optimizer.build(self.trained_variables)
 
@@ -815,6 +830,7 @@ class RobustModel(keras.Model):
       "attack_batch_size": self.attack_batch_size,
       "batch_size": self.batch_size,
       "attack_precision": self.attack_precision.value,
+      "mixed_precision": self.mixed_precision.value,
       "seed": self.seed,
       "name": self.name,
       **self.settings.to_dict(),

@@ -23,6 +23,7 @@ from tla_tf.networks.forward import (
   has_foreign_statistics,
   logits_function,
   mixes_rows,
+  outputs_of,
   prepared,
   reseed,
 )
@@ -51,6 +52,7 @@ __all__ = [
   "logits_function",
   "mixes_rows",
   "mlp",
+  "outputs_of",
   "prefers_xla",
   "prepared",
   "reseed",

@@ -20,8 +20,21 @@ def _mixes_branches(network):
   return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers())  # noqa: SLF001
 
 
+def outputs_of(
+  network: typing.Any, images: tf.Tensor, training: bool, precision: Precision | str = Precision.FLOAT32
+) -> dict[str, tf.Tensor]:
+  """What a network gives for float32 images [n, ...], in float32, computed in a `types.Precision`."""
+  if Precision(precision) is Precision.FLOAT32:
+    return network(images, training=training)
+  with reporting(network), computing_in(network, precision):
+    return {name: tf.cast(value, tf.float32) for name, value in network(images, training=training).items()}
+
+
 def forward_branches(
-  network: typing.Any, images: dict[typing.Any, tf.Tensor], training: bool
+  network: typing.Any,
+  images: dict[typing.Any, tf.Tensor],
+  training: bool,
+  precision: Precision | str = Precision.FLOAT32,
 ) -> dict[typing.Any, dict[str, tf.Tensor]]:
   """Passes the images of several roles through a network.
 
@@ -34,14 +47,15 @@ def forward_branches(
     images: dict from role to float32 [n, ...], all of one size, in the order
       in which moving averages are to be updated.
     training: whether batch statistics are used.
+    precision: a `types.Precision`, in which the layers compute.
 
   Returns:
-    Dict from role to what the network returns.
+    Dict from role to what the network returns, float32.
   """
   if len(images) == 1 or _mixes_branches(network):
-    return {role: network(x, training=training) for role, x in images.items()}
+    return {role: outputs_of(network, x, training, precision) for role, x in images.items()}
   with branches(len(images)):
-    outputs = network(tf.concat(list(images.values()), 0), training=training)
+    outputs = outputs_of(network, tf.concat(list(images.values()), 0), training, precision)
   parts = {name: tf.split(value, len(images)) for name, value in outputs.items()}
   return {role: {name: parts[name][i] for name in parts} for i, role in enumerate(images)}
 

@@ -1,7 +1,5 @@
 """Cheap inner attacks: closed forms, balls, the switch to PGD, replays, and the guard against collapse."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -360,13 +358,10 @@ def _same(first, second):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("kind", ["n_fgsm", "free"])
-def test_a_run_goes_on_over_the_switch_to_the_same_bits(tmp_path, kind):
-  config = SMALL.replace(inner=InnerAttackConfig(kind=kind, until=5, replays=3))
+def test_a_run_goes_on_over_the_switch_to_the_same_bits(tmp_path):
+  config = SMALL.replace(inner=InnerAttackConfig(kind="free", until=5, replays=3))
   whole, _ = _train(tmp_path / "whole", config)
   _same(whole, _train(tmp_path / "stopped", config, stops=(2, 6))[0])
-  pgd, _ = _train(tmp_path / "pgd", config.replace(inner=InnerAttackConfig()))
-  assert any(not np.array_equal(a, b) for a, b in itertools.zip_longest(whole, pgd))
 
 
 @pytest.fixture
@@ -400,9 +395,8 @@ def test_a_collapse_goes_back_to_the_best_checkpoint_and_on_with_pgd(tmp_path, c
   # Step 4 and what follows is what a run with the switch at 4 does.
   planned = GUARDED.replace(inner=GUARDED.recipe.inner.replace(until=4))
   _same(whole, _train(tmp_path / "planned", planned)[0])
-  # Stopped before and after the fall, and killed on either side of its record.
-  stopped, _ = _train(tmp_path / "stopped", GUARDED, stops=(6, 10))
-  _same(whole, stopped)
+
+  # Killed on either side of its record, or stopped later.
   write = RunFolder.write_fallback
   for when in ("before", "after"):
 
@@ -416,6 +410,6 @@ def test_a_collapse_goes_back_to_the_best_checkpoint_and_on_with_pgd(tmp_path, c
       _train(tmp_path / when, GUARDED)
     monkeypatch.setattr(RunFolder, "write_fallback", write)
     assert max(CheckpointStore(RunFolder.open(tmp_path / when).checkpoints).steps()) == 4
-    _same(whole, _train(tmp_path / when, GUARDED)[0])
+    _same(whole, _train(tmp_path / when, GUARDED, stops=(10,) if when == "after" else ())[0])
     rows = [RunFolder.open(tmp_path / name).read_metrics() for name in ("whole", when)]
     assert [[{**row, "seconds": 0} for row in found] for found in rows][0] == [{**row, "seconds": 0} for row in rows[1]]

@@ -67,7 +67,7 @@ class Training:
   def _compile(model, stream):
     """Takes one step, and takes it back."""
     variables = [v for part in model.state().values() for v in part.variables]
-    before = [np.array(v) for v in variables]
+    before = [v.numpy() for v in variables]
     model.train_function(iter(stream.dataset(0, 1)))
     for variable, value in zip(variables, before):
       variable.assign(value)

@@ -194,12 +194,12 @@ def _run(config, folder, splits, model, network, store, start, say):
         Progress(start, config.train_steps, say),
       )
     )
-    guards = [NonFiniteGuard(store)]
+    guards = []
     share, first_pgd_step = model.inner_attack.collapse_share, model.inner_attack.first_pgd_step
     if share and first_pgd_step > start:
       examples = min(config.validation_examples, len(splits.heldout))
       guards.append(collapse.CollapseGuard(metrics, share, first_pgd_step, examples))
-    callbacks = [metrics, *guards, pictures, Checkpointing(store, metrics), progress]
+    callbacks = [NonFiniteGuard(store), metrics, *guards, pictures, Checkpointing(store, metrics), progress]
     loop = TrainingLoop(model, None, config.steps_per_execution, config.log_every)
     loop.run(
       stream.dataset(start, config.train_steps), heldout, start, config.train_steps, config.checkpoint_every, callbacks

@@ -13,7 +13,8 @@ import numpy as np
 import tool_server
 
 SCRIPTS = pathlib.Path(sys.executable).parent
-# A run small enough for a test: 16 units, short attacks.
+# A run small enough for a test: 16 units, short attacks, and without XLA, which compiles such a step for longer than it
+# runs. What is judged and analysed of such a run goes without it, too. A test of what XLA compiles asks for it: `XLA`.
 SMALL = (
   "--network=mlp_16",
   "--attack_steps=2",
@@ -23,7 +24,9 @@ SMALL = (
   "--negative_pool_size=20",
   "--train_steps=30",
   "--checkpoint_every=10",
+  "--jit=off",
 )
+XLA = "--jit=auto"
 
 
 def command(tool, *arguments):

@@ -6,11 +6,14 @@ import cli_support as cli
 import numpy as np
 import pytest
 
+# As `tla-train-digits` trains unless it is told otherwise: TLA, compiled by XLA.
+DEFAULT = ("--method=tla", cli.XLA)
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
-  cli.train_small(folder, "--method=tla")
+  cli.train_small(folder, *DEFAULT)
   return folder
 
 
@@ -30,16 +33,16 @@ def test_a_run_folder_holds_what_design_says(uninterrupted):
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(uninterrupted, tmp_path):
   """kill -9 right after the process announces its first interval."""
   folder = tmp_path / "killed"
-  cli.kill_when("step 10/", "tla-train-digits", *cli.SMALL, "--method=tla", f"--output_dir={folder}")
-  assert "going on at step" in cli.train_small(folder, "--method=tla")
+  cli.kill_when("step 10/", "tla-train-digits", *cli.SMALL, *DEFAULT, f"--output_dir={folder}")
+  assert "going on at step" in cli.train_small(folder, *DEFAULT)
   cli.assert_same_run(uninterrupted, folder, 30)
 
 
 def test_a_shorter_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
   """Stops between two boundaries, then more steps are asked for."""
   folder = tmp_path / "grown"
-  cli.train_small(folder, "--method=tla", "--train_steps=15")
-  cli.train_small(folder, "--method=tla")
+  cli.train_small(folder, *DEFAULT, "--train_steps=15")
+  cli.train_small(folder, *DEFAULT)
   first, second = cli.values(uninterrupted, 30), cli.values(folder, 30)
   for name, value in first.items():
     np.testing.assert_array_equal(value, second[name], err_msg=name)
@@ -47,7 +50,7 @@ def test_a_shorter_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
 
 def test_a_finished_run_says_so_and_changes_nothing(uninterrupted):
   before = cli.contents(uninterrupted / "checkpoints")
-  assert "already trained for 30 steps" in cli.train_small(uninterrupted, "--method=tla")
+  assert "already trained for 30 steps" in cli.train_small(uninterrupted, *DEFAULT)
   assert cli.contents(uninterrupted / "checkpoints") == before
 
 
@@ -61,6 +64,7 @@ WITH_STATE = {
     "--memory_bank_start=5",
     "--weight_average=0.9",
     "--schedule=epsilon:0=0,20=1",
+    cli.XLA,
   ),
 }
 

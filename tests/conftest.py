@@ -14,6 +14,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import ops as graph_ops
 
+from tla_tf.networks import compilation
+
 # One set of examples for everybody: a failure here is a failure everywhere.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
@@ -32,6 +34,12 @@ def memory_given_back():
   gc.collect()
   # Freed memory returns to the system; only the GNU library has the call.
   getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
+
+
+@pytest.fixture
+def without_xla(monkeypatch):
+  """Leaves XLA out where it is left to choose: for tests of what surrounds a step."""
+  monkeypatch.setattr(compilation, "prefers_xla", lambda network: False)
 
 
 @pytest.fixture(params=["eager", "graph", "xla"])

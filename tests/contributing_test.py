@@ -30,7 +30,7 @@ def names():
 
 
 @pytest.mark.parametrize("method", ["boosted", "centre", "tla"])
-def test_methods_and_the_data_set_train_resume_and_are_judged(names, method, tmp_path):
+def test_methods_and_the_data_set_train_resume_and_are_judged(names, without_xla, method, tmp_path):
   config = published.setting("stripes", method).replace(train_steps=20, checkpoint_every=10, learning_rate=1e-2)
   tla_tf.train(config.replace(train_steps=10), tmp_path / "run")
   run = tla_tf.train(config, tmp_path / "run")

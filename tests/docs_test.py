@@ -45,7 +45,7 @@ def test_the_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
   assert int(names["loaded"].optimizer.iterations) == 16
 
 
-def test_the_example_of_evaluation_runs(capsys):
+def test_the_example_of_evaluation_runs(capsys, without_xla):
   names: dict = {}
   for block in re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], re.DOTALL):
     exec(compile(block, "evaluation.md", "exec"), names)
@@ -95,7 +95,7 @@ def test_the_examples_of_serving_run(tmp_path, capsys):
   assert {answer for answer in answers if answer is not None} <= {0, 1, 2}
 
 
-def test_the_examples_of_the_library_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_the_library_run_one_after_the_other(tmp_path, monkeypatch, capsys, without_xla):
   monkeypatch.chdir(tmp_path)
   blocks, names = re.findall(r"```python\n(.*?)```", PAGES["library.md"], re.DOTALL), {}
   assert len(blocks) == 6

@@ -18,7 +18,7 @@ def judged(tmp_path_factory):
   """(run folder, notes, Findings) of a barely trained network at three radii in L-infinity and two in L2."""
   folder = tmp_path_factory.mktemp("runs")
   config = published.setting("digits", "um").replace(
-    network="mlp_8", train_steps=40, checkpoint_every=40, validation_examples=20
+    network="mlp_8", train_steps=40, checkpoint_every=40, validation_examples=20, jit="off"
   )
   config = config.replace(validation_attack=config.validation_attack.scaled(steps=1))
   (folder / "mine.yaml").write_text(LIST)

@@ -37,7 +37,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_notebooks_run(name, tmp_path, monkeypatch, capsys):
+def test_notebooks_run(name, tmp_path, monkeypatch, capsys, without_xla):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   cells = json.loads((ROOT / "examples" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]

@@ -32,7 +32,7 @@ CONFIG = CONFIG.replace(
 
 
 @pytest.fixture
-def old(tmp_path):
+def old(tmp_path, without_xla):
   return shutil.copytree(FIXTURE, tmp_path / "old")
 
 
@@ -146,7 +146,7 @@ def test_image_folders_with_val_are_read_as_when_it_was_not_looked_for(tmp_path)
     for i in range(6):
       Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "mine" / name / f"{i}.png")
   config = published.setting("images", "um").replace(
-    network="mlp_4", batch_size=2, train_steps=1, checkpoint_every=1, validation_examples=1, augment_pad=0
+    network="mlp_4", batch_size=2, train_steps=1, checkpoint_every=1, validation_examples=1, augment_pad=0, jit="off"
   )
   places = {"data_dir": tmp_path / "mine", "cache_dir": tmp_path / "cache"}
   tla_tf.train(config, tmp_path / "run", **places)

@@ -142,7 +142,7 @@ def test_an_evaluation_says_so_before_and_raises_an_alarm_after(tmp_path):
   (caution,) = plan.cautions
   assert caution.startswith("pgd cannot reach the edge of its ball: 20 steps of 0.01 go 0.2 far")
   network = networks.build("mlp_8", (8, 8, 1), 10)
-  found = evaluate(network, datasets.load("digits").test.take(slice(20)), plan.attacks)
+  found = evaluate(network, datasets.load("digits").test.take(slice(20)), plan.attacks, jit="off")
   alarms = {alarm.code: alarm.seen for alarm in raise_alarms(found.attacks, found.fell, found.right)}
   assert alarms["CANNOT_CROSS_THE_BALL"] == "pgd: 20 steps of 0.01 go 0.2 far from the centre of a ball of 0.3."
   replayed = attack_configs.TransferConfig(PGD.replace(steps=20))
@@ -223,7 +223,7 @@ def test_flags_of_training_scale_the_step_size_unless_it_is_given(tmp_path):
 
 def test_a_training_in_python_says_it_once(tmp_path):
   config = published.setting("digits", "at").replace(
-    network="mlp_8", validation_examples=20, train_steps=2, checkpoint_every=2, batch_size=10
+    network="mlp_8", validation_examples=20, train_steps=2, checkpoint_every=2, batch_size=10, jit="off"
   )
   said = []
   short = config.replace(attack=dataclasses.replace(config.attack, steps=2))

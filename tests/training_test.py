@@ -17,7 +17,8 @@ from tla_tf.training.determinism import make_deterministic
 from tla_tf.training.loop import epochs, executions
 from tla_tf.training.pictures import grid
 
-SMALL = dict(network="mlp_8", batch_size=10, validation_examples=20, train_steps=6, checkpoint_every=3)
+# Without XLA, which compiles such a step for longer than it runs.
+SMALL = dict(network="mlp_8", batch_size=10, validation_examples=20, train_steps=6, checkpoint_every=3, jit="off")
 
 
 def _small(method="tla", **changes):
@@ -94,14 +95,14 @@ class TestTrain:
 
   def test_says_speed_and_time_left(self, tmp_path):
     lines = []
-    training.train(_small("um"), tmp_path / "run", say=lines.append)
+    training.train(_small("um", jit="on"), tmp_path / "run", say=lines.append)
     assert "starting" in lines[0]
     assert lines[1].startswith("step 3/6  loss")
     assert "steps/s" in lines[1]
     assert lines[2].endswith("0:00 left")
 
   def test_one_trace_for_the_whole_run(self, tmp_path, monkeypatch):
-    """Remainder, whole intervals and a resume between them trace the step once each process."""
+    """Remainder, whole intervals and a resume between them trace the step once each process, compiled by XLA, too."""
     seen = []
     build = training.trainer.build_model
 
@@ -111,8 +112,8 @@ class TestTrain:
       return model, network
 
     monkeypatch.setattr(training.trainer, "build_model", watched)
-    training.train(_small(train_steps=8), tmp_path / "run", say=lambda line: None)
-    training.train(_small(train_steps=14), tmp_path / "run", say=lambda line: None)
+    training.train(_small(train_steps=8, jit="on"), tmp_path / "run", say=lambda line: None)
+    training.train(_small(train_steps=14, jit="on"), tmp_path / "run", say=lambda line: None)
     assert [model.trace_count for model in seen] == [1, 1]
 
   @pytest.mark.parametrize("at_once", [1, 100])
@@ -160,7 +161,7 @@ class TestDeterminism:
 
   def test_a_training_leaves_the_process_as_it_was(self, tmp_path):
     lines = []
-    training.train(_small("um", jit="off", train_steps=3), tmp_path / "run", say=lines.append)
+    training.train(_small("um", train_steps=3), tmp_path / "run", say=lines.append)
     assert not tf_config.is_op_determinism_enabled()
     assert "enable_op_determinism() first" in lines[0]
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

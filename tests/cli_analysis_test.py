@@ -5,8 +5,6 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import cli_support as cli
 import numpy as np
@@ -232,13 +230,8 @@ def test_the_exported_detector_is_numpys_in_plain_tensorflow(runs, tmp_path, set
   images = datasets.load("digits").test.float_images(slice(60))
   images = np.concatenate([images, np.random.default_rng(0).random(images.shape, np.float32)])
   np.save(tmp_path / "images.npy", images)
-  done = subprocess.run(
-    [sys.executable, "-c", SERVING, tmp_path / "model", tmp_path / "images.npy", tmp_path / "out.npz"],
-    cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  places = (tmp_path / "model", tmp_path / "images.npy", tmp_path / "out.npz")
+  done = cli.run_python(SERVING, *places, cwd=tmp_path)
   assert done.returncode == 0, done.stderr
   out = np.load(tmp_path / "out.npz")
   detector = Detector.load(run / "detector.npz")

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import cli_support as cli
 import numpy as np
@@ -235,8 +233,7 @@ def test_the_saved_model_needs_no_tla_tf(runs):
     "r = m.serve(tf.zeros([1, 8, 8, 1])); assert r['logits'].shape == (1, 10); "
     "assert not any(n.startswith('tla_tf') for n in sys.modules); print('served')"
   )
-  command = [sys.executable, "-c", code, str(output)]
-  done = subprocess.run(command, capture_output=True, text=True, cwd=runs, check=False)
+  done = cli.run_python(code, output, cwd=runs)
   assert "served" in done.stdout, done.stderr
 
 

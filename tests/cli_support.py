@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 import numpy as np
+import pytest
 import tool_server
 
 SCRIPTS = pathlib.Path(sys.executable).parent
@@ -69,17 +70,37 @@ def run_well(tool, *arguments, **kwargs):
   return done.stdout
 
 
+def run_python(code, *arguments, cwd=None):
+  """As `run`, of Python code instead of a tool: TensorFlow is loaded and has not begun, tla_tf is not loaded."""
+  with tempfile.TemporaryDirectory() as folder:
+    script = pathlib.Path(folder, "script.py")
+    script.write_text(code)
+    return run(script, *arguments, cwd=cwd)
+
+
 def kill_when(line_start, tool, *arguments, stream="stdout"):
   """Starts a tool and kills it (-9) at once when a line of an output stream begins so."""
-  pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: subprocess.PIPE}
-  process = subprocess.Popen(command(tool, *arguments), text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes)
-  output = getattr(process, stream)
-  for line in output:
-    if line.startswith(line_start):
-      process.send_signal(signal.SIGKILL)
-      break
-  process.wait()
-  output.close()
+  with tempfile.TemporaryDirectory() as folder:
+    pipe = pathlib.Path(folder, "pipe")
+    os.mkfifo(pipe)
+    places = {"stdout": os.devnull, "stderr": os.devnull, stream: pipe}
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setenv("PYTHONUNBUFFERED", "1")
+      process = _server().start(command(tool, *arguments), places["stdout"], places["stderr"], os.getcwd(), timeout=300)
+    with pipe.open() as output:
+      if any(line.startswith(line_start) for line in output):
+        os.kill(process, signal.SIGKILL)
+    assert _server().wait() == -signal.SIGKILL
+
+
+def kill_anew_when(line_start, tool, *arguments):
+  """As `kill_when` of standard output, through the installed script and in a process that shares nothing."""
+  environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+  with subprocess.Popen(
+    command(tool, *arguments), text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+  ) as process:
+    if any(line.startswith(line_start) for line in process.stdout):
+      process.kill()
   assert process.returncode == -signal.SIGKILL
 
 

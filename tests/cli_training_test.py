@@ -33,7 +33,7 @@ def test_a_run_folder_holds_what_design_says(uninterrupted):
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(uninterrupted, tmp_path):
   """kill -9 right after the process announces its first interval."""
   folder = tmp_path / "killed"
-  cli.kill_when("step 10/", "tla-train-digits", *cli.SMALL, *DEFAULT, f"--output_dir={folder}")
+  cli.kill_anew_when("step 10/", "tla-train-digits", *cli.SMALL, *DEFAULT, f"--output_dir={folder}")
   assert "going on at step" in cli.train_small(folder, *DEFAULT)
   cli.assert_same_run(uninterrupted, folder, 30)
 

@@ -1,11 +1,9 @@
 """Models: one training step of every method, its logged values, gradients, seeds, saving, strategies."""
 
 import json
-import pathlib
-import subprocess
-import sys
 import typing
 
+import cli_support as cli
 import keras
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from tla_tf.ops import objectives, seeds
 from tla_tf.recipes.triplet import TripletConfig
 from tla_tf.types import Negatives, PassMode, Role
 
-ROOT = pathlib.Path(__file__).parent.parent
 SHAPE = (8, 8, 1)
 BATCH, POOL = 12, 20
 ATTACK = AttackConfig(epsilon=0.1, step_size=0.05, steps=3)
@@ -796,7 +793,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def steps_by_strategy():
   """Loss and weights of one step on one device, and on two with XLA "off" and "auto"."""
-  done = subprocess.run([sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=False)
+  done = cli.run_python(TWO_DEVICES)
   assert done.returncode == 0, done.stderr[-3000:]
   return json.loads(done.stdout.splitlines()[-1])
 

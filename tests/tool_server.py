@@ -39,8 +39,17 @@ class Server:
       cwd: the folder it runs in.
       timeout: seconds after which it is ended.
     """
+    self.start(arguments, output, errors, cwd, timeout)
+    return self.wait()
+
+  def start(self, arguments, output, errors, cwd, timeout):
+    """Starts a console script as `run` does; returns the id of its process. `wait` must follow."""
     request = [list(arguments), str(output), str(errors), str(cwd), dict(os.environ), timeout]
     print(json.dumps(request), file=self._process.stdin, flush=True)
+    return json.loads(self._process.stdout.readline())
+
+  def wait(self):
+    """The exit code of what was started, once it has ended."""
     return json.loads(self._process.stdout.readline())
 
 
@@ -58,6 +67,8 @@ def _become(arguments, output, errors, cwd, environment, timeout):
   os.chdir(cwd)
   os.environ.clear()
   os.environ.update(environment)
+  # What Python itself asks when it starts.
+  sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in environment)
   sys.argv = arguments
 
 
@@ -68,6 +79,7 @@ def _serve():
     if not child:
       _become(*json.loads(line))
       return
+    print(json.dumps(child), flush=True)
     _, status = os.waitpid(child, 0)
     print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
   os._exit(0)

@@ -36,6 +36,12 @@ def memory_given_back():
   getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
 
 
+def pytest_collection_finish():
+  """Keeps the collector from going through all that imports have made, again and again, and from running too often."""
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 10)
+
+
 @pytest.fixture
 def without_xla(monkeypatch):
   """Leaves XLA out where it is left to choose: for tests of what surrounds a step."""

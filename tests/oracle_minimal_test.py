@@ -33,7 +33,7 @@ class Trial:
     digits = datasets.load("digits")
     self.network = networks.build("mlp_64", digits.train.image_shape, digits.train.num_classes)
     model = models.AdversarialTraining(self.network, attack=presets.pgd(0.15, 0.05, 5))
-    model.compile(keras.optimizers.Adam(2e-3))
+    model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
     model.fit(data.BatchStream(digits.train, 50, seed=1, classmates=False).dataset(0, 75), verbose=0, shuffle=False)
     images, labels = digits.test.float_images(), digits.test.labels
     right = np.flatnonzero(np.argmax(self.network(images)["logits"], -1) == labels)[:COUNT]
@@ -96,6 +96,7 @@ def test_carlini_wagner_against_foolbox(trial, targeted):
     CarliniWagnerConfig(
       epsilon=FAR, steps=steps, step_size=rate, binary_search_steps=rounds, initial_constant=constant
     ),
+    jit="off",
   )
   trial.assert_not_worse(attack(trial.images, trial.labels, targets=targets), theirs, targets)
 
@@ -108,13 +109,14 @@ def test_carlini_wagner_against_art(trial):
   attack = CarliniWagner(
     trial.network,
     CarliniWagnerConfig(epsilon=FAR, steps=60, step_size=0.05, binary_search_steps=3, initial_constant=0.3),
+    jit="off",
   )
   trial.assert_not_worse(attack(trial.images, trial.labels), theirs)
 
 
 def test_deepfool_against_foolbox(trial):
   theirs = trial.by_foolbox(foolbox.attacks.L2DeepFoolAttack(steps=10, overshoot=0.02, candidates=10))
-  ours = DeepFool(trial.network, DeepFoolConfig(epsilon=FAR, steps=10))(trial.images, trial.labels)
+  ours = DeepFool(trial.network, DeepFoolConfig(epsilon=FAR, steps=10), jit="off")(trial.images, trial.labels)
   trial.assert_not_worse(ours, theirs)
 
 
@@ -122,7 +124,7 @@ def test_deepfool_against_art(trial):
   theirs = evasion.DeepFool(
     trial.art, max_iter=10, epsilon=0.02, nb_grads=10, batch_size=COUNT, verbose=False
   ).generate(trial.images)
-  ours = DeepFool(trial.network, DeepFoolConfig(epsilon=FAR, steps=10))(trial.images, trial.labels)
+  ours = DeepFool(trial.network, DeepFoolConfig(epsilon=FAR, steps=10), jit="off")(trial.images, trial.labels)
   trial.assert_not_worse(ours, theirs)
 
 
@@ -132,5 +134,5 @@ def test_jsma_against_art(trial, theta):
   theirs = evasion.SaliencyMapMethod(trial.art, theta=theta, gamma=14.5 / 64, batch_size=COUNT, verbose=False).generate(
     trial.images, trial.targets
   )
-  attack = Jsma(trial.network, JsmaConfig(epsilon=0.25, theta=theta))
+  attack = Jsma(trial.network, JsmaConfig(epsilon=0.25, theta=theta), jit="off")
   trial.assert_not_worse(attack(trial.images, trial.labels, targets=trial.targets), theirs, trial.targets, "l0")

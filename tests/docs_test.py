@@ -4,6 +4,7 @@ import ast
 import pathlib
 import re
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,8 +28,17 @@ FLAGS = {
 }
 
 
+def _small_base(input_shape, **settings):
+  """A network with convolutions and Keras's normalisation, as those of Keras Applications have, but not 150 layers."""
+  assert settings == {"alpha": 0.35, "include_top": False, "pooling": "avg", "weights": None}
+  convolution, normalised = keras.layers.Conv2D(4, 3, strides=4), keras.layers.BatchNormalization()
+  return keras.Sequential([keras.Input(input_shape), convolution, normalised, keras.layers.GlobalAveragePooling2D()])
+
+
 def test_the_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
+  # `colour_networks_test` has the real one.
+  monkeypatch.setattr(keras.applications, "MobileNetV2", _small_base)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   for part, count in (("train", 25), ("test", 10)):
     for i, name in enumerate(("cats", "dogs")):
@@ -54,7 +64,7 @@ def test_the_example_of_evaluation_runs(capsys, without_xla):
   assert "My classifier returns probabilities" in printed and "PROBABILITIES_GIVEN" in printed
 
 
-def test_the_examples_of_fit_run(capsys):
+def test_the_examples_of_fit_run(capsys, without_xla):
   scope: dict = {}
   for block in re.findall(r"```python\n(.*?)```", PAGES["keras.md"], re.DOTALL):
     exec(compile(block, "keras.md", "exec"), scope)

@@ -354,8 +354,7 @@ def test_the_first_weights_are_those_of_the_other_run(source, tuned):
 
 def test_it_resumes_to_the_same_bits_without_the_other_run(source, tuned, tmp_path):
   other = shutil.copytree(source, tmp_path / "other")
-  config = RunFolder.open(tuned).read_config()[0].replace(train_steps=2, init=training.find_init(other))
-  training.train(config, tmp_path / "run", say=lambda line: None)
+  cli.train_small(tmp_path / "run", *TUNE, f"--init_from={other}", "--train_steps=2")
   shutil.rmtree(other)
   assert "going on at step 2" in cli.train_small(tmp_path / "run", *TUNE, f"--init_from={other}")
   cli.assert_same_run(tuned, tmp_path / "run", 4)

@@ -88,9 +88,11 @@ def kill_when(line_start, tool, *arguments, stream="stdout"):
       patch.setenv("PYTHONUNBUFFERED", "1")
       process = _server().start(command(tool, *arguments), places["stdout"], places["stderr"], os.getcwd(), timeout=300)
     with pipe.open() as output:
-      if any(line.startswith(line_start) for line in output):
+      seen = any(line.startswith(line_start) for line in output)
+      if seen:
         os.kill(process, signal.SIGKILL)
-    assert _server().wait() == -signal.SIGKILL
+    code = _server().wait()
+  assert seen and code == -signal.SIGKILL, (seen, code)
 
 
 def kill_anew_when(line_start, tool, *arguments):
@@ -99,9 +101,9 @@ def kill_anew_when(line_start, tool, *arguments):
   with subprocess.Popen(
     command(tool, *arguments), text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
   ) as process:
-    if any(line.startswith(line_start) for line in process.stdout):
-      process.kill()
-  assert process.returncode == -signal.SIGKILL
+    seen = any(line.startswith(line_start) for line in process.stdout)
+    process.kill()
+  assert seen and process.returncode == -signal.SIGKILL, (seen, process.returncode)
 
 
 def train_small(output_dir, *arguments):

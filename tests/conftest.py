@@ -12,6 +12,7 @@ import hypothesis
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as tf_config
 from tensorflow.python.framework import ops as graph_ops
 
 from tla_tf.networks import compilation
@@ -46,6 +47,14 @@ def pytest_collection_finish():
 def without_xla(monkeypatch):
   """Leaves XLA out where it is left to choose: for tests of what surrounds a step."""
   monkeypatch.setattr(compilation, "prefers_xla", lambda network: False)
+
+
+@pytest.fixture
+def same_bits():
+  """Operations that give the same bits in every run without XLA, too, as the console scripts ask for."""
+  tf_config.enable_op_determinism()
+  yield
+  tf_config.disable_op_determinism()
 
 
 @pytest.fixture(params=["eager", "graph", "xla"])

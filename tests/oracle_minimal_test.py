@@ -33,7 +33,7 @@ class Trial:
     digits = datasets.load("digits")
     self.network = networks.build("mlp_64", digits.train.image_shape, digits.train.num_classes)
     model = models.AdversarialTraining(self.network, attack=presets.pgd(0.15, 0.05, 5))
-    model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
+    model.compile(keras.optimizers.Adam(2e-3))
     model.fit(data.BatchStream(digits.train, 50, seed=1, classmates=False).dataset(0, 75), verbose=0, shuffle=False)
     images, labels = digits.test.float_images(), digits.test.labels
     right = np.flatnonzero(np.argmax(self.network(images)["logits"], -1) == labels)[:COUNT]

@@ -138,7 +138,7 @@ def test_variables_of_a_term_are_trained_with_the_network(centres, images):
   np.testing.assert_allclose(model.state()["term_centre"].variables[0], expected, atol=1e-5)
 
 
-def test_a_run_of_a_method_of_ones_own_resumes_to_the_same_bits(centres, tmp_path):
+def test_a_run_of_a_method_of_ones_own_resumes_to_the_same_bits(centres, same_bits, tmp_path):
   config = published.setting("digits", "centres").replace(
     network="mlp_8",
     batch_size=10,

@@ -23,7 +23,6 @@ SMALL = published.setting("digits", "at").replace(
   train_steps=7,
   checkpoint_every=4,
   log_every=3,
-  jit="off",
   weight_decay=0.0,
 )
 

@@ -1,5 +1,7 @@
 """bfloat16: what computes in it, what stays float32, and that nothing else changes."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -10,8 +12,12 @@ from tla_tf.attacks import GradientSearch, presets
 from tla_tf.attacks.gradient_loop import input_gradient
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import InputError
+from tla_tf.evaluation import evaluate
 from tla_tf.models import RobustModel
 from tla_tf.ops import objectives, seeds
+from tla_tf.persistence.loading import load_network
+from tla_tf.training import precision_choice, train
+from tla_tf.training.precision_choice import chosen_precision
 
 SHAPES = {"mlp_16": (8, 8, 1), "lenet_4": (8, 8, 1), "convnet_4": (16, 16, 3), "wrn_10_1": (8, 8, 3)}
 
@@ -195,3 +201,81 @@ def test_float16_is_refused_by_the_model_and_a_mixed_network_is_told_what_to_do(
   )
   with pytest.raises(InputError, match="`mixed_precision='bfloat16'`"):
     model_of(network)
+
+
+def test_an_evaluation_that_searches_in_bfloat16_is_judged_in_float32():
+  network, images, labels = made("mlp_16", 32)
+  bias = network.get_layer("logits").bias
+  bias.assign(bias - tf.reduce_mean(network(images)["logits"], 0))  # so that all classes are said
+  labels = np.argmax(network(images)["logits"], 1)
+  attack = presets.pgd(0.2, 0.1, 3)
+  usual, fast = (
+    evaluate(network, (images, labels), attack, jit="off", probe_examples=0, search_precision=precision)
+    for precision in ("float32", "bfloat16")
+  )
+  assert fast.clean == usual.clean and fast.worst_case.accuracy < 1
+  kept = fast.kept["PGD-3"]
+  judged = np.argmax(network(kept.adversarial)["logits"], 1)
+  assert len(kept.positions) == fast.fell["PGD-3"].sum() and (judged != labels[kept.positions]).all()
+  with pytest.raises(InputError, match="`search_precision`.*float16"):
+    evaluate(network, (images, labels), attack, probe_examples=0, search_precision="float16")
+
+
+def ticking(seconds):
+  """A timer by which a step takes what its form is said to: each is asked before and after a step."""
+  times, now = iter(seconds), [0.0, False]
+
+  def timer():
+    now[0] += next(times) if now[1] else 0.0
+    now[1] = not now[1]
+    return now[0]
+
+  return timer
+
+
+@pytest.mark.parametrize("seconds, expected", [((1.0, 0.89) * 3, "bfloat16"), ((1.0, 0.91) * 3, "float32")])
+def test_auto_takes_bfloat16_where_a_step_gains_a_tenth_and_remembers_it(tmp_path, seconds, expected):
+  config = TrainingConfig(attack_precision="auto", network="mlp_16")
+  made, said = [], []
+  for round_ in range(2):
+    chosen = chosen_precision(
+      config,
+      (8, 8, 1),
+      lambda tried: made.append(tried.attack_precision.value) or (lambda: None),
+      said.append,
+      tmp_path,
+      ticking(seconds if round_ == 0 else ()),
+    )
+    assert chosen == config.replace(attack_precision=expected)
+  assert made == ["float32", "bfloat16"] and len(said) == 2 and expected in said[0] and said[0] == said[1]
+  other = config.replace(batch_size=7)
+  assert chosen_precision(other, (8, 8, 1), lambda tried: lambda: None, said.append, tmp_path, ticking((1.0, 1.0) * 3))
+  assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_run_records_what_auto_chose_and_goes_on_with_it(tmp_path, monkeypatch):
+  config = TrainingConfig(
+    dataset="digits",
+    method="at",
+    network="mlp_16",
+    attack_precision="auto",
+    train_steps=2,
+    checkpoint_every=2,
+    attack=AttackConfig(0.1, 0.05, 2),
+    validation_attack=AttackConfig(0.1, 0.05, 2),
+    validation_examples=8,
+  )
+  said = []
+  monkeypatch.setattr(precision_choice, "_measured", lambda steps, timer: {"float32": 1.0, "bfloat16": 0.5})
+  folder = train(config, tmp_path / "run", cache_dir=tmp_path / "cache", say=said.append)
+  assert folder.read_config()[0].attack_precision == "bfloat16"
+  assert any("bfloat16 for the attack" in line for line in said)
+  monkeypatch.setattr(precision_choice, "_measured", None)  # Another machine would measure otherwise.
+  shutil.rmtree(tmp_path / "cache")
+  folder = train(config.replace(train_steps=4), tmp_path / "run", cache_dir=tmp_path / "cache", say=said.append)
+  again = train(
+    config.replace(train_steps=4, attack_precision="bfloat16"), tmp_path / "whole", cache_dir=tmp_path, say=said.append
+  )
+  one, other = (load_network(run, 4) for run in (folder, again))
+  for a, b in zip(state(one), state(other), strict=True):
+    np.testing.assert_array_equal(a, b)

@@ -384,7 +384,7 @@ def evaluate_runs(
     note: called with sentences that a reader should know.
     **options: fields of `EvaluationOptions`: suites, suite_file, epsilon, l2_epsilon and
       l0_epsilon (several make an evaluation each), num_examples, seed, num_seeds,
-      batch_size, eight_bit, probe_examples, cross_check, cross_check_attacks.
+      batch_size, eight_bit, search_precision, probe_examples, cross_check, cross_check_attacks.
 
   Returns:
     Dict from name to Findings of what was measured just now; `read_evaluations` has all

@@ -187,6 +187,14 @@ class Precision(_Choice):
   BFLOAT16 = "bfloat16"
 
 
+class PrecisionChoice(_Choice):
+  """A `Precision`, or the one that a measurement at the start of a training finds the faster."""
+
+  FLOAT32 = "float32"
+  BFLOAT16 = "bfloat16"
+  AUTO = "auto"
+
+
 class MixedPrecision(_Choice):
   """In which type the training pass computes, whatever the attack does; `OFF` is float32."""
 
@@ -229,6 +237,7 @@ _FLOAT16 = (
 )
 REFUSED: dict[tuple[type[enum.Enum], str], str] = {
   (Precision, "float16"): _FLOAT16,
+  (PrecisionChoice, "float16"): _FLOAT16,
   (MixedPrecision, "float16"): _FLOAT16,
 }
 

@@ -15,7 +15,7 @@ from tla_tf.attacks.libraries import LibraryAttack
 from tla_tf.attacks.transfer import Transfer
 from tla_tf.config import AttackConfig, Config
 from tla_tf.errors import InputError
-from tla_tf.types import Jit
+from tla_tf.types import Jit, Precision
 
 _CLASSES: dict[type, typing.Callable[..., Attack]] = {
   attack_configs.ApgdConfig: Apgd,
@@ -40,6 +40,8 @@ class AttackFactory:
     jit: "auto", "on", "off" or a bool: whether XLA compiles attacks.
     transfers: dict from TransferConfig to the images made on the source
       network, float32 [n, ...] in [0, 1], one for each example id.
+    search_precision: a `types.Precision`, in which gradient attacks search; what they
+      record, and all other attacks, are float32.
   """
 
   def __init__(
@@ -47,9 +49,11 @@ class AttackFactory:
     network: typing.Any,
     jit: Jit | str | bool = "auto",
     transfers: dict[attack_configs.TransferConfig, np.ndarray] | None = None,
+    search_precision: Precision | str = Precision.FLOAT32,
   ):
     self._network = network
     self._jit = jit
+    self._precision = search_precision
     self._transfers = transfers or {}
     self._searches: dict = {}
     self._made: dict = {}
@@ -64,7 +68,7 @@ class AttackFactory:
       shared = (config.objective, config.momentum_rule, config.norm)
       if shared not in self._searches:
         self._searches[shared] = GradientSearch(
-          self._network, config.objective, config.momentum_rule, self._jit, config.norm
+          self._network, config.objective, config.momentum_rule, self._jit, config.norm, self._precision
         )
       return GradientAttack(self._searches[shared], config)
     if isinstance(config, attack_configs.TransferConfig):

@@ -39,6 +39,7 @@ _OPTIONS = (
   "num_seeds",
   "batch_size",
   "eight_bit",
+  "search_precision",
   "probe_examples",
   "cross_check",
 )
@@ -71,6 +72,13 @@ entry.define_fractions("l2_epsilon", None, "The same in L2; by default the data 
 entry.define_fractions("l0_epsilon", None, "The same in L0, a share of pixel values; by default the data set's.")
 flags.DEFINE_boolean(
   "eight_bit", False, "Round adversarial images to whole grey levels, as a picture file would, before they are judged."
+)
+flags.DEFINE_enum(
+  "search_precision",
+  "float32",
+  ["float32", "bfloat16"],
+  "Type in which gradient attacks (FGSM, BIM, PGD, MIM) search: bfloat16 is faster on processors that have it. What "
+  "they find is judged in float32 all the same.",
 )
 flags.DEFINE_string("checkpoint", "best", "best on held-out images (robust accuracy; um: clean), last, or a step.")
 flags.DEFINE_string("data_dir", None, "Folder of the data set's files; by default that of the training.")

@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from tla_tf import attack_configs, networks
 from tla_tf.attacks import AttackFactory, AttackResult, batch_slots, survivor_batches
+from tla_tf.config import choice
 from tla_tf.data import ImageData
 from tla_tf.evaluation import eight_bit, verifier
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.networks import Compiler
 from tla_tf.ops import inputs, seeds
-from tla_tf.types import Target
+from tla_tf.types import Precision, Target
 
 _BATCH = 100
 _MASKS = ("fell", "reached", "attacked", "zero_gradients", "nonfinite_gradients")
@@ -81,6 +82,8 @@ class Judge:
     batch_size: images a batch.
     eight_bit: adversarial images are rounded to whole grey levels before they are
       judged.
+    search_precision: a `types.Precision`, in which gradient attacks search; what they
+      find is judged in float32 all the same.
     keep: how many adversarial images of an attack are kept; None for all.
     transfers: dict from `TransferConfig` to the images float32 [n, ...] that it
       replays.
@@ -97,13 +100,16 @@ class Judge:
     jit: str = "auto",
     batch_size: int = _BATCH,
     eight_bit: bool = False,
+    search_precision: Precision | str = Precision.FLOAT32,
     keep: int | None = None,
     transfers: dict | None = None,
     recall: typing.Callable | None = None,
     progress: typing.Callable | None = None,
   ):
     self.data = data
-    self._factory = AttackFactory(network, jit, transfers)
+    search_precision = choice(Precision, "search_precision", search_precision)
+    networks.logits_function(network, precision=search_precision)  # refused before anything is judged
+    self._factory = AttackFactory(network, jit, transfers, search_precision)
     self._batch_size = batch_size
     self._eight_bit = eight_bit
     self._keep = keep

@@ -38,6 +38,8 @@ class EvaluationOptions(typing.NamedTuple):
     num_seeds: how many seeds, from `seed` on, attacks that draw are run with.
     batch_size: images a batch.
     eight_bit: adversarial images are rounded to whole grey levels.
+    search_precision: a `types.Precision`, in which gradient attacks search; judged is
+      in float32.
     probe_examples: images of the probes; 0 for no probes and no curves.
     cross_check: whether other libraries attack what withstands ours, in the same balls.
     cross_check_attacks: which of `attack_configs.LIBRARY_ATTACKS`; none for all that use
@@ -54,6 +56,7 @@ class EvaluationOptions(typing.NamedTuple):
   num_seeds: int = 1
   batch_size: int = 100
   eight_bit: bool = False
+  search_precision: str = "float32"
   probe_examples: int = 100
   cross_check: bool = False
   cross_check_attacks: tuple[str, ...] = ()

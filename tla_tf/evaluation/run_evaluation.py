@@ -9,6 +9,8 @@ import typing
 
 import numpy as np
 
+from tla_tf import attack_configs
+from tla_tf.config import AttackConfig
 from tla_tf.data import ImageData
 from tla_tf.errors import InputError
 from tla_tf.evaluation import eight_bit, probes, protocol
@@ -22,11 +24,15 @@ from tla_tf.persistence.versions import versions
 from tla_tf.records.evaluation import AttackRow, EvaluationImages, EvaluationRecord, Probes
 from tla_tf.records.shown import cross_checked, pixels
 from tla_tf.summaries import Findings, Measured, alarms, findings_of, shares
+from tla_tf.types import Precision
 
 # Adversarial images that are kept of every attack, for pictures.
 _KEPT = 8
 # Of the journal's lines: those of another layout are not read.
 _JOURNAL_FORMAT = 2
+
+
+_SEARCHED = "Gradient attacks (FGSM, BIM, PGD, MIM) searched in bfloat16; what they found was judged in float32."
 
 
 class AdversarialExamples(typing.NamedTuple):
@@ -135,6 +141,7 @@ def evaluate_subject(
       jit=subject.jit,
       batch_size=options.batch_size,
       eight_bit=options.eight_bit,
+      search_precision=options.search_precision,
       keep=_KEPT,
       transfers=transfers,
       recall=None if journal is None else journal.recall,
@@ -171,6 +178,7 @@ def _of_suite(
   fell = {row.name: found.fell[row.name] for row in rows}
   if probed and not _probes_belong(probed, plan, name):
     probed = None
+  searched = any(row.kind == attack_configs.kind(AttackConfig()) for row in rows)
   judged_by = tuple(dict.fromkeys(attack.suite for attack in plan.attacks))
   replayed = any(row.kind == "transfer" for row in rows)
   checks = shares.cross_checks(rows, found.attacks, found.fell, found.right)
@@ -186,11 +194,13 @@ def _of_suite(
     seed=options.seed,
     num_seeds=options.num_seeds,
     eight_bit=options.eight_bit,
+    search_precision=Precision(options.search_precision),
     source={"run_dir": str(source.folder.path), **source.subject.facts} if source and replayed else None,
     seconds=sum(row.seconds for row in rows),
     training_epsilon=subject.training_epsilon,
     notes=[
       *plan.notes,
+      *([_SEARCHED] if options.search_precision != "float32" and searched else []),
       *(sentence for sentence in plan.replaced if sentence.startswith(f"{name}:")),
       *map(cross_checked, checks),
     ],

@@ -15,7 +15,7 @@ import numpy as np
 from tla_tf.attack_configs import KINDS
 from tla_tf.config import Config, require
 from tla_tf.records.arrays import ArrayRecord, Layout
-from tla_tf.types import Norm, Target
+from tla_tf.types import Norm, Precision, Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +234,7 @@ class EvaluationRecord:
     suite: its name; of several that older releases kept together, joined by commas.
     seed, num_seeds: of the attacks that draw.
     eight_bit: whether adversarial images were rounded to whole grey levels.
+    search_precision: in which type gradient attacks searched; all is judged in float32.
     source: where the black-box attack's images come from: "run_dir" and what names
       its network; or None.
     seconds: wall-clock time of its attacks.
@@ -266,6 +267,7 @@ class EvaluationRecord:
   notes: list[str]
   checkpoint: int | None = None
   checkpoint_digest: str
+  search_precision: Precision = Precision.FLOAT32
   config: dict
   data_digest: str
   versions: dict[str, str]
@@ -303,6 +305,8 @@ class EvaluationRecord:
   def settings(self) -> frozenset[str]:
     """All that its results hang on, as a text for each of its suites: another of the same takes its place."""
     shared = [*self.judged, self.data_digest, self.num_examples, self.seed, self.num_seeds, self.eight_bit]
+    if self.search_precision is not Precision.FLOAT32:
+      shared.append(self.search_precision.value)
     return frozenset(
       json.dumps([*shared, suite, [self.attack_settings(row) for row in self.of_suite(suite)]], sort_keys=True)
       for suite in self.suites

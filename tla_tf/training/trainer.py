@@ -31,8 +31,9 @@ from tla_tf.training.loop import TrainingLoop
 from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
+from tla_tf.training.precision_choice import chosen_precision
 from tla_tf.training.progress import Progress
-from tla_tf.types import Role
+from tla_tf.types import PrecisionChoice, Role
 
 _VALIDATION_BATCH = 100
 
@@ -78,6 +79,7 @@ def train(
   facts = _data_facts(splits, data_dir)
   for path, reason in facts.left_out:
     say(f"left out     {path}: {reason}")
+  config = chosen_precision(config, splits.train.image_shape, lambda tried: _one_step(tried, splits), say, cache_dir)
   if resumed:
     _require_same_run(folder, config, facts)
   with warnings.catch_warnings():
@@ -229,9 +231,23 @@ def _data_facts(splits, data_dir):
 
 
 def _read_as_before(folder, config):
-  """A run from before `val/` was looked for goes on without it."""
+  """A run goes on with the precision that it measured, and without `val/` if it began before that was looked for."""
   before, _ = folder.read_config()
+  if config.attack_precision is PrecisionChoice.AUTO:
+    config = config.replace(attack_precision=before.attack_precision)
   return config if before.reading.use_val else config.replace(reading=config.reading.replace(use_val=False))
+
+
+def _one_step(config, splits):
+  """A function that runs one training step of a config to its end, on a model of its own."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", AttackWarning)
+    model, _ = build_model(config, splits.train.image_shape, splits.train.num_classes)
+  classmates, pool = needs(config)
+  batch = data.BatchStream(splits.train, config.batch_size, config.seed, classmates=classmates, pool_size=pool).batch(
+    tf.constant(0)
+  )
+  return lambda: float(model.train_on_batch(batch, return_dict=True)["loss"])
 
 
 def _require_same_run(folder, config, facts):

@@ -98,7 +98,8 @@ def test_a_preset_is_found_from_anywhere_and_other_flags_win(request, tmp_path, 
 
 
 @pytest.mark.parametrize(
-  "name, words", [("mnist_mpl", "did you mean mnist_mlp or mnist_lenet?"), ("cifar10_at", "another data set")]
+  "name, words",
+  [("mnist_mpl", "did you mean mnist_mlp or mnist_lenet or mnist_mlp_fast?"), ("cifar10_at", "another data set")],
 )
 def test_another_preset_ends_with_one_sentence(tmp_path, name, words):
   done = python(TOOL, f"--preset={name}", f"--output_dir={tmp_path / 'run'}", path=ROOT, cwd=tmp_path)

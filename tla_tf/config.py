@@ -343,6 +343,7 @@ class TrainingConfig(Config):
     weight_average: decay of an exponential average of the weights, which is
       then what is judged; 0 keeps none.
     weight_average_start: step at which the average starts.
+    replicas: parts that the batch is divided into, one a device; training sets it.
     accumulate_steps: equal micro-batches of a step.
     attack_batch_size: images that the training attack takes at once; 0 for all.
   """
@@ -421,6 +422,19 @@ class TrainingConfig(Config):
     ours=True,
   )
   jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)
+  distribution_strategy: types.DistributionStrategy = option(
+    types.DistributionStrategy.ONE_DEVICE,
+    "one_device; mirrored: every GPU of the machine has a part of the batch; multi_worker_mirrored: those of several "
+    "machines. parameter_server and tpu are refused.",
+    ours=True,
+  )
+  sync_batch_norm: bool = option(
+    True, "With several devices: batch statistics of all their images, as one device has them.", ours=True
+  )
+  negatives_across_replicas: bool = option(
+    True, "With several devices: negatives from all their pools, as one device picks them.", ours=True
+  )
+  replicas: int = 1
   steps_per_execution: int = option(
     1,
     "Training steps that one call into TensorFlow runs; more save small networks time between steps, to the same bits.",

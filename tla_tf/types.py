@@ -35,6 +35,16 @@ class Target(_Choice):
   LEAST_LIKELY = "least_likely"
 
 
+class DistributionStrategy(_Choice):
+  """Over which devices a training is spread; the last two are refused, with the reason."""
+
+  ONE_DEVICE = "one_device"
+  MIRRORED = "mirrored"
+  MULTI_WORKER_MIRRORED = "multi_worker_mirrored"
+  PARAMETER_SERVER = "parameter_server"
+  TPU = "tpu"
+
+
 class Objective(_Choice):
   """What a gradient attack increases."""
 

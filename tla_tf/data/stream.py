@@ -86,11 +86,13 @@ class BatchStream:
       result["pool"] = self._sequence(step, self._pool_size, self._pool_key)
     return result
 
-  def batch(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Batch `step`.
+  def batch(self, step: tf.Tensor, replica: int | tf.Tensor = 0, replicas: int = 1) -> dict[str, tf.Tensor]:
+    """Batch `step`, or a replica's part of it: no other images are read.
 
     Args:
       step: an integer tensor.
+      replica: which part, from 0.
+      replicas: number of parts, a divisor of the batch and of the pool.
 
     Returns:
       Dict: "image" float32 [n, ...] in [0, 1] and "label" int32 [n]; where
@@ -100,8 +102,19 @@ class BatchStream:
     step = self._number(step)
     indices = self.indices(step)
     # One gather for all: what is read stays where it is, in memory or on disk.
-    images = self._augmented(self._gather(tf.concat(list(indices.values()), 0)), step)
     sizes = {"anchor": self._batch_size, "positive": self._batch_size, "pool": self._pool_size}
+    total, places = sum(sizes[name] for name in indices), None
+    if replicas > 1:
+      replica = tf.cast(replica, tf.int64)
+      before, parts_ = 0, []
+      for name, values in indices.items():
+        whole, sizes[name] = sizes[name], sizes[name] // replicas
+        own = replica * sizes[name] + tf.range(sizes[name], dtype=tf.int64)
+        indices[name] = tf.gather(values, own)
+        parts_.append(before + own)
+        before += whole
+      places = tf.concat(parts_, 0)
+    images = self._augmented(self._gather(tf.concat(list(indices.values()), 0)), step, places, total)
     parts = dict(zip(indices, tf.split(images, [sizes[name] for name in indices])))
     result = {"image": parts["anchor"], "label": tf.gather(self._labels, indices["anchor"])}
     if "positive" in parts:
@@ -111,11 +124,24 @@ class BatchStream:
       result["pool_label"] = tf.gather(self._labels, indices["pool"])
     return result
 
-  def dataset(self, start: int, stop: int) -> tf.data.Dataset:
-    """A `tf.data.Dataset` of the batches start, ..., stop - 1."""
+  def dataset(self, start: int, stop: int, first: int = 0, local: int = 1, replicas: int = 1) -> tf.data.Dataset:
+    """A `tf.data.Dataset` of the batches start, ..., stop - 1.
+
+    Args:
+      start: first step.
+      stop: step after the last.
+      first: of the parts of each batch, the first one that is made.
+      local: how many are, one after the other.
+      replicas: parts of a batch.
+    """
+
+    def batch(number):
+      return self.batch(number // local, first + number % local, replicas)
+
     # Nothing in it is for AutoGraph, which would take a second to find that out.
-    batch = tf.autograph.experimental.do_not_convert(self.batch)
-    return tf.data.Dataset.range(start, stop).map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    batch = tf.autograph.experimental.do_not_convert(batch if replicas > 1 else self.batch)
+    numbers = tf.data.Dataset.range(start * local, stop * local)
+    return numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2 * local)
 
   def _number(self, step):
     """Which batch a step has: each counts for `replays` steps, while there are such."""
@@ -143,5 +169,6 @@ class BatchStream:
     images = tf.numpy_function(lambda i: self._images[i], [indices], self._images.dtype, stateful=False)
     return tf.ensure_shape(images, [None, *self._images.shape[1:]])
 
-  def _augmented(self, images, step):
-    return to_float(crop_and_flip(images, seeds.fold(self._augment_key, step), self._pad, self._flip))
+  def _augmented(self, images, step, places, total):
+    key = seeds.fold(self._augment_key, step)
+    return to_float(crop_and_flip(images, key, self._pad, self._flip, places, total))

@@ -33,6 +33,8 @@ def make_model(config: TrainingConfig, network: keras.Model) -> RobustModel:
     "attack_precision",
     "mixed_precision",
     "seed",
+    "sync_batch_norm",
+    "negatives_across_replicas",
   )
   settings = {field.name: getattr(config.recipe, field.name) for field in dataclasses.fields(config.recipe)}
   return RobustModel(network, config.method, **{name: getattr(config, name) for name in shared}, **settings)

@@ -28,7 +28,7 @@ from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models import compile_arguments
 from tla_tf.models.checked_input import InputChecks
 from tla_tf.models.weight_average import WeightAverage
-from tla_tf.ops import mining, objectives, seeds
+from tla_tf.ops import mining, objectives, replicas, seeds
 from tla_tf.ops.predictions import predicted_classes
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.ops.slices import in_slices, row_count
@@ -94,6 +94,8 @@ class RobustModel(keras.Model):
       training pass, apart from the attack.
     seed: of random starts and random choices.
     name: of the model.
+    sync_batch_norm: whether batch statistics are those of all replicas' images.
+    negatives_across_replicas: whether negatives come from all replicas' pools.
     **settings: those of the method, the fields of its recipe's `config_class`.
   """
 
@@ -118,6 +120,8 @@ class RobustModel(keras.Model):
     mixed_precision: MixedPrecision | str = MixedPrecision.OFF,
     seed: int = 0,
     name: str | None = None,
+    sync_batch_norm: bool = True,
+    negatives_across_replicas: bool = True,
     **settings: typing.Any,
   ):
     super().__init__(name=name)
@@ -135,10 +139,13 @@ class RobustModel(keras.Model):
     self.attack_precision = choice(Precision, "attack_precision", attack_precision)
     self.mixed_precision = choice(MixedPrecision, "mixed_precision", mixed_precision)
     self.seed = seed
+    self.sync_batch_norm, self.negatives_across_replicas = sync_batch_norm, negatives_across_replicas
     self.trace_count = 0
     self.inner_attack = self.recipe.inner_attack(self.settings)
     self._update_rule = self.recipe.update_rule(self.settings)
     self._negatives = self.recipe.negatives(self.settings)
+    if self._negatives is not None:
+      self._negatives.across_replicas = negatives_across_replicas
     self._terms = self.recipe.terms(self.settings)
     if self.inner_attack.mode is PassMode.TRAINING and networks.has_foreign_statistics(network):
       raise InputError(
@@ -268,6 +275,33 @@ class RobustModel(keras.Model):
     # As an attribute, so that Keras sees the layers, too.
     self._part_states = {name: state for name, state in parts.items() if state is not None}
 
+  def not_for_replicas(self) -> str | None:
+    """What several replicas would train otherwise than one device, and the remedy; None for nothing."""
+    layers = list(self.network._flatten_layers())  # noqa: SLF001
+    ours = any(isinstance(layer, networks.BranchBatchNormalization) for layer in layers)
+    synchronised = all(layer.synchronized for layer in layers if isinstance(layer, keras.layers.BatchNormalization))
+    if not self._update_rule.for_replicas:
+      return f"the update rule {type(self._update_rule).__name__} does not sum gradients (`UpdateRule.for_replicas`)"
+    whole = next((term.name for term in self._terms if term.needs_whole_batch), None)
+    if whole is not None:
+      return f"term {whole!r} compares all images of a step, of which each has a part: give another method"
+    if self.sync_batch_norm and not synchronised:
+      return (
+        "Keras's BatchNormalization has statistics of its own: make it with synchronized=True, or give "
+        "`sync_batch_norm=False`"
+      )
+    if self.sync_batch_norm and ours and self.accumulate_steps > 1:
+      return (
+        "micro-batches cannot have the batch statistics of all of them: give `accumulate_steps=1` or "
+        "`sync_batch_norm=False`"
+      )
+    if self.sync_batch_norm and ours and self.inner_attack.mode is PassMode.TRAINING:
+      return (
+        "an attack in training mode cannot have the batch statistics of all of them: give `attack_mode=inference` or "
+        "`sync_batch_norm=False`"
+      )
+    return None
+
   # ------------------------------------------------------------- schedules
 
   def _scheduled(self, value: typing.Any, step: typing.Any, *names: str) -> typing.Any:
@@ -293,7 +327,7 @@ class RobustModel(keras.Model):
     roles, labels = self.recipe.roles(self.settings), batch["label"]
     images = {}
     if Role.ADVERSARIAL in roles:
-      adversarial = self.perturb(batch["image"], labels, draw(seed, "attack"), step)
+      adversarial = self._alone(self.perturb)(batch["image"], labels, draw(seed, "attack"), step)
       images[Role.ADVERSARIAL] = (adversarial, labels)
     if Role.NEGATIVE in roles and self._negatives is not None:
       at_once, dtypes = self._at_once(adversarial), dict.fromkeys(self.network.output, tf.float32)
@@ -701,11 +735,23 @@ class RobustModel(keras.Model):
     """`test_step` on a batch "image", "label" of data that were checked when they were read."""
     return self._run(self._test_on, batch)
 
+  def _alone(self, function):
+    """The attack of a step, which XLA compiles by itself where it cannot compile the step: on several replicas."""
+    # A trace for every replica: it holds that replica's tensors and variables.
+    alone = self.xla and replicas.count() > 1
+    return tf.function(function, jit_compile=True, autograph=False) if alone else function
+
   def _train_on(self, batch):
     self.trace_count += 1
+    with replicas.part_of_the_batch(batch), networks.synchronised(self.sync_batch_norm):
+      return self._trained_on(batch)
+
+  def _trained_on(self, batch):
     step = tf.convert_to_tensor(self.optimizer.iterations)
     seed = self.step_seed(step)
-    networks.reseed(self.network, draw(seed, "network"))
+    # What layers draw is drawn for a replica's images alone: not the same numbers on each.
+    key = draw(seed, "network")
+    networks.reseed(self.network, seeds.fold(key, replicas.index()) if replicas.count() > 1 else key)
     batch = self.complete_batch(batch, seed)
     chosen = {role: (tf.stop_gradient(x), y) for role, (x, y) in self.step_images(batch, seed, step).items()}
     images = {role: x for role, (x, _) in chosen.items()}
@@ -744,12 +790,17 @@ class RobustModel(keras.Model):
 
   def _run(self, function, *arguments):
     """A step on a batch that was checked, compiled by XLA where the model is; its check is not."""
-    function = self._compiled(function) if self.xla else function
+    # Replicas cannot add up their gradients within what XLA compiles.
+    function = self._compiled(function) if self.xla and replicas.count() == 1 else function
     # Else what needs no batch, the count of steps for one, would not wait for its check.
     with tf.control_dependencies(tf.nest.flatten(arguments)):
       return function(*arguments)
 
   def _test_on(self, batch):
+    with replicas.part_of_the_batch(batch):
+      return self._tested_on(batch)
+
+  def _tested_on(self, batch):
     images, labels = batch["image"], batch["label"]
     forward = networks.logits_function(self.judged_network)
     logits = forward(images)
@@ -807,11 +858,9 @@ class RobustModel(keras.Model):
     return {role: x for role, (x, _) in self.step_images(self.complete_batch(data, seed), seed, step).items()}
 
   def step_seed(self, step: typing.Any) -> tf.Tensor:
-    """Key int32 [2] of a step, different on every replica."""
+    """Key int32 [2] of a step, the same on every replica."""
     key = seeds.fold(seeds.key(self.seed, "step"), tf.convert_to_tensor(step))
-    context = tf.distribute.get_replica_context()
-    replica = context.replica_id_in_sync_group if context and context.num_replicas_in_sync > 1 else 0
-    return seeds.fold(key, replica)
+    return seeds.fold(key, 0)  # Runs that exist folded in the number of their replica.
 
   def get_config(self) -> dict:
     # A subclass has its method by itself, unless it was given another.
@@ -832,6 +881,8 @@ class RobustModel(keras.Model):
       "attack_precision": self.attack_precision.value,
       "mixed_precision": self.mixed_precision.value,
       "seed": self.seed,
+      "sync_batch_norm": self.sync_batch_norm,
+      "negatives_across_replicas": self.negatives_across_replicas,
       "name": self.name,
       **self.settings.to_dict(),
     }

@@ -13,7 +13,7 @@ import keras
 
 from tla_tf import user_code
 from tla_tf.errors import InputError
-from tla_tf.networks.batch_norm import BranchBatchNormalization, branches
+from tla_tf.networks.batch_norm import BranchBatchNormalization, branches, synchronised
 from tla_tf.networks.compilation import Compiler, prefers_xla, resolve_jit
 from tla_tf.networks.convnet import convnet
 from tla_tf.networks.foreign import ForeignNetwork
@@ -58,6 +58,7 @@ __all__ = [
   "reseed",
   "resnet_50",
   "resolve_jit",
+  "synchronised",
   "wide_resnet",
 ]
 

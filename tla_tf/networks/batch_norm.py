@@ -14,10 +14,13 @@ import typing
 import keras
 import tensorflow as tf
 
+from tla_tf.ops import replicas
+
 
 class _Scope(threading.local):
   count = 1
   update = True
+  synchronised = False
   prepared: typing.Mapping[int, tuple[tf.Tensor | None, tf.Tensor | None]] = {}
 
 
@@ -54,6 +57,17 @@ def prepared(normalisations: typing.Mapping[int, tuple[tf.Tensor | None, tf.Tens
     yield
   finally:
     _SCOPE.prepared = before
+
+
+@contextlib.contextmanager
+def synchronised(on: bool) -> typing.Iterator[None]:
+  """Whether, within the scope, batch statistics are those of all replicas' images."""
+  before = _SCOPE.synchronised
+  _SCOPE.synchronised = on
+  try:
+    yield
+  finally:
+    _SCOPE.synchronised = before
 
 
 @keras.saving.register_keras_serializable(package="tla_tf")
@@ -99,8 +113,11 @@ class BranchBatchNormalization(keras.layers.Layer):
       return scaled if shift is None else scaled + tf.cast(shift, inputs.dtype)
     gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
     parts = tf.split(inputs, _SCOPE.count) if _SCOPE.count > 1 else [inputs]
-    normalise = self._fused if inputs.shape.rank == 4 else self._plain
-    outputs, means, variances = zip(*[normalise(part, gamma, beta) for part in parts])
+    if _SCOPE.synchronised and replicas.count() > 1:
+      outputs, means, variances = zip(*self._of_all_replicas(parts, gamma, beta))
+    else:
+      normalise = self._fused if inputs.shape.rank == 4 else self._plain
+      outputs, means, variances = zip(*[normalise(part, gamma, beta) for part in parts])
     if _SCOPE.update:
       self._update(self.moving_mean, means)
       self._update(self.moving_variance, variances)
@@ -117,11 +134,27 @@ class BranchBatchNormalization(keras.layers.Layer):
 
   def _plain(self, inputs, gamma, beta):
     exact = tf.cast(inputs, gamma.dtype)
-    mean, variance = tf.nn.moments(exact, list(range(exact.shape.rank - 1)))
+    mean, variance = _moments(exact)
+    return self._normalised(exact, gamma, beta, mean, variance, inputs.dtype)
+
+  def _normalised(self, exact, gamma, beta, mean, variance, dtype, parts=1):
+    """(outputs of `dtype`, mean, unbiased variance) from the moments of `parts` times as many images."""
     scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-    count = tf.cast(tf.size(exact) // tf.shape(exact)[-1], exact.dtype)
+    count = tf.cast(parts * (tf.size(exact) // tf.shape(exact)[-1]), exact.dtype)
     unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
-    return tf.cast(exact * scale + (beta - mean * scale), inputs.dtype), mean, unbiased
+    return tf.cast(exact * scale + (beta - mean * scale), dtype), mean, unbiased
+
+  def _of_all_replicas(self, parts, gamma, beta):
+    """Every part by the moments of all replicas' images, of which each has as many; they are sent at once."""
+    exact = [tf.cast(part, gamma.dtype) for part in parts]
+    own = tf.stack([tf.stack(_moments(part)) for part in exact])
+    means, variances = tf.unstack(replicas.all_rows(own[None]), axis=2)  # [replicas, parts, channels] each
+    mean = tf.reduce_mean(means, 0)
+    variance = tf.reduce_mean(variances + tf.square(means - mean), 0)
+    return [
+      self._normalised(part, gamma, beta, mean[i], variance[i], parts[i].dtype, replicas.count())
+      for i, part in enumerate(exact)
+    ]
 
   def _update(self, variable, batch_values):
     value = tf.convert_to_tensor(variable)
@@ -131,3 +164,8 @@ class BranchBatchNormalization(keras.layers.Layer):
 
   def get_config(self) -> dict[str, typing.Any]:
     return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
+
+
+def _moments(inputs):
+  """Mean and variance over all axes but the last."""
+  return tf.nn.moments(inputs, list(range(inputs.shape.rank - 1)))

@@ -18,6 +18,7 @@ from tla_tf.types import Negatives, Role
 tf = lazy("tensorflow")
 keras = lazy("keras")
 mining = lazy("tla_tf.ops.mining")
+replicas = lazy("tla_tf.ops.replicas")
 
 
 class Chosen(typing.NamedTuple):
@@ -43,11 +44,13 @@ class NegativeSource(Stateful, abc.ABC):
 
   Attributes:
     pool_size: images that the stream draws for it at every step.
+    across_replicas: whether an anchor's negatives come from all replicas' pools.
     needs_whole_batch: whether it picks from the images that are trained on, of which
       a micro-batch has a part.
   """
 
   pool_size: int = 0
+  across_replicas: bool = True
   needs_whole_batch: bool = False
 
   def __init__(self, rule: Negatives = Negatives.NEAREST):
@@ -76,6 +79,10 @@ class NegativeSource(Stateful, abc.ABC):
     """Pairs of embeddings whose similarity a step computes."""
     del batch_size
     return 0
+
+  def _of_all(self, rows: typing.Any) -> typing.Any:
+    """The rows of all replicas where negatives come from all of them."""
+    return replicas.all_rows(rows) if self.across_replicas else rows
 
   @abc.abstractmethod
   def choose(self, step: Step) -> Chosen:
@@ -114,14 +121,15 @@ class FreshPool(NegativeSource):
     self.pool_size = size
 
   def images(self, network: typing.Any, batch: dict, adversarial: typing.Any, seed: typing.Any) -> tuple:
+    pool, pool_labels = self._of_all(batch["pool"]), self._of_all(batch["pool_label"])
     if self.rule is Negatives.NEAREST:
       count = tf.shape(adversarial)[0]
       both = network(tf.concat([adversarial, batch["pool"]], 0), training=False)["embedding"]
-      index = mining.nearest_negative(both[:count], both[count:], batch["label"], batch["pool_label"])
+      index = mining.nearest_negative(both[:count], self._of_all(both[count:]), batch["label"], pool_labels)
     else:
       key = draw(seed, "negatives")
-      index = mining.random_negative(batch["label"], batch["pool_label"], key, self.rule is Negatives.RANDOM)
-    return tf.gather(batch["pool"], index), tf.gather(batch["pool_label"], index)
+      index = mining.random_negative(batch["label"], pool_labels, key, self.rule is Negatives.RANDOM)
+    return tf.gather(pool, index), tf.gather(pool_labels, index)
 
   def mined(self, batch_size: int) -> int:
     return batch_size + self.pool_size if self.rule is Negatives.NEAREST else 0
@@ -134,11 +142,11 @@ class FreshPool(NegativeSource):
     return Chosen(step.outputs[Role.NEGATIVE]["embedding"], labels, self._valid(labels, step))
 
 
-def _clean(step: Step) -> tuple:
-  """Embeddings and labels of all clean images of a step."""
+def _clean(step: Step, of_all: typing.Callable) -> tuple:
+  """Embeddings and labels of all clean images of a step, each role's rows as `of_all` gathers them."""
   roles = [role for role in step.outputs if role in CLEAN_ROLES]
   return tuple(
-    tf.concat(parts, 0)
+    tf.concat([of_all(part) for part in parts], 0)
     for parts in ([step.outputs[role]["embedding"] for role in roles], [step.labels[role] for role in roles])
   )
 
@@ -149,14 +157,15 @@ class Batch(NegativeSource):
   needs_whole_batch = True
 
   def choose(self, step: Step) -> Chosen:
-    return self._pick(step, *_clean(step))
+    return self._pick(step, *_clean(step, self._of_all))
 
 
 class MemoryBank(NegativeSource):
   """The clean embeddings of the last steps, first in, first out (Wang et al. 2020).
 
   They are those that the steps computed anyway, in training mode, and are
-  constants: no gradient reaches them. The triplet loss is off until `start`,
+  constants: no gradient reaches them. All replicas' enter, in the order of the
+  whole batch. The triplet loss is off until `start`,
   when embeddings no longer change fast.
 
   Args:
@@ -170,7 +179,7 @@ class MemoryBank(NegativeSource):
     self.size, self.start = size, start
 
   def build(self, embedding_size: int) -> None:
-    # On several replicas the bank is the first one's.
+    # All replicas take in the same rows.
     own: dict = {"trainable": False, "aggregation": "only_first_replica"}
     self._embeddings = self.add_variable("embeddings", (self.size, embedding_size), **own)
     self._labels = self.add_variable("labels", (self.size,), keras.initializers.Constant(-1), dtype="int32", **own)
@@ -185,7 +194,7 @@ class MemoryBank(NegativeSource):
     return chosen._replace(valid=chosen.valid * begun)
 
   def update(self, step: Step) -> None:
-    embeddings, labels = (tf.stop_gradient(values)[-self.size :] for values in _clean(step))
+    embeddings, labels = (tf.stop_gradient(values)[-self.size :] for values in _clean(step, replicas.all_rows))
     following = tf.convert_to_tensor(self._next)
     count = tf.shape(labels)[0]
     places = tf.math.floormod(following + tf.range(count), self.size)[:, None]

@@ -82,7 +82,7 @@ class TrainingLoop:
 
     Args:
       batches: the batches of these steps, in their order, as the strategy deals them.
-      heldout: batches of held-out images, all of them, as the strategy deals them.
+      heldout: batches of held-out images, all of them, as the strategy deals them; None for none.
       start: number of steps that are done.
       stop: number of steps that are then done.
       epoch_length: epochs end at its multiples and at `stop`.
@@ -107,7 +107,8 @@ class TrainingLoop:
         every.on_train_batch_end(done - 1, logs)
         if self.model.stop_training:
           break
-      logs = {**logs, **{f"val_{name}": value for name, value in self.evaluate(heldout, every).items()}}
+      if heldout is not None:
+        logs = {**logs, **{f"val_{name}": value for name, value in self.evaluate(heldout, every).items()}}
       every.on_epoch_end(epoch, logs)
       if self.model.stop_training:
         break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import typing
@@ -22,7 +23,7 @@ from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
 from tla_tf.records.run import DataFacts
 from tla_tf.records.shown import short_of_its_ball
-from tla_tf.training import collapse, event_files, hparams
+from tla_tf.training import collapse, event_files, hparams, strategies
 from tla_tf.training.checkpointing import Checkpointing
 from tla_tf.training.determinism import make_deterministic
 from tla_tf.training.guard import NonFiniteGuard
@@ -72,6 +73,8 @@ def train(
       settings or data.
     DivergedError: if the loss or the weights are no longer finite.
   """
+  strategy = strategies.make(config.distribution_strategy)
+  config = config.replace(replicas=strategy.num_replicas_in_sync)
   folder, resumed = RunFolder.create(output_dir)
   if resumed:
     config = _read_as_before(folder, config)
@@ -84,12 +87,16 @@ def train(
     _require_same_run(folder, config, facts)
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", AttackWarning)  # `cautions` says the same.
-    model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
+    strategies.require_even(config, needs(config)[1])
+    with strategy.scope():
+      model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
+    strategies.require_splittable(model, config.replicas)
   failure = folder.record().xla_failure if resumed else None
   if failure and model.compiler.trying:
     model.compiler.give_up(failure)
   if config.deterministic:
-    make_deterministic(model.xla, owns_process, say)
+    # Of several replicas XLA compiles the attack alone.
+    make_deterministic(model.xla and config.replicas == 1, owns_process, say)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
   start = store.last() or 0
   fallback = folder.read_fallback() if resumed else None
@@ -184,7 +191,10 @@ def _run(config, folder, splits, model, network, store, start, say):
     replays=model.inner_attack.replays,
     replays_until=model.inner_attack.first_pgd_step,
   )
-  heldout = _validation_batches(splits.heldout, config.validation_examples)
+  strategy = model.distribute_strategy
+  heldout = strategies.deal(
+    strategy, functools.partial(_validation_batches, splits.heldout, config.validation_examples)
+  )
   event_files.drop_after(folder.tensorboard, start)
   with hparams.session(folder, config), contextlib.ExitStack() as stack:
     # Closed on Ctrl-C and divergence, too: the bar gives the cursor back, the logs are complete.
@@ -202,10 +212,9 @@ def _run(config, folder, splits, model, network, store, start, say):
       examples = min(config.validation_examples, len(splits.heldout))
       guards.append(collapse.CollapseGuard(metrics, share, first_pgd_step, examples))
     callbacks = [NonFiniteGuard(store), metrics, *guards, pictures, Checkpointing(store, metrics), progress]
-    loop = TrainingLoop(model, None, config.steps_per_execution, config.log_every)
-    loop.run(
-      stream.dataset(start, config.train_steps), heldout, start, config.train_steps, config.checkpoint_every, callbacks
-    )
+    batches = strategies.deal(strategy, functools.partial(stream.dataset, start, config.train_steps))
+    loop = TrainingLoop(model, strategy, config.steps_per_execution, config.log_every)
+    loop.run(batches, heldout, start, config.train_steps, config.checkpoint_every, callbacks)
 
 
 def build_model(
@@ -259,6 +268,11 @@ def _require_same_run(folder, config, facts):
       raise InputError(
         f"{folder.path}: began with other weights; give the same `init_from`, or another `output_dir` to start anew."
       )
+    if name == "replicas":
+      raise InputError(
+        f"{folder.path}: was trained on {was} replicas, not {now}, which sum in another order; give as many devices to "
+        "go on, or another `output_dir` to start anew."
+      )
     if name == "cosine_steps":
       raise InputError(
         f"{folder.path}: its learning rate is a cosine over {was} steps, not {now}; give "
@@ -275,7 +289,19 @@ def _require_same_run(folder, config, facts):
     )
 
 
-def _validation_batches(heldout, count):
+def _validation_batches(heldout, count, first, local, replicas):
+  """Batches of held-out images; of several replicas, parts of them with their places, replica by replica."""
   heldout = heldout.take(slice(min(count, len(heldout))))
   batches = tf.data.Dataset.from_tensor_slices((heldout.images, heldout.labels)).batch(_VALIDATION_BATCH)
-  return batches.map(lambda images, labels: {"image": to_float(images), "label": labels}).cache()
+
+  def parts(images, labels):
+    total = tf.shape(labels)[0]
+    return tf.data.Dataset.range(first, first + local).map(lambda replica: part(images, labels, total, replica))
+
+  def part(images, labels, total, replica):
+    begin, end = ((tf.cast(replica, tf.int32) + k) * total // replicas for k in (0, 1))
+    return {"image": to_float(images[begin:end]), "label": labels[begin:end], "part": tf.stack([begin, total])}
+
+  if replicas == 1:
+    return batches.map(lambda images, labels: {"image": to_float(images), "label": labels}).cache()
+  return batches.flat_map(parts).cache()

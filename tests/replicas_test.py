@@ -1,16 +1,18 @@
 """Two replicas train what one device trains: weights, banks, statistics, resume; what they may not train is refused."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from tla_tf import published
 from tla_tf.errors import InputError
 from tla_tf.training import strategies
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 # Logical devices must be set before TensorFlow starts: one process for all.
 PROGRAM = """
@@ -34,7 +36,7 @@ out = pathlib.Path(sys.argv[1])
 
 def config(method, **changes):
   found = published.setting("digits", method).replace(
-      network="mlp_8", batch_size=12, optimizer="momentum", learning_rate=0.05, weight_decay=1e-2, jit="auto",
+      network="mlp_8", batch_size=12, optimizer="momentum", learning_rate=0.05, weight_decay=1e-2, jit="off",
       train_steps=3, checkpoint_every=2, validation_examples=21)
   found = found.replace(**changes)
   attack = found.attack.replace(epsilon=0.2, step_size=0.1, steps=3)
@@ -56,7 +58,7 @@ def trained(config, strategy):
 
 CASES = {
   "um": config("um"),
-  "at": config("at", attack_mode="inference"),
+  "at": config("at", attack_mode="inference", jit="on"),
   "alp": config("alp", steps_per_execution=3),
   "tla": config("tla", negative_pool_size=10, augment_pad=1, augment_flip=True),
   "tla_bank": config("tla", negative_pool="memory_bank", memory_bank_size=20, memory_bank_start=1),

@@ -109,11 +109,19 @@ def attack_section(name):
 # ----------------------------------------------------------------- training steps
 
 
-def _step(dataset, network, method, steps, shared=None, **settings):
-  """A function that runs one training step, batch 50, of a published setting with another number of attack steps.
+def published_step(dataset, network, method, steps, shared=None, **settings):
+  """(config, network, function that runs one training step) of a published setting with other attack steps, batch 50.
 
   The attack sees the network in inference mode, whatever the method; images are noise, one constant batch, on whose
   content the time does not depend.
+
+  Args:
+    dataset: whose setting.
+    network: its name.
+    method: its name.
+    steps: of the training attack.
+    shared: dict of further fields of `TrainingConfig`.
+    **settings: further settings of the method.
   """
   import numpy as np
   import tensorflow as tf
@@ -125,22 +133,25 @@ def _step(dataset, network, method, steps, shared=None, **settings):
 
   config = published.setting(dataset, method, network)
   changed = config.recipe.replace(attack_mode="inference", **settings)
-  config = config.replace(batch_size=50, attack=config.attack.scaled(steps=steps), recipe=changed, **(shared or {}))
+  config = config.replace(
+    attack=config.attack.scaled(steps=steps), recipe=changed, **{"batch_size": 50, **(shared or {})}
+  )
   shape = datasets.get(dataset).image_shape
   rng = np.random.default_rng(0)
   noise = rng.integers(0, 256, (2000, *shape), dtype=np.uint8)
   images = data.ImageData(noise, rng.integers(0, 10, 2000), tuple("0123456789"))
-  stream = data.BatchStream(images, config.batch_size, 0, *needs(config))
+  classmates, pool = needs(config)
+  stream = data.BatchStream(images, config.batch_size, 0, classmates=classmates, pool_size=pool)
   batches = tf.data.Dataset.from_tensors(stream.batch(tf.constant(0))).cache().repeat()
-  model, _ = build_model(config, shape, 10)
-  return training_step.run(model, batches)
+  model, built = build_model(config, shape, 10)
+  return config, built, training_step.run(model, batches)
 
 
 def training_section(rounds, options):
   """Steps in bfloat16 against the authors' seconds; those of float32 are printed beside them."""
   kinds = {"float32": None, "bfloat16": {"attack_precision": "bfloat16", "mixed_precision": "bfloat16"}}
   functions = {
-    f"{network}, {kind}": _step("mnist", network, "tla", steps, precisions)
+    f"{network}, {kind}": published_step("mnist", network, "tla", steps, precisions)[-1]
     for network, steps in (("mlp", 40), ("lenet", 5))
     for kind, precisions in kinds.items()
   }
@@ -158,7 +169,7 @@ def tla_section(rounds, options):
     shared = {"attack_batch_size": 50} if network == "convnet" else {}
     settings = {} if network == "convnet" else {"negative_pool": "memory_bank"}
     functions = {
-      f"{network}-{steps}, {method}": _step(dataset, network, method, steps, shared, **own)
+      f"{network}-{steps}, {method}": published_step(dataset, network, method, steps, shared, **own)[-1]
       for method, own in (("at", {}), ("tla", settings))
     }
     seconds = measure(functions, rounds)
@@ -168,11 +179,57 @@ def tla_section(rounds, options):
   return found, every
 
 
+def loop_section(rounds, options, steps=20):
+  """Training as the tools run it (seeded stream, loop, log, guard) against the compiled step on one batch."""
+  import numpy as np
+  import tensorflow as tf
+
+  from tla_tf import data
+  from tla_tf.persistence import CheckpointStore, RunFolder
+  from tla_tf.training import build_model
+  from tla_tf.training.guard import NonFiniteGuard
+  from tla_tf.training.loop import TrainingLoop
+  from tla_tf.training.metrics_log import MetricsLog
+
+  config, _, bare_step = published_step("mnist", "mlp", "at", 40)
+  config = config.replace(validation_attack=config.validation_attack.scaled(steps=1))
+  rng = np.random.default_rng(0)
+  noise = rng.integers(0, 256, (5000, 28, 28, 1), dtype=np.uint8)
+  images = data.ImageData(noise, rng.integers(0, 10, 5000), tuple("0123456789"))
+  stream = data.BatchStream(images, config.batch_size, 0, classmates=False)
+  heldout = tf.data.Dataset.from_tensors({"image": images.float_images()[:1], "label": tf.zeros([1], tf.int32)})
+  model, _ = build_model(config, (28, 28, 1), 10)
+  loop, done = TrainingLoop(model, None, config.steps_per_execution, config.log_every), [0]
+  with tempfile.TemporaryDirectory() as path:
+    folder, _ = RunFolder.create(path)
+    metrics = MetricsLog(folder, 0, config.log_every)
+    callbacks = [metrics, NonFiniteGuard(CheckpointStore(folder.checkpoints, 1, ("val_accuracy",)))]
+
+    def train():
+      begin, end = done[0], done[0] + steps
+      loop.run(stream.dataset(begin, end), heldout, begin, end, steps, callbacks)
+      done[0] = end
+      return end
+
+    def bare():
+      return [bare_step() for _ in range(steps)]
+
+    seconds = measure({"training": train, "bare compiled step": bare}, rounds)
+    metrics.close()
+  return {"loop/ratio": ratios(seconds, "bare compiled step", "training")}, seconds
+
+
 # ----------------------------------------------------------------- other scripts
 
 
-def script_section(key, script, *arguments):
-  """The function that runs another script of this folder, which writes {"ratios": [...]} into `--json PATH`."""
+def script_section(key, script, data_dir=False):
+  """The function that runs another script of this folder, which writes {"ratios": [...]} into `--json PATH`.
+
+  Args:
+    key: of its target.
+    script: its file.
+    data_dir: whether it takes `--data_dir`, where one is given.
+  """
 
   def run(rounds, options):
     path = HERE / script
@@ -180,7 +237,7 @@ def script_section(key, script, *arguments):
       raise FileNotFoundError(f"benchmarks/{script} is missing")
     with tempfile.TemporaryDirectory() as folder:
       written = pathlib.Path(folder) / "found.json"
-      given = [argument.format(**vars(options)) for argument in arguments]
+      given = [f"--data_dir={options.data_dir}"] if data_dir and options.data_dir else []
       subprocess.run([sys.executable, str(path), "--json", str(written), *given], check=True)
       found = json.loads(written.read_text())
     return {key: found["ratios"]}, found
@@ -202,9 +259,9 @@ SECTIONS = {
   "torch": torch_section,
   "training": training_section,
   "tla": tla_section,
-  "loop": script_section("loop/ratio", "loop.py"),
+  "loop": loop_section,
   "workers": script_section("workers/ratio", "two_workers.py"),
-  "two_phase": script_section("two_phase/ratio", "time_to_accuracy.py"),
+  "two_phase": script_section("two_phase/ratio", "time_to_accuracy.py", data_dir=True),
 }
 
 

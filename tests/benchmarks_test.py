@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 import pytest
+import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "benchmarks"))
 targets, side_by_side = (importlib.import_module(name) for name in ("targets", "side_by_side"))
@@ -75,3 +76,11 @@ def test_every_target_has_a_section_and_a_section_that_fails_leaves_the_others(m
   assert rows["loop"]["verdict"] == "not measured" and "no such thing" in rows["loop"]["note"]
   assert rows["workers"]["verdict"] == "ok" and rows["workers"]["values"] == [1.7, 1.7]
   assert "1.70" in capsys.readouterr().out
+
+
+def test_hardness_is_the_mean_cosine_of_the_nearest_of_another_class():
+  anchors, pool = tf.constant([[1.0, 0.0], [0.0, 2.0]]), tf.constant([[5.0, 0.0], [0.6, 0.8], [-1.0, 0.0], [0.0, 0.0]])
+  labels, pool_labels = tf.constant([0, 1]), tf.constant([0, 1, 1, -1])
+  # The first anchor may not take (5, 0), which has its class, nor the empty place; the second not (0.6, 0.8).
+  hardness = importlib.import_module("negatives").hardness(anchors, labels, pool, pool_labels)
+  assert hardness == pytest.approx((0.6 + 0.0) / 2, abs=1e-6)

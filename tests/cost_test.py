@@ -27,7 +27,7 @@ def test_products_of_known_layers_are_counted():
     keras.layers.DepthwiseConv2D(3, padding="valid"),  # 16 places, 3 x 3 x 4
     keras.layers.Conv2D(8, 1, strides=2, groups=2),  # 4 places, 2 x 8
     keras.layers.Flatten(),
-    keras.layers.Dense(10),  # 32 x 10
+    keras.layers.Dense(10, activation="softmax"),  # 32 x 10
   ]
   model = keras.Sequential(layers)
   found = flops(model)

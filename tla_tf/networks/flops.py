@@ -10,7 +10,7 @@ import typing
 import tensorflow as tf
 
 from tla_tf.errors import InputError
-from tla_tf.networks.foreign import without_squashing
+from tla_tf.networks.forward import logits_function
 
 
 class Flops(typing.NamedTuple):
@@ -48,9 +48,9 @@ def flops(network: typing.Any, image_shape: tuple[int, ...] | None = None) -> Fl
   Raises:
     InputError: if it holds no product, or hides them in functions of its own.
   """
-  call = without_squashing(network) if hasattr(network, "layers") else network
   shape = network.input_shape[1:] if image_shape is None else image_shape
-  traced = tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec([1, *shape], tf.float32))
+  call = tf.function(logits_function(network), autograph=False)
+  traced = call.get_concrete_function(tf.TensorSpec([1, *shape], tf.float32))
   found = dict(_products(traced.graph))
   if not found:
     raise InputError("The network shows no matrix product and no convolution whose operations could be counted.")

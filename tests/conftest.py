@@ -69,13 +69,19 @@ def compiler(request):
 LONGEST = (
   "cli_analysis_test",
   "models_test",
-  "cli_training_test",
-  "training_test",
-  "cli_judging_test",
+  "recipes_test",
   "tf1_import_test",
-  "fine_tuning_test",
+  "cli_training_test",
+  "cli_judging_test",
   "docs_test",
+  "training_test",
+  "reporting_test",
+  "notebooks_test",
+  "old_runs_test",
   "evaluation_test",
+  "contributing_test",
+  "fine_tuning_test",
+  "oracle_auto_attack_test",
   "golden_networks_test",
 )
 

@@ -77,7 +77,7 @@ def test_regularizers_of_layers_count_as_in_keras():
   for each in (ours, plain):
     each.set_weights(start)
   model = models.Undefended(ours, attack=ATTACK)
-  model.compile(keras.optimizers.SGD(0.1))
+  model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
   history = model.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0).history
   plain.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
   loss = plain.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0).history["loss"]

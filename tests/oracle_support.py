@@ -21,7 +21,7 @@ def network():
   train = datasets.load("digits").train
   network = networks.build("mlp_64", train.image_shape, train.num_classes)
   model = models.AdversarialTraining(network, attack=presets.pgd(EPSILON["linf"], 0.05, 5))
-  model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
+  model.compile(keras.optimizers.Adam(2e-3))
   stream = data.BatchStream(train, 50, seed=1, classmates=False)
   model.fit(stream.dataset(0, 125), verbose=0, shuffle=False)
   return network

@@ -62,6 +62,7 @@ def part_of_the_batch(batch: dict) -> typing.Iterator[None]:
     yield
     return
   rows = tf.shape(batch["image"])[0]
-  offset, total = tf.unstack(batch["part"]) if "part" in batch else (index() * rows, count() * rows)
+  # Strategies forget the shape of "part".
+  offset, total = (batch["part"][0], batch["part"][1]) if "part" in batch else (index() * rows, count() * rows)
   with seeds.part_of_batch(offset, total):
     yield

@@ -25,7 +25,7 @@ class Checkpointing(keras.callbacks.Callback):
     self._metrics = metrics
 
   def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-    state, step = self.model.state(), int(self.model.optimizer.iterations)
+    state, step = self.model.state(), int(self.model.optimizer.iterations.numpy())
     for variable in (v for name, part in state.items() if name != "optimizer" for v in part.variables):
       # The last step of an interval can spoil the weights after a finite loss.
       if not np.all(np.isfinite(variable.numpy())):

@@ -25,7 +25,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
     # The logged loss is the epoch's running mean: one bad step shows at once.
     if not math.isfinite(logs["loss"]):
       bad = [name for name, value in logs.items() if not math.isfinite(value)]
-      step = int(self.model.optimizer.iterations)
+      step = int(self.model.optimizer.iterations.numpy())
       raise DivergedError(describe(self._store, f"{', '.join(bad)} not finite at step {step}"))
 
 

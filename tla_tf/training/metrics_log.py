@@ -50,8 +50,8 @@ class MetricsLog(keras.callbacks.Callback):
 
   def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
     values = {name: float(value) for name, value in logs.items()}
-    rate = float(self.model.optimizer.learning_rate)
-    step = int(self.model.optimizer.iterations)
+    rate = float(self.model.optimizer.learning_rate.numpy())
+    step = int(self.model.optimizer.iterations.numpy())
     self._rows.append(
       {"step": step, **values, "learning_rate": rate, "seconds": round(time.monotonic() - self._since, 3)}
     )
@@ -69,7 +69,7 @@ class MetricsLog(keras.callbacks.Callback):
     recent = {
       name: (mean * self._done - before.get(name, 0.0) * done) / (self._done - done) for name, mean in means.items()
     }
-    recent["learning_rate"] = float(self.model.optimizer.learning_rate)
+    recent["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
     self._log({f"train/{name}": value for name, value in recent.items()})
     self._logged = self._done, means
 

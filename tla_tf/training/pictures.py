@@ -39,7 +39,7 @@ class Pictures(keras.callbacks.Callback):
     step = self.model.optimizer.iterations
     if self._examples is None:
       self._examples = tf.function(self._make, autograph=False)
-    with self._writer.as_default(step=int(step)):
+    with self._writer.as_default(step=int(step.numpy())):
       for name, images in self._examples(tf.convert_to_tensor(step)).items():
         tf.summary.image(f"pictures/{name}", grid(images)[None], description=self._description(name))
     self._writer.flush()

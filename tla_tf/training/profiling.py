@@ -63,4 +63,4 @@ class Profile(keras.callbacks.Callback):
       )
 
   def _done(self) -> int:
-    return int(self.model.optimizer.iterations)
+    return int(self.model.optimizer.iterations.numpy())

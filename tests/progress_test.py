@@ -3,6 +3,7 @@
 import io
 import sys
 import threading
+import time
 
 import pytest
 
@@ -44,6 +45,7 @@ def test_a_training_says_a_line_a_minute(clock):
   for batch in range(250):
     clock.now += 0.5
     progress.on_train_batch_end(batch, {"loss": 1.25})
+  assert lines.pop(0).startswith("a step takes 500 ms: the 989 that are left take 8:14, until about ")
   assert lines == [
     "step 220/1100  loss 1.250  2.0 steps/s  7:20 left",
     "step 340/1100  loss 1.250  2.0 steps/s  6:20 left",
@@ -62,6 +64,32 @@ def test_a_training_says_a_line_a_minute(clock):
   clock.now += 30.0
   progress.on_train_batch_end(0, {"loss": 1.0})
   assert len(lines) == 5
+
+
+def test_a_training_says_what_a_step_costs_and_when_it_ends(clock):
+  lines, noon = [], time.mktime((2026, 5, 4, 12, 0, 0, 0, 0, -1))
+  progress = TrainingProgress(0, 1000, lines.append, clock, lambda: noon)
+  progress.on_train_begin()
+  clock.now += 50.0  # Compiled, which says nothing of the others.
+  for batch in range(11):
+    progress.on_train_batch_end(batch, {"loss": 1.0})
+    clock.now += 0.5
+  end = "until about 12:08; checkpoints and held-out images come on top"
+  assert lines == [f"a step takes 500 ms: the 989 that are left take 8:14, {end}"]
+  # Slow ones are spoken of sooner, executions of several steps count as these, and a run that ends needs no forecast.
+  lines.clear()
+  progress = TrainingProgress(100, 5000, lines.append, clock, lambda: noon)
+  progress.on_train_begin()
+  for execution in range(2):
+    progress.on_train_batch_end(4 * execution + 3, {"loss": 1.0})
+    clock.now += 40.0
+  (cost,) = lines
+  assert cost.startswith("a step takes 10 s: the 4,892 that are left take 13:35:20, until about 2026-05-05 01:35;")
+  progress = TrainingProgress(0, 11, lines.append, clock)
+  progress.on_train_begin()
+  for batch in range(11):
+    progress.on_train_batch_end(batch, {"loss": 1.0})
+  assert len(lines) == 1
 
 
 def test_an_evaluation_says_a_line_a_minute_within_an_attack(clock):

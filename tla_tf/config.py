@@ -325,8 +325,8 @@ class RecipeConfig(Config):
 class TrainingConfig(Config):
   """Everything that determines the bits of a training run.
 
-  `train_steps`, `keep_checkpoints` and `log_every` say how long to run, what to
-  keep and how often to log, `steps_per_execution` how many steps are run at once,
+  `train_steps`, `keep_checkpoints`, `log_every` and `profile_steps` say how long to run, what to
+  keep, how often to log and what to profile, `steps_per_execution` how many steps are run at once,
   `init.run_dir` and `init.checkpoint` where the first weights lie; everything else
   must stay the same when a run is resumed.
 
@@ -442,11 +442,22 @@ class TrainingConfig(Config):
   )
   checkpoint_every: int = option(500, "Steps between checkpoints, lines of metrics.jsonl and held-out accuracy.")
   log_every: int = option(100, "Steps between TensorBoard's scalars of the training, means of these steps.", ours=True)
+  profile_steps: tuple = option(
+    (), "A,B writes a profile of the steps A to B, counted from 1, for TensorBoard; the bits stay the same.", ours=True
+  )
   keep_checkpoints: int = option(2, "Last checkpoints to keep, besides the best.", ours=True)
 
   # What may differ between a run and its continuation.
   MAY_CHANGE: typing.ClassVar[frozenset] = frozenset(
-    {"train_steps", "keep_checkpoints", "log_every", "steps_per_execution", "init.run_dir", "init.checkpoint"}
+    {
+      "train_steps",
+      "keep_checkpoints",
+      "log_every",
+      "profile_steps",
+      "steps_per_execution",
+      "init.run_dir",
+      "init.checkpoint",
+    }
   )
 
   def validate(self) -> None:
@@ -466,6 +477,12 @@ class TrainingConfig(Config):
       self.accumulate_steps,
     )
     METHODS.get(self.method).require_micro_batches(self.recipe, self.accumulate_steps)
+    require(
+      self.profile_steps == () or _is_stretch(self.profile_steps, self.train_steps),
+      "profile_steps",
+      f"a first and a last of the {self.train_steps} steps, such as 20,30",
+      self.profile_steps,
+    )
     require_whole(self, "seed", "augment_pad", "warmup_steps", "cosine_steps", "weight_average_start")
     require(self.augment_pad <= 256, "augment_pad", "at most 256", self.augment_pad)
     self._resolve_schedule()
@@ -560,6 +577,11 @@ class TrainingConfig(Config):
 
 OPTIMIZERS = ("adam", "momentum")
 _SHARED = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
+
+
+def _is_stretch(pair, stop):
+  """Whether these are two whole numbers 1 <= first <= last <= stop."""
+  return len(pair) == 2 and all(type(step) is int for step in pair) and 1 <= pair[0] <= pair[1] <= stop
 
 
 def _steps_and_numbers(name, given, form):

@@ -193,6 +193,8 @@ def config(dataset: str) -> TrainingConfig:
     changes["learning_rate_drops"] = _drops(FLAGS.learning_rate_drops)
   elif changes.get("learning_rate_schedule") == "cosine":
     changes["learning_rate_drops"] = ()
+  if FLAGS.profile_steps is not None:
+    changes["profile_steps"] = _whole_numbers(FLAGS.profile_steps, "--profile_steps")
   if FLAGS.schedule is not None:
     changes["schedules"] = tuple(_schedule(text) for text in FLAGS.schedule)
   flag_of = {path: flag for flag, path in given.items()}
@@ -273,6 +275,13 @@ def _changed(config_: typing.Any, changes: dict[str, typing.Any], flag_of: dict[
 
 def _drops(texts: list[str]) -> tuple:
   return tuple(_pair(text, ":", "--learning_rate_drops: expected step:rate pairs such as 50000:0.01") for text in texts)
+
+
+def _whole_numbers(texts: list[str], flag: str) -> tuple:
+  try:
+    return tuple(int(text) for text in texts)
+  except ValueError:
+    raise InputError(f"{flag}: expected whole numbers such as 20,30, got {','.join(texts)!r}.") from None
 
 
 def _schedule(text: str) -> tuple:

@@ -32,6 +32,11 @@ def short_of_its_ball(config: AttackConfig) -> str:
   return f"{steps} of {pixels(config.step_size)} go {far} far from the centre of a ball of {radius}"
 
 
+def seconds(length: float) -> str:
+  """A short length of time: 12 ms, 1.3 s."""
+  return f"{1000 * length:.3g} ms" if length < 1 else f"{length:.3g} s"
+
+
 def clock(seconds: float) -> str:
   """A length of time as people read it: 0:07, 1:02:03."""
   minutes, rest = divmod(round(seconds), 60)

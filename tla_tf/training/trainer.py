@@ -33,6 +33,7 @@ from tla_tf.training.metrics_log import MetricsLog
 from tla_tf.training.optimizers import make_optimizer
 from tla_tf.training.pictures import Pictures
 from tla_tf.training.precision_choice import chosen_precision
+from tla_tf.training.profiling import Profile
 from tla_tf.training.progress import Progress
 from tla_tf.types import PrecisionChoice, Role
 
@@ -176,7 +177,9 @@ def _run(config, folder, splits, model, network, store, start, say):
   """Trains from step `start` to the end."""
   say(
     f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
-    f"{len(splits.train):,} training images; " + (f"going on at step {start}." if start else "starting.")
+    f"{len(splits.train):,} training images; "
+    + (f"going on at step {start}" if start else "starting")
+    + "; the first step is compiled."
   )
 
   classmates, pool = needs(config)
@@ -211,6 +214,10 @@ def _run(config, folder, splits, model, network, store, start, say):
     if share and first_pgd_step > start:
       examples = min(config.validation_examples, len(splits.heldout))
       guards.append(collapse.CollapseGuard(metrics, share, first_pgd_step, examples))
+    if config.profile_steps:
+      first, last = config.profile_steps
+      profile = Profile(folder, first, last, start, say, config.steps_per_execution)
+      guards.append(stack.enter_context(contextlib.closing(profile)))
     callbacks = [NonFiniteGuard(store), metrics, *guards, pictures, Checkpointing(store, metrics), progress]
     batches = strategies.deal(strategy, functools.partial(stream.dataset, start, config.train_steps))
     loop = TrainingLoop(model, strategy, config.steps_per_execution, config.log_every)

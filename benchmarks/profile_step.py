@@ -2,10 +2,10 @@
 
   python benchmarks/profile_step.py --dataset=mnist --network=lenet --method=tla --set attack.steps=5
 
-The floor of the attack is as many bare gradients with respect to the images, that of the pass for training a bare gradient
-with respect to the weights, of the images that the step trains on; that of the choice of negatives is a bare forward pass
-of anchors and pool. The other parts have none. What is left is what the parts do not explain: metrics, and what the whole
-step does once and the parts each for themselves, or the other way round.
+The floor of the attack is as many bare gradients with respect to the images, that of the pass for training a bare
+gradient with respect to the weights, of the images that the step trains on; that of the choice of negatives is a bare
+forward pass of anchors and pool. The other parts have none. What is left is what the parts do not explain: metrics, and
+what the whole step does otherwise than its parts by themselves.
 """
 
 import argparse

@@ -266,14 +266,15 @@ class TrainedRun:
     step: steps done.
     judged: which weights its checkpoints are judged by: "network" or "average".
     metrics: dicts of what was logged at the end of every interval.
-    figure: path of the training curves.
+    figure: path of the training curves; None on a worker that is not the chief, which
+      alone writes.
   """
 
   folder: RunFolder
   step: int
   judged: str
   metrics: list[dict]
-  figure: pathlib.Path
+  figure: pathlib.Path | None
 
   def rows(self) -> list[dict]:
     """A dict an interval, for pandas."""
@@ -321,9 +322,13 @@ def train(
   from tla_tf import reporting, training
   from tla_tf.persistence import CheckpointStore
 
-  if init_from is not None:
+  is_chief = training.is_chief(config)
+  if init_from is not None and is_chief:
     config = config.replace(init=training.find_init(init_from, init_checkpoint, output_dir))
   folder = training.train(config, output_dir, data_dir, cache_dir, note, reading_progress, owns_process)
+  if not is_chief:
+    judged = "average" if config.weight_average else "network"
+    return TrainedRun(folder, config.train_steps, judged, [], None)
   metrics = folder.read_metrics()
   title = f"{config.method} on {config.dataset}, {config.network}"
   figure = reporting.training_curves({config.method: metrics}, folder.figures / "training.png", title)

@@ -440,6 +440,17 @@ class TrainingConfig(Config):
     "Training steps that one call into TensorFlow runs; more save small networks time between steps, to the same bits.",
     ours=True,
   )
+  distribution_strategy: types.DistributionStrategy = option(
+    types.DistributionStrategy.ONE_DEVICE,
+    "one_device; mirrored: all devices of this machine; multi_worker_mirrored: the machines of TF_CONFIG.",
+    ours=True,
+  )
+  worker_timeout: int = option(
+    60,
+    "Seconds without a sign of life after which another worker is lost, and all end; ten times as long they wait for "
+    "each other at the start and within a step.",
+    ours=True,
+  )
   checkpoint_every: int = option(500, "Steps between checkpoints, lines of metrics.jsonl and held-out accuracy.")
   log_every: int = option(100, "Steps between TensorBoard's scalars of the training, means of these steps.", ours=True)
   profile_steps: tuple = option(
@@ -455,6 +466,7 @@ class TrainingConfig(Config):
       "log_every",
       "profile_steps",
       "steps_per_execution",
+      "worker_timeout",
       "init.run_dir",
       "init.checkpoint",
     }
@@ -468,7 +480,7 @@ class TrainingConfig(Config):
     require_whole(
       self, "batch_size", "train_steps", "checkpoint_every", "keep_checkpoints", "validation_examples", low=1
     )
-    require_whole(self, "log_every", "accumulate_steps", "steps_per_execution", low=1)
+    require_whole(self, "log_every", "accumulate_steps", "steps_per_execution", "worker_timeout", low=1)
     require_whole(self, "attack_batch_size")
     require(
       self.batch_size % self.accumulate_steps == 0,

@@ -4,9 +4,11 @@
 class ToolError(Exception):
   """A failure that its one-sentence message explains.
 
-  The command-line tools print the message without a traceback and exit with
-  status 1.
+  The command-line tools print the message without a traceback and exit with its
+  `status`.
   """
+
+  status = 1
 
 
 class InputError(ToolError, ValueError):
@@ -19,6 +21,17 @@ class DivergedError(ToolError, RuntimeError):
 
 class CompilerWarning(UserWarning):
   """XLA cannot compile what it was tried on; other kernels do the work."""
+
+
+class WorkerLostError(ToolError, RuntimeError):
+  """Another worker of a training is gone, and so this one ends.
+
+  Where the same command on every worker would go on from the last checkpoint, the status
+  is one that schedulers take as a reason to start again: above 127, and the one that
+  Kubeflow leaves to programs. Else it is 1.
+  """
+
+  status = 138
 
 
 class AttackWarning(UserWarning):

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from tla_tf.binaries import flag_names
-from tla_tf.errors import CompilerWarning, InputError, ToolError
+from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
 from tla_tf.persistence import versions
 
 
@@ -52,8 +52,11 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
     try:
       return main(argv[1:])
     except ToolError as error:
-      print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr)
-      return 1
+      print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr, flush=True)
+      if isinstance(error, WorkerLostError):
+        sys.stdout.flush()
+        os._exit(error.status)  # An orderly end would wait for the lost one.
+      return error.status
     except BrokenPipeError:
       raise
     except OSError as error:
@@ -110,7 +113,7 @@ def _show_flags_of(main: Callable[[list[str]], Any]) -> None:
 _XLA_GPU_FLAG = "--xla_gpu_deterministic_ops"
 
 
-def load_tensorflow(deterministic: bool = False) -> None:
+def load_tensorflow(deterministic: bool = False, workers_first: bool = False) -> None:
   """Imports TensorFlow without the chatter of its C++ libraries, as a tool that owns its process.
 
   They write to the process's standard error before any log level applies. If
@@ -119,8 +122,10 @@ def load_tensorflow(deterministic: bool = False) -> None:
 
   Args:
     deterministic: whether XLA's programs for GPUs shall be; XLA reads that once only.
+    workers_first: whether other workers are to be met before TensorFlow looks at its
+      devices. What its libraries write when one is lost is then said by the tool.
   """
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if workers_first else "2")
   given = os.environ.get("XLA_FLAGS", "")
   if deterministic and _XLA_GPU_FLAG not in given:
     os.environ["XLA_FLAGS"] = f"{given} {_XLA_GPU_FLAG}=true".strip()
@@ -133,7 +138,7 @@ def load_tensorflow(deterministic: bool = False) -> None:
       import tensorflow as tf
 
       _let_memory_grow(tf)
-      tf.config.list_logical_devices()
+      tf.config.list_physical_devices() if workers_first else tf.config.list_logical_devices()
     except BaseException:
       chatter.seek(0)
       os.write(terminal, chatter.read())

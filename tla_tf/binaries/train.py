@@ -9,6 +9,7 @@ from absl import flags
 from tla_tf import datasets
 from tla_tf.binaries import entry, flag_names, presets, progress, training_flags
 from tla_tf.errors import InputError
+from tla_tf.types import DistributionStrategy
 
 FLAGS = flags.FLAGS
 
@@ -29,7 +30,8 @@ def main(argv: list[str]) -> None:
   dataset = FLAGS.dataset
   settings = training_flags.config(dataset)
   training_flags.note_unused_flags(settings)
-  entry.load_tensorflow(settings.deterministic)
+  several = settings.distribution_strategy is DistributionStrategy.MULTI_WORKER_MIRRORED
+  entry.load_tensorflow(settings.deterministic, workers_first=several)
   from tla_tf import api
 
   shown = progress.Progress()
@@ -50,6 +52,8 @@ def main(argv: list[str]) -> None:
       reading_progress=shown.reading,
       owns_process=True,
     )
+  if run.figure is None:
+    return  # The chief says the rest.
   print(
     f"run folder   {run.folder.path}\nfigure       {run.figure}\n"
     f"TensorBoard  tensorboard --logdir {run.folder.tensorboard}\n"

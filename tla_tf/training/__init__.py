@@ -3,6 +3,7 @@
 from tla_tf.training.initialisation import find_init, initialise
 from tla_tf.training.optimizers import Momentum, WarmUp, make_learning_rate, make_optimizer
 from tla_tf.training.trainer import build_model, train
+from tla_tf.training.workers import is_chief
 
 __all__ = [
   "Momentum",
@@ -10,6 +11,7 @@ __all__ = [
   "build_model",
   "find_init",
   "initialise",
+  "is_chief",
   "make_learning_rate",
   "make_optimizer",
   "train",

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.models.robust_model import RobustModel
+from tla_tf.training.workers import Workers, join
 from tla_tf.types import DistributionStrategy
 
 # What is refused, and why.
@@ -27,8 +28,19 @@ _REFUSED = {
 }
 
 
+def meet(config: TrainingConfig) -> Workers:
+  """This process among those that train together, with their strategy; alone but for multi_worker_mirrored.
+
+  Raises:
+    InputError: as `make`, and as `workers.join`.
+  """
+  if config.distribution_strategy is DistributionStrategy.MULTI_WORKER_MIRRORED:
+    return join(config.worker_timeout)
+  return Workers(strategy=make(config.distribution_strategy))
+
+
 def make(kind: DistributionStrategy | str) -> tf.distribute.Strategy:
-  """The strategy of a training.
+  """The strategy of a training in one process.
 
   Raises:
     InputError: for one that is refused, or for mirrored with a single device.
@@ -38,8 +50,6 @@ def make(kind: DistributionStrategy | str) -> tf.distribute.Strategy:
     raise InputError(f"`distribution_strategy={kind.value}` is not supported: {_REFUSED[kind]}.")
   if kind is DistributionStrategy.ONE_DEVICE:
     return tf.distribute.get_strategy()
-  if kind is DistributionStrategy.MULTI_WORKER_MIRRORED:
-    raise InputError("`distribution_strategy=multi_worker_mirrored` is not there yet; give mirrored.")
   devices = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
   if len(devices) < 2:
     raise InputError("`distribution_strategy=mirrored` is for several GPUs, and there is one device: give one_device.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import typing
@@ -35,6 +36,7 @@ from tla_tf.training.pictures import Pictures
 from tla_tf.training.precision_choice import chosen_precision
 from tla_tf.training.profiling import Profile
 from tla_tf.training.progress import Progress
+from tla_tf.training.workers import InStep, digest
 from tla_tf.types import PrecisionChoice, Role
 
 _VALIDATION_BATCH = 100
@@ -74,66 +76,136 @@ def train(
       settings or data.
     DivergedError: if the loss or the weights are no longer finite.
   """
-  strategy = strategies.make(config.distribution_strategy)
-  config = config.replace(replicas=strategy.num_replicas_in_sync)
-  folder, resumed = RunFolder.create(output_dir)
+  remedy = f"the same command on every worker goes on from the last checkpoint in {output_dir}"
+  workers = strategies.meet(config)
+  with workers.watched(remedy):
+    return _train(workers, config, output_dir, data_dir, cache_dir, say, reading_progress, owns_process)
+
+
+def _train(workers, config, output_dir, data_dir, cache_dir, say, reading_progress, owns_process):
+  """What one of the workers does; where there is one process, it is the chief."""
+  say_own = say
+  if not workers.is_chief:
+    say(f"{workers.described()}: in step with the first, which says how far they are.")
+    say = _ignored
+  config = config.replace(replicas=workers.strategy.num_replicas_in_sync)
+  # The chief alone reads and writes the folder, which need not be there for others.
+  folder, resumed = RunFolder.create(output_dir) if workers.is_chief else (RunFolder(output_dir), False)
   if resumed:
     config = _read_as_before(folder, config)
+  config = _as_the_chief(workers, config)
   splits = datasets.load(config.dataset, data_dir, config.data_source, config.reading, cache_dir, reading_progress)
   facts = _data_facts(splits, data_dir)
   for path, reason in facts.left_out:
     say(f"left out     {path}: {reason}")
-  config = chosen_precision(config, splits.train.image_shape, lambda tried: _one_step(tried, splits), say, cache_dir)
+  if workers.is_chief:
+    config = chosen_precision(config, splits.train.image_shape, lambda tried: _one_step(tried, splits), say, cache_dir)
+  config = _of_chief(workers, config)
   if resumed:
     _require_same_run(folder, config, facts)
+  _require_data_of_the_chief(workers, facts)
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", AttackWarning)  # `cautions` says the same.
     strategies.require_even(config, needs(config)[1])
-    with strategy.scope():
+    with workers.strategy.scope():
       model, network = build_model(config, splits.train.image_shape, splits.train.num_classes)
     strategies.require_splittable(model, config.replicas)
-  failure = folder.record().xla_failure if resumed else None
+  failure = workers.from_chief((folder.record().xla_failure or "") if resumed else "") or None
   if failure and model.compiler.trying:
     model.compiler.give_up(failure)
   if config.deterministic:
     # Of several replicas XLA compiles the attack alone.
     make_deterministic(model.xla and config.replicas == 1, owns_process, say)
   store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, recipes.get(config.method).best_by)
-  start = store.last() or 0
-  fallback = folder.read_fallback() if resumed else None
-  if fallback is not None:
-    model.inner_attack.switch_at(fallback.step)
-  if start:
-    store.restore(start, model.state())
-  elif config.init.run_dir:
-    initialise(network, config.init)
-    model.start_average()
+  start = _begin(workers, config, folder, store, model, network)
   if start >= config.train_steps:
     say(f"{output_dir}: already trained for {start} steps.")
     return folder
   for sentence in cautions(config):
     say(f"note: {sentence}")
-  with folder.lock():
-    folder.write_config(config, facts, versions(), xla_failure=failure)
+  with folder.lock() if workers.is_chief else contextlib.nullcontext():
+    if workers.is_chief:
+      folder.write_config(config, facts, versions(), xla_failure=failure)
 
     def on_failure(sentence):
       say(f"note: {sentence}" + (" The bits are other than XLA's from here." if start else ""))
       # The continuation of the run has the same compiler.
-      folder.write_config(config, facts, versions(), xla_failure=model.compiler.failure)
+      if workers.is_chief:
+        folder.write_config(config, facts, versions(), xla_failure=model.compiler.failure)
       if config.deterministic:
         make_deterministic(model.xla, owns_process, say)
 
     model.compiler.on_failure = on_failure
     try:
-      _run(config, folder, splits, model, network, store, start, say)
+      _run(workers, config, folder, splits, model, network, store, start, say)
     except collapse.CollapseError as error:
       # Once: what PGD attacks is not looked at.
       collapse.fall_back(error.args[0], folder, store, say)
       start = error.args[0].step
       model.inner_attack.switch_at(start)
       store.restore(start, model.state())
-      _run(config, folder, splits, model, network, store, start, say)
+      _run(workers, config, folder, splits, model, network, store, start, say)
+    if workers.together:
+      say_own(f"{workers.described()}: weights {digest(model.state())[:12]} after step {config.train_steps}.")
+      workers.meet()  # The chief's last files are written.
   return folder
+
+
+def _ignored(*_: typing.Any) -> None:
+  pass
+
+
+def _as_the_chief(workers, config):
+  """The chief's settings, if this worker was given the same."""
+  chief = _of_chief(workers, config)
+  # Of earlier runs the chief alone knows.
+  own = config.replace(init=chief.init, reading=config.reading.replace(use_val=chief.reading.use_val))
+  difference = chief.first_difference(own)
+  if difference:
+    name, theirs, ours = difference
+    raise InputError(f"was given `{name}={ours}`, {workers.name(0)} {theirs}; give every worker the same command.")
+  return chief
+
+
+def _of_chief(workers, config):
+  return TrainingConfig.from_dict(json.loads(workers.from_chief(json.dumps(config.to_dict()))))
+
+
+def _require_data_of_the_chief(workers, facts):
+  known = workers.from_chief(facts.digest)
+  if known != facts.digest:
+    raise InputError(
+      f"has other data (digest {facts.digest[:12]}) than {workers.name(0)} ({known[:12]}); give every worker the same."
+    )
+
+
+def _begin(workers, config, folder, store, model, network):
+  """Gives the model the weights to begin with, on every worker those of the chief; returns the step."""
+  start = fallback = 0
+  if workers.is_chief:
+    start = store.last() or 0
+    fell_back = folder.read_fallback() if folder.is_run else None
+    fallback = fell_back.step if fell_back is not None else -1
+    if start:
+      store.restore(start, model.state())
+    elif config.init.run_dir:
+      initialise(network, config.init)
+      model.start_average()
+  start, fallback = json.loads(workers.from_chief(json.dumps([start, fallback])))
+  if fallback >= 0:
+    model.inner_attack.switch_at(fallback)
+  share, first_pgd_step = model.inner_attack.collapse_share, model.inner_attack.first_pgd_step
+  if workers.together and share and first_pgd_step > start:
+    raise InputError(
+      f"`collapse_share={share:g}`: several workers cannot go back to an earlier checkpoint when a cheap attack "
+      "collapses; give `collapse_share=0` to go without this guard, or train in one process until PGD takes over."
+    )
+  parts = model.state().values()
+  workers.share([variable for part in parts for variable in part.variables])
+  for part in parts:
+    if isinstance(part, keras.Model) and not workers.is_chief:
+      networks.finalize(part)
+  return start
 
 
 def cautions(config: TrainingConfig) -> list[str]:
@@ -173,7 +245,7 @@ def _shortest_attack(config: TrainingConfig) -> AttackConfig:
   return min(attacks, key=lambda attack: attack.reach)
 
 
-def _run(config, folder, splits, model, network, store, start, say):
+def _run(workers, config, folder, splits, model, network, store, start, say):
   """Trains from step `start` to the end."""
   say(
     f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
@@ -194,10 +266,30 @@ def _run(config, folder, splits, model, network, store, start, say):
     replays=model.inner_attack.replays,
     replays_until=model.inner_attack.first_pgd_step,
   )
-  strategy = model.distribute_strategy
-  heldout = strategies.deal(
-    strategy, functools.partial(_validation_batches, splits.heldout, config.validation_examples)
+  writing: typing.Any = (
+    _writing(config, folder, splits, model, stream, store, start, say)
+    if workers.is_chief
+    else contextlib.nullcontext([])
   )
+  strategy = workers.strategy
+  watching = [InStep(workers)] if workers.together else []
+  with writing as callbacks:
+    loop = TrainingLoop(model, strategy, config.steps_per_execution, config.log_every)
+    loop.run(
+      strategies.deal(strategy, functools.partial(stream.dataset, start, config.train_steps)),
+      strategies.deal(
+        strategy, functools.partial(_validation_batches, splits.heldout, config.validation_examples)
+      ),
+      start,
+      config.train_steps,
+      config.checkpoint_every,
+      [*watching, *callbacks],
+    )
+
+
+@contextlib.contextmanager
+def _writing(config, folder, splits, model, stream, store, start, say):
+  """The callbacks that watch a training and write its folder: those of the chief."""
   event_files.drop_after(folder.tensorboard, start)
   with hparams.session(folder, config), contextlib.ExitStack() as stack:
     # Closed on Ctrl-C and divergence, too: the bar gives the cursor back, the logs are complete.
@@ -218,10 +310,7 @@ def _run(config, folder, splits, model, network, store, start, say):
       first, last = config.profile_steps
       profile = Profile(folder, first, last, start, say, config.steps_per_execution)
       guards.append(stack.enter_context(contextlib.closing(profile)))
-    callbacks = [NonFiniteGuard(store), metrics, *guards, pictures, Checkpointing(store, metrics), progress]
-    batches = strategies.deal(strategy, functools.partial(stream.dataset, start, config.train_steps))
-    loop = TrainingLoop(model, strategy, config.steps_per_execution, config.log_every)
-    loop.run(batches, heldout, start, config.train_steps, config.checkpoint_every, callbacks)
+    yield [NonFiniteGuard(store), metrics, *guards, pictures, Checkpointing(store, metrics), progress]
 
 
 def build_model(

@@ -277,9 +277,7 @@ def _run(workers, config, folder, splits, model, network, store, start, say):
     loop = TrainingLoop(model, strategy, config.steps_per_execution, config.log_every)
     loop.run(
       strategies.deal(strategy, functools.partial(stream.dataset, start, config.train_steps)),
-      strategies.deal(
-        strategy, functools.partial(_validation_batches, splits.heldout, config.validation_examples)
-      ),
+      strategies.deal(strategy, functools.partial(_validation_batches, splits.heldout, config.validation_examples)),
       start,
       config.train_steps,
       config.checkpoint_every,

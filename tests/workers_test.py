@@ -12,6 +12,7 @@ import time
 import typing
 
 import cli_support as cli
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -115,7 +116,8 @@ def test_workers_meet_before_anything_is_computed(tmp_path, monkeypatch):
 
 # Seconds within which what is waited for must have happened, on a machine that does much else.
 DEADLINE = 240
-FLAGS = (*cli.SMALL, "--train_steps=6", "--checkpoint_every=2", "--distribution_strategy=multi_worker_mirrored")
+FLAGS = (*cli.SMALL, "--method=at", "--train_steps=6", "--checkpoint_every=2", "--jit=off")
+FLAGS += ("--distribution_strategy=multi_worker_mirrored", "--worker_timeout=10")
 
 
 class Ended(typing.NamedTuple):
@@ -142,7 +144,7 @@ class Two:
       place = {"cluster": {"worker": self.addresses}, "task": {"type": "worker", "index": index}}
       environment = {**os.environ, "TF_CONFIG": json.dumps(place), "PYTHONUNBUFFERED": "1"}
       environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-      command = cli.command("tla-train-digits", *FLAGS, "--worker_timeout=10", f"--output_dir={output_dir}", *further)
+      command = cli.command("tla-train-digits", *FLAGS, f"--output_dir={output_dir}", *further)
       pipe = subprocess.PIPE
       self.processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
     return self
@@ -192,6 +194,16 @@ def test_two_workers_train_in_step(undisturbed):
   assert [row["step"] for row in rows] == [2, 4, 6]
   assert "tla-evaluate" in first.output and "tla-evaluate" not in second.output
   assert second.output.count("\n") == 2, second.output
+
+
+def test_two_workers_train_what_one_process_trains(undisturbed, tmp_path):
+  """With synchronised batch statistics, up to rounding."""
+  cli.train_small(tmp_path / "one", *FLAGS, "--distribution_strategy=one_device")
+  one, two = cli.values(tmp_path / "one", 6), cli.values(undisturbed[0].run, 6)
+  trained = [name for name in one if name.startswith("network/")]
+  assert len(trained) > 10
+  for name in trained:
+    np.testing.assert_allclose(one[name], two[name], rtol=2e-4, atol=2e-5, err_msg=name)
 
 
 def test_a_worker_that_is_killed_ends_all_and_the_same_command_ends_in_the_same_bits(undisturbed, tmp_path):

@@ -424,8 +424,8 @@ class TrainingConfig(Config):
   jit: types.Jit = option(types.Jit.AUTO, "XLA for the training step; auto: where it pays.", ours=True)
   distribution_strategy: types.DistributionStrategy = option(
     types.DistributionStrategy.ONE_DEVICE,
-    "one_device; mirrored: every GPU of the machine has a part of the batch; multi_worker_mirrored: those of several "
-    "machines. parameter_server and tpu are refused.",
+    "one_device; mirrored: every GPU of the machine has a part of the batch; multi_worker_mirrored: those of the "
+    "machines of TF_CONFIG, see docs/scaling.md. parameter_server and tpu are refused.",
     ours=True,
   )
   sync_batch_norm: bool = option(
@@ -438,11 +438,6 @@ class TrainingConfig(Config):
   steps_per_execution: int = option(
     1,
     "Training steps that one call into TensorFlow runs; more save small networks time between steps, to the same bits.",
-    ours=True,
-  )
-  distribution_strategy: types.DistributionStrategy = option(
-    types.DistributionStrategy.ONE_DEVICE,
-    "one_device; mirrored: all devices of this machine; multi_worker_mirrored: the machines of TF_CONFIG.",
     ours=True,
   )
   worker_timeout: int = option(

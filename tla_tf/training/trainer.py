@@ -168,6 +168,8 @@ def _as_the_chief(workers, config):
 
 
 def _of_chief(workers, config):
+  if not workers.together:
+    return config
   return TrainingConfig.from_dict(json.loads(workers.from_chief(json.dumps(config.to_dict()))))
 
 

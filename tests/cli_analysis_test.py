@@ -461,10 +461,12 @@ def test_runs_of_other_data_are_refused_before_any_work(runs, tmp_path):
 def test_report_keeps_apart_what_was_measured_with_other_settings(runs, tmp_path):
   for run in ("um", "at"):
     shutil.copytree(runs / run, tmp_path / run)
+  first, second = np.load(runs / "um" / "analysis.npz")["classes"]  # Of its figures; names are numbers.
   cli.run_well(
     "tla-analyze",
     f"--run_dir={tmp_path / 'at'}",
     *SHORT,
+    f"--classes={second},{first}",
     "--neighbors=5",
     "--weak_epsilon=8/255",
     "--false_positive_rate=0.2",

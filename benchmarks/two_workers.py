@@ -100,14 +100,15 @@ def compare(network, rounds):
         taken = seconds(started, steps)
         if number:  # The first round traces and compiles.
           found[count].append(BATCH * steps / taken)
-  ratio = statistics.median(b / a for a, b in zip(found[1], found[2]))
+  ratios = [b / a for a, b in zip(found[1], found[2])]
+  ratio = statistics.median(ratios)
   one_, two_ = (statistics.median(found[count]) for count in (1, 2))
   verdict = "ok  " if ratio >= AT_LEAST else "MISS"
   print(
     f"{verdict} {network:<6} one {one_:8.1f}  two {two_:8.1f} images/s  ratio {ratio:.2f} (at least {AT_LEAST})",
     flush=True,
   )
-  return {"network": network, "one": one_, "two": two_, "ratio": ratio, "at_least": AT_LEAST}
+  return {"network": network, "one": one_, "two": two_, "ratio": ratio, "ratios": ratios, "at_least": AT_LEAST}
 
 
 def main():

@@ -83,19 +83,19 @@ one = training.train(whole.replace(distribution_strategy="one_device"), out / "o
 found["one"] = [{k: v for k, v in row.items() if k != "seconds"} for row in one.read_metrics()]
 
 
-def refusal(**changes):
+def refusal(folder="refused", **changes):
   try:
-    training.train(whole.replace(**changes), out / changes.pop("folder", "refused"), say=lambda line: None)
+    training.train(whole.replace(**changes), out / folder, say=lambda line: None)
   except InputError as error:
     return str(error)
 
 
 found["refused"] = {
   "batch": refusal(batch_size=11), "pool": refusal(negative_pool_size=9), "mode": refusal(attack_mode="training")}
-try:
-  training.train(whole.replace(train_steps=5, distribution_strategy="one_device"), out / "whole", say=print)
-except InputError as error:
-  found["refused"]["resume"] = str(error)
+found["refused"]["strategy"] = refusal(distribution_strategy="one_device", train_steps=5, folder="whole")
+settings = out / "whole" / "config.json"
+settings.write_text(settings.read_text().replace('"replicas": 2', '"replicas": 4'))
+found["refused"]["number"] = refusal(train_steps=5, folder="whole")
 print(json.dumps(found))
 """
 
@@ -143,7 +143,8 @@ def test_held_out_images_are_judged_as_on_one_device(found):
     ("batch", "`batch_size=11` is not divisible by the 2 replicas"),
     ("pool", "`negative_pool_size=9` is not divisible by the 2 replicas"),
     ("mode", "give `attack_mode=inference` or `sync_batch_norm=False`"),
-    ("resume", "was trained on 2 replicas, not 1"),
+    ("strategy", "was trained with `distribution_strategy=mirrored`, not one_device"),
+    ("number", "was trained on 4 replicas, not 2"),
   ],
 )
 def test_what_two_replicas_cannot_train_is_refused(found, what, sentence):

@@ -46,7 +46,7 @@ def pytest_collection_finish():
 @pytest.fixture
 def without_xla(monkeypatch):
   """Leaves XLA out where it is left to choose: for tests of what surrounds a step."""
-  monkeypatch.setattr(compilation, "prefers_xla", lambda network: False)
+  monkeypatch.setattr(compilation, "prefers_xla", lambda network, precision="float32": False)
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ bench-all: bench $(DEV_STAMP)  ## all other comparisons, too
 
 $(VENVS)/torch/.installed:
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet torch torchvision
+	$(@D)/bin/pip install --quiet torch torchvision scipy tqdm requests
 	$(@D)/bin/pip install --quiet --no-deps torchattacks  # it pins others that its PGD does not need
 	@touch $@
 

@@ -19,6 +19,7 @@ CLASSES = {
   "AdversarialTraining": "tla_tf.models.methods",
   "BranchBatchNormalization": "tla_tf.networks.batch_norm",
   "LogitPairing": "tla_tf.models.methods",
+  "MaxPooling2D": "tla_tf.networks.pooling",
   "Momentum": "tla_tf.training.optimizers",
   "PadChannels": "tla_tf.networks.wide_resnet",
   "PairingLoss": "tla_tf.losses.pairing",

@@ -527,8 +527,9 @@ class RobustModel(keras.Model):
     types_ = {layer.compute_dtype for layer in self.network._flatten_layers()}  # noqa: SLF001
     if types_ != {"float32"}:
       raise InputError(
-        f"The network computes in {sorted(types_)} and would be judged so: build it in float32 "
-        "(keras.config.set_dtype_policy('float32') before), and give the model `mixed_precision='bfloat16'`."
+        f"The network computes in {sorted(types_)}: attacks and their gradients need float32 "
+        "(keras.config.set_dtype_policy('float32') before building it); to train in bfloat16, give the model "
+        "`mixed_precision='bfloat16'`."
       )
     # Refused now, not at the first step, where layers of others cannot.
     networks.logits_function(self.network, precision=self.lowest_precision)

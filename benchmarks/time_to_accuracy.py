@@ -46,7 +46,9 @@ def two_phase(steps, rate):
   """Three long steps in a growing ball, then five shorter ones."""
   inner = InnerAttackConfig(kind="short_pgd", steps=3, step=0.5, until=4 * steps // 5)
   growing = {"epsilon": ((0, 0.0), (min(150, steps // 2), 1.0))}
-  return plain(steps, rate).replace(inner=inner, attack=PGD_40.replace(steps=5, step_size=0.1), schedules=growing)
+  return plain(steps, rate).replace(
+    inner_attack=inner, attack=PGD_40.replace(steps=5, step_size=0.1), schedules=growing
+  )
 
 
 class Training:

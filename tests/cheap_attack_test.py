@@ -32,7 +32,7 @@ def _linear():
 def _model(network, attack=ATTACK, method="at", **inner):
   settings = {"attack_mode": "inference"} if method == "at" else {}
   model = models.RobustModel(
-    network, method, attack=attack, batch_size=BATCH, seed=5, inner=InnerAttackConfig(**inner), **settings
+    network, method, attack=attack, batch_size=BATCH, seed=5, inner_attack=InnerAttackConfig(**inner), **settings
   )
   model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
   return model
@@ -94,7 +94,7 @@ def test_others_stay_in_the_ball_of_a_scheduled_epsilon(images, kind):
     attack=ATTACK,
     batch_size=BATCH,
     schedules={"epsilon": ((0, 0.1), (10, 1.0))},
-    inner=InnerAttackConfig(kind=kind),
+    inner_attack=InnerAttackConfig(kind=kind),
   )
   model.compile("sgd", jit_compile=False)
   for step in range(4):
@@ -182,7 +182,7 @@ def test_pgd_takes_over_at_its_step_without_a_second_trace(images, kind, random_
 
 def test_settings_of_cheap_attacks_change_no_bit_of_pgd(images):
   weights = []
-  for inner in ({}, {"inner": InnerAttackConfig(until=2, collapse_share=0.9)}):
+  for inner in ({}, {"inner_attack": InnerAttackConfig(until=2, collapse_share=0.9)}):
     model = models.RobustModel(networks.build("mlp_8", SHAPE, 4, seed=1), "at", attack=ATTACK, seed=5, **inner)
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.train_on_batch(images, np.arange(BATCH) % 4)
@@ -262,25 +262,25 @@ def test_bad_settings_are_refused(settings, sentence):
 def test_free_replays_need_to_know_the_batch_and_one_device():
   network = networks.build("mlp_8", SHAPE, 4)
   with pytest.raises(InputError, match="give the model its `batch_size`"):
-    models.RobustModel(network, "at", inner=InnerAttackConfig(kind="free"))
+    models.RobustModel(network, "at", inner_attack=InnerAttackConfig(kind="free"))
   any_size = keras.Sequential(
     [keras.Input((None, None, 1)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
   )
   with pytest.raises(InputError, match="needs images of one size"):
-    models.RobustModel(any_size, "at", batch_size=4, inner=InnerAttackConfig(kind="free"))
+    models.RobustModel(any_size, "at", batch_size=4, inner_attack=InnerAttackConfig(kind="free"))
 
 
 @pytest.mark.parametrize("method", ["um", "trades"])
 def test_methods_with_another_attack_or_none_have_no_cheap_one(method):
   assert "inner_attack" not in recipes.get(method).flags()
-  with pytest.raises(InputError, match="Unknown setting `inner`"):
-    models.RobustModel(networks.build("mlp_8", SHAPE, 4), method, inner=InnerAttackConfig())
+  with pytest.raises(InputError, match="Unknown setting `inner_attack`"):
+    models.RobustModel(networks.build("mlp_8", SHAPE, 4), method, inner_attack=InnerAttackConfig())
 
 
 def test_the_reach_of_cheap_attacks_is_known():
   def said(**inner):
     return cautions(
-      TrainingConfig(method="at", attack=ATTACK.scaled(steps=10)).replace(inner=InnerAttackConfig(**inner))
+      TrainingConfig(method="at", attack=ATTACK.scaled(steps=10)).replace(inner_attack=InnerAttackConfig(**inner))
     )
 
   assert not any(
@@ -354,7 +354,7 @@ def _same(first, second):
 
 
 def test_a_run_goes_on_over_the_switch_to_the_same_bits(tmp_path):
-  config = SMALL.replace(inner=InnerAttackConfig(kind="free", until=5, replays=3))
+  config = SMALL.replace(inner_attack=InnerAttackConfig(kind="free", until=5, replays=3))
   whole, _ = _train(tmp_path / "whole", config)
   _same(whole, _train(tmp_path / "stopped", config, stops=(4,))[0])
 
@@ -375,7 +375,7 @@ def collapsing(monkeypatch):
   monkeypatch.setattr(collapse, "find_collapse", injected)
 
 
-GUARDED = SMALL.replace(train_steps=10, keep_checkpoints=5, inner=InnerAttackConfig(kind="free", replays=3))
+GUARDED = SMALL.replace(train_steps=10, keep_checkpoints=5, inner_attack=InnerAttackConfig(kind="free", replays=3))
 
 
 def test_a_collapse_goes_back_to_the_best_checkpoint_and_on_with_pgd(tmp_path, collapsing, monkeypatch):
@@ -388,7 +388,7 @@ def test_a_collapse_goes_back_to_the_best_checkpoint_and_on_with_pgd(tmp_path, c
   assert folder.read_fallback() == FallbackRecord(4, 0.6, 8, 0.01, 0.9)
   assert [row["step"] for row in folder.read_metrics()] == [2, 4, 6, 8, 10]
   # Step 4 and what follows is what a run with the switch at 4 does.
-  planned = GUARDED.replace(inner=GUARDED.recipe.inner.replace(until=4))
+  planned = GUARDED.replace(inner_attack=GUARDED.recipe.inner_attack.replace(until=4))
   _same(whole, _train(tmp_path / "planned", planned)[0])
 
   # Killed on either side of its record.

@@ -66,7 +66,7 @@ def test_a_training_is_its_steps_and_its_looks_at_held_out_images(network):
   config = published.setting("mnist", "at", "mlp").replace(train_steps=100, checkpoint_every=40, validation_examples=7)
   looks = 3 * 7 * (100 * 2 + 2) * FORWARD
   assert cost.run_cost(config, network) == 100 * cost.step_cost(config, network).total + looks
-  cheap = config.replace(recipe=config.recipe.replace(inner=InnerAttackConfig(kind="fgsm_rs", until=60)))
+  cheap = config.replace(recipe=config.recipe.replace(inner_attack=InnerAttackConfig(kind="fgsm_rs", until=60)))
   first, last = (cost.step_cost(cheap, network, step) for step in (59, 60))
   assert (first.attack, last.attack) == (50 * 2 * FORWARD, 50 * 40 * 2 * FORWARD)
   assert cost.run_cost(cheap, network) == 60 * first.total + 40 * last.total + looks

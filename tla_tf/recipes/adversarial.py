@@ -24,7 +24,7 @@ class AdversarialConfig(RecipeConfig):
       class-mate) of their cross-entropies.
     attack_mode: whether the training attack sees the network in inference or in
       training mode.
-    inner: cheaper attacks for all or a part of the run, see `cheap_attack`.
+    inner_attack: cheaper attacks for all or a part of the run, see `cheap_attack`.
   """
 
   clean_weight: float = option(
@@ -37,7 +37,7 @@ class AdversarialConfig(RecipeConfig):
     "Batch statistics that the training attack sees: inference, or training as the authors' AT script (statistics "
     "then do not move).",
   )
-  inner: InnerAttackConfig = InnerAttackConfig()
+  inner_attack: InnerAttackConfig = InnerAttackConfig()
 
   def validate(self) -> None:
     require_number(self, "clean_weight")
@@ -63,10 +63,10 @@ class AdversarialTraining(Recipe[Adversarial]):
     return (Role.TWIN, Role.ADVERSARIAL) if config.clean_weight else (Role.ADVERSARIAL,)
 
   def inner_attack(self, config: Adversarial) -> InnerAttack:
-    return cheap_attack.make(config.inner, config.attack_mode)
+    return cheap_attack.make(config.inner_attack, config.attack_mode)
 
   def unused_fields(self, config: Adversarial) -> tuple:
-    return config.inner.unused_fields()
+    return config.inner_attack.unused_fields()
 
   def terms(self, config: Adversarial) -> list[Term]:
     return [CrossEntropy(), *([CleanCrossEntropy(config.clean_weight)] if config.clean_weight else [])]

@@ -327,8 +327,8 @@ class TrainingConfig(Config):
 
   `train_steps`, `keep_checkpoints`, `log_every` and `profile_steps` say how long to run, what to
   keep, how often to log and what to profile, `steps_per_execution` how many steps are run at once,
-  `init.run_dir` and `init.checkpoint` where the first weights lie; everything else
-  must stay the same when a run is resumed.
+  `worker_timeout` how long to wait for other workers, `init.run_dir` and `init.checkpoint` where the
+  first weights lie; everything else must stay the same when a run is resumed.
 
   Attributes:
     method: a name of `recipes.names()`.

@@ -465,7 +465,8 @@ def test_the_loss_of_trades_by_hand(images):
   model = _model("trades", beta=3.0)
   chosen = model.step_images(data.BatchStream(images, BATCH, seed=1).batch(0), model.step_seed(0))
   split = {role: x for role, (x, _) in chosen.items()}, {role: y for role, (_, y) in chosen.items()}
-  values, _, step = model.compute(*split)
+  found = model.compute(*split)
+  values, step = found.values, found.step
   clean, attacked = (tf.nn.log_softmax(step.outputs[role]["logits"]).numpy() for role in (Role.TWIN, Role.ADVERSARIAL))
   cross_entropy = -np.mean(clean[np.arange(BATCH), split[1][Role.TWIN]])
   divergence = np.mean(np.sum(np.exp(clean) * (clean - attacked), 1))

@@ -672,7 +672,7 @@ def float16():
 def test_float16_is_refused(float16):
   # Keras wraps the optimiser: it divides gradients by the scale that a loss without `scale_loss` never had.
   model = make_model(METHODS["um"], _network())
-  with pytest.raises(InputError, match=r"computes in \['float16'\].*build it in float32"):
+  with pytest.raises(InputError, match=r"computes in \['float16'\].*need float32"):
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
 
 

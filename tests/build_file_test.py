@@ -152,9 +152,10 @@ def test_tests_find_every_file_of_the_repository(targets):
   assert not missing - {".gitignore", ".gitattributes"}
 
 
-def test_the_library_carries_its_flag_files(targets):
-  presets = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("flags/*"))]
-  assert presets
+def test_the_library_carries_its_flag_files_and_plans(targets):
+  files = [*ROOT.glob("flags/*"), *ROOT.glob("tla_tf/**/*.yaml")]
+  presets = [path.relative_to(ROOT).as_posix() for path in sorted(files)]
+  assert presets and "tla_tf/reproducing/paper.yaml" in presets
   assert set(presets) <= set(targets["tla_tf"]["data"])
 
 

@@ -36,6 +36,7 @@ FLOORS = (
   ("persistence", "analysis", "detection", "summaries"),
   ("training", "evaluation", "reporting"),
   ("api",),
+  ("reproducing",),
   ("binaries",),
 )
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}

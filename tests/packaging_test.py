@@ -68,12 +68,14 @@ def python(code, *arguments, path, cwd):
   )
 
 
-def test_the_wheel_holds_all_modules_flag_files_and_the_mark_of_types(wheel):
+def test_the_wheel_holds_all_modules_flag_files_plans_and_the_mark_of_types(wheel):
   names = set(zipfile.ZipFile(wheel).namelist())
   modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tla_tf").rglob("*.py")}
   presets = {f"tla_tf/flags/{path.name}" for path in (ROOT / "flags").iterdir()}
   assert len(modules) > 50 and len(presets) > 20
-  assert modules | presets | {"tla_tf/py.typed"} == {name for name in names if name.startswith("tla_tf/")}
+  plans = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tla_tf").rglob("*.yaml")}
+  assert "tla_tf/reproducing/paper.yaml" in plans
+  assert modules | presets | plans | {"tla_tf/py.typed"} == {name for name in names if name.startswith("tla_tf/")}
 
 
 def test_the_metadata_is_complete(wheel):

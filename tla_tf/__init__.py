@@ -36,6 +36,7 @@ _SUBPACKAGES = frozenset(
     "registry",
     "records",
     "reporting",
+    "reproducing",
     "summaries",
     "training",
     "types",

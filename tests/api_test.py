@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import tla_tf
-from tla_tf import api, published, training
+from tla_tf import api, datasets, published, training
 from tla_tf.errors import InputError
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
 from tla_tf.records import AnalysisRecord
+from tla_tf.types import Split
 
 SHORT = {"num_examples": 30, "probe_examples": 10}
 ANALYSIS = {"num_examples": 60, "fit_examples": 120, "num_train_examples": 200, "k": 5, "projector_examples": 0}
@@ -98,6 +99,32 @@ def test_the_epsilon_that_is_asked_for_is_taken(runs, judged, tmp_path):
   assert (
     api.evaluate_runs([tmp_path / "at"], epsilon=0.2, num_examples=10, probe_examples=0)["at"].attacks[0].epsilon == 0.2
   )
+
+
+def test_held_out_images_are_judged_apart(runs, judged, analysed, tmp_path):
+  run, both = runs / "at", runs / "both"
+  before = {name: (runs / name).read_bytes() for name in ("at/evaluation.json", "at/analysis.json", "both/table.md")}
+  found = api.evaluate_run(run, split="held_out", suites=("table1",), source=runs / "um", compare_dir=both, **SHORT)
+  data = datasets.load("digits").heldout.take(slice(30))
+  network = load_network(RunFolder(run), CheckpointStore(run / "checkpoints").resolve("best"))
+  right = np.argmax(network(data.float_images())["logits"], 1) == data.labels
+  assert found.clean.accuracy == pytest.approx(right.mean())
+  np.testing.assert_array_equal(found.images.labels, data.labels)
+  record = api.analyze_runs([run], split="held_out", compare_dir=both, **ANALYSIS)["at"]
+  assert record.split is Split.HELD_OUT and any("Held-out images were analysed" in note for note in record.notes)
+  # Nothing of the test images has changed, and nothing is taken for them.
+  assert {name: (runs / name).read_bytes() for name in before} == before
+  assert [one.suites for one in api.read_evaluations(run).findings] == [["quick"]]
+  assert [one.suites for one in api.read_evaluations(run / "held_out").findings] == [["table1"]]
+  assert AnalysisRecord.read(run / "held_out" / "analysis.json") == record
+  for name in ("table.md", "analysis.md"):
+    assert "held-out images" in (both / "held_out" / name).read_text(), name
+    assert "held-out images" not in (both / name).read_text().replace("held-out clean images", ""), name
+  # Natural training images are embedded once for both.
+  assert len(list((run / "embeddings").glob("train-*"))) == 1 and not (run / "held_out" / "embeddings").exists()
+  text = api.write_report([run], tmp_path / "report.html").markdown.read_text()
+  assert "Accuracy on 30 held-out images of digits, suite table1" in text.partition("Judged on held-out images")[2]
+  assert "table1" not in text.partition("Judged on held-out images")[0].partition("## Robustness")[2]
 
 
 def test_rows_make_one_table_of_all_runs(judged):
@@ -225,6 +252,10 @@ def test_wrong_arguments_are_refused_by_name(runs, tmp_path):
   for call, words in (
     (lambda: api.evaluate_run(run, suites=("table9",)), "Unknown suite 'table9'"),
     (lambda: api.evaluate_run(run, epsilon=2), "`epsilon`"),
+    (lambda: api.evaluate_run(run, split="val"), "`split`: expected one of .*test.*held_out"),
+    (lambda: api.analyze_runs([run], split="train"), "`split`"),
+    (lambda: api.evaluate_run(run, split="held_out", num_examples=10**6), "digits has only 200 held-out images"),
+    (lambda: api.evaluate_runs([run], models="a.keras", output_dir=tmp_path / "out", split="held_out"), "a.keras was"),
     (lambda: api.evaluate_run(run, num_examples=10**6), "`num_examples=1000000`: digits has only 360"),
     (lambda: api.evaluate_run(run, source=run), "`source` is for the black-box column"),
     (lambda: api.evaluate_run(tmp_path), "no config.json"),

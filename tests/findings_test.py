@@ -13,7 +13,7 @@ from tla_tf.errors import InputError
 from tla_tf.records import Alarm, EvaluationBook
 from tla_tf.records.evaluation import EpsilonPoint, NoiseProbe, Probes, StepsPoint
 from tla_tf.summaries import Evaluations, findings_of, keep_evaluations, read_evaluations, seed_groups
-from tla_tf.types import Norm
+from tla_tf.types import Norm, Split
 
 FGSM, PGD = attack_row("FGSM"), attack_row("PGD", steps=40, accuracies=(0.4,))
 QUICK = measured([FGSM, PGD], [(0, 1), (1, 2, 3)])
@@ -70,10 +70,11 @@ def test_another_epsilon_has_a_table_of_its_own_and_counts_in_the_larger_ball():
     measured([FGSM], [(7,)], count=9),
     _changed(measured([FGSM], [(7,)]), eight_bit=True),
     _changed(measured([FGSM], [(7,)]), data_digest="e"),
+    _changed(measured([FGSM], [(7,)]), split=Split.HELD_OUT),
     measured([FGSM], [(7,)], wrong=(9,)),
     measured([FGSM], [(7,)])._replace(images=None),
   ],
-  ids=["fewer images", "8 bits", "other data", "other answers", "not known which image"],
+  ids=["fewer images", "8 bits", "other data", "held out", "other answers", "not known which image"],
 )
 def test_what_was_judged_on_other_images_stands_apart(other):
   found = findings_of([QUICK, other])

@@ -439,6 +439,8 @@ def test_import_and_export_on_the_command_line(tmp_path):
   golden.assert_close(exported.serve(images)["logits"], network(images)["logits"], EXPORT, "mlp_16 exported")
   before = cli.contents(run_dir)
   cli.assert_refused(cli.run("tla-train-digits", *cli.SMALL, f"--output_dir={run_dir}"), "imported", "--init_from")
+  refused = cli.run("tla-evaluate", f"--run_dir={run_dir}", "--split=held_out")
+  cli.assert_refused(refused, "--split=held_out", "imported")
   assert cli.contents(run_dir) == before
 
 

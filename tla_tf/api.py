@@ -20,16 +20,17 @@ import os
 import pathlib
 import typing
 
-from tla_tf.config import ReadingConfig, TrainingConfig
+from tla_tf.config import ReadingConfig, TrainingConfig, require
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
 from tla_tf.persistence.model_file import ModelFile
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
-from tla_tf.types import DataSource
+from tla_tf.types import DataSource, Split, values
 
 if typing.TYPE_CHECKING:
   from tla_tf.detection import Detector
+  from tla_tf.evaluation.analysis_planning import AnalysisOptions
   from tla_tf.evaluation.planning import EvaluationOptions
   from tla_tf.evaluation.subject import Subject
   from tla_tf.evaluation.transfer_images import Source
@@ -175,13 +176,14 @@ def _targets(
   output_dir: PathLike | None,
   places: _Places,
   note: Note,
+  split: Split,
   with_embedding: bool = False,
 ) -> dict[str, _Target]:
   """Runs, and models from elsewhere on the data of the runs, by name.
 
   Raises:
-    InputError: if there are none, folders are no runs, or settings are missing or of no
-      use.
+    InputError: if there are none, folders are no runs, settings are missing or of no
+      use, or held-out images are asked for of a network that may have been trained on them.
   """
   from tla_tf import datasets
   from tla_tf.evaluation.subject import run_subject
@@ -189,11 +191,17 @@ def _targets(
   files = _model_files(models)
   folders = _opened(runs, output_dir, beside=bool(files)) if runs or not files else {}
   targets = {}
+  if split is not Split.TEST and files:
+    raise InputError(f"`split={split}` is for runs: which images {files[0].path} was trained on is not known.")
   for name, folder in folders.items():
     config, facts = folder.read_config()
+    if split is not Split.TEST and facts.digest is None:
+      raise InputError(
+        f"`split={split}`: {folder.path} holds an imported network; which images it was trained on is not known."
+      )
     epsilon = training_epsilon(config.to_dict())
     subject = functools.partial(run_subject, folder, checkpoint, *places)
-    targets[name] = _Target(folder, config.dataset, epsilon, tuple(facts.class_names), subject)
+    targets[name] = _Target(folder.of_split(split), config.dataset, epsilon, tuple(facts.class_names), subject)
   if folders and (dataset is not None or reading is not None):
     raise InputError("`dataset` and `reading` are for models without runs beside them: a run folder knows its own.")
   if not files:
@@ -389,7 +397,8 @@ def evaluate_runs(
     note: called with sentences that a reader should know.
     **options: fields of `EvaluationOptions`: suites, suite_file, epsilon, l2_epsilon and
       l0_epsilon (several make an evaluation each), num_examples, seed, num_seeds,
-      batch_size, eight_bit, search_precision, probe_examples, cross_check, cross_check_attacks.
+      batch_size, eight_bit, search_precision, probe_examples, cross_check, cross_check_attacks,
+      split (results on held-out images go into folders `held_out`, beside those on test images).
 
   Returns:
     Dict from name to Findings of what was measured just now; `read_evaluations` has all
@@ -409,7 +418,8 @@ def evaluate_runs(
 
   asked = EvaluationOptions(**options)
   places = _Places(data_dir, cache_dir, reading_progress)
-  targets = _targets(runs, models, checkpoint, dataset, data_source, reading, output_dir, places, note)
+  split = _split(asked)
+  targets = _targets(runs, models, checkpoint, dataset, data_source, reading, output_dir, places, note, split)
   radii, several = set(), [asked]
   for name, target in targets.items():
     several = one_by_one(asked, target.dataset)
@@ -427,14 +437,24 @@ def evaluate_runs(
     {name: (target.folder, target.subject) for name, target in targets.items()},
     several,
     lambda: _source(source, output_dir, lambda folder: run_subject(folder, checkpoint, *places)),
-    compare_dir,
+    compare_dir and run_paths.of_split(compare_dir, split),
     progress,
     note,
   )
 
 
+def _split(options: EvaluationOptions | AnalysisOptions) -> Split:
+  """Which images are asked for.
+
+  Raises:
+    InputError: if there are none of that name.
+  """
+  require(options.split in values(Split), "split", f"one of {values(Split)}", options.split)
+  return Split(options.split)
+
+
 def read_evaluations(run_dir: PathLike) -> Evaluations:
-  """All evaluations of a run, or of a foreign model.
+  """All evaluations of a run, or of a foreign model, on test images; of `RUN/held_out`, those on held-out images.
 
   Args:
     run_dir: the folder that their results lie in.
@@ -594,7 +614,7 @@ def analyze_runs(
     note: called with sentences that a reader should know.
     **options: fields of `AnalysisOptions`: weak_epsilon, strong_epsilon, num_examples,
       num_train_examples, fit_examples, k, metric, covariance, shrinkage, unit_length,
-      false_positive_rate, seed, batch_size.
+      false_positive_rate, seed, batch_size, split (as for `evaluate_runs`).
 
   Returns:
     Dict from name to AnalysisRecord.
@@ -609,7 +629,9 @@ def analyze_runs(
   from tla_tf.evaluation.run_analysis import analyse
 
   asked, places = AnalysisOptions(**options), _Places(data_dir, cache_dir, reading_progress)
-  targets = _targets(runs, models, checkpoint, dataset, data_source, reading, output_dir, places, note, True)
+  split = _split(asked)
+  compare_dir = compare_dir and run_paths.of_split(compare_dir, split)
+  targets = _targets(runs, models, checkpoint, dataset, data_source, reading, output_dir, places, note, split, True)
   for name, target in targets.items():
     for sentence in planned_attacks(asked, target.dataset, target.training_epsilon).notes:
       note(f"{name}: {sentence} `weak_epsilon` and `strong_epsilon` choose others.")

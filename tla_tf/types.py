@@ -159,6 +159,18 @@ class DataSource(_Choice):
   TFDS = "tfds"
 
 
+class Split(_Choice):
+  """Which images a network is judged on: those of the final figures, or those that chose its checkpoint."""
+
+  TEST = "test"
+  HELD_OUT = "held_out"
+
+  @property
+  def images(self) -> str:
+    """What its images are called in tables and sentences."""
+    return "held-out images" if self is Split.HELD_OUT else "test images"
+
+
 class Channels(_Choice):
   """Which channels a model of another's takes, and in which order."""
 

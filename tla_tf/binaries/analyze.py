@@ -15,7 +15,6 @@ on where it was killed.
 from __future__ import annotations
 
 import math
-import pathlib
 import sys
 import typing
 
@@ -24,6 +23,7 @@ from absl import flags
 from tla_tf import types
 from tla_tf.binaries import entry, flag_names, model_flags, progress
 from tla_tf.errors import InputError
+from tla_tf.persistence import run_paths
 
 FLAGS = flags.FLAGS
 
@@ -33,6 +33,7 @@ _RENAMED = {"k": "neighbors", "unit_length": "unit_embeddings"}
 _SETTINGS = (
   "weak_epsilon",
   "strong_epsilon",
+  "split",
   "num_examples",
   "num_train_examples",
   "fit_examples",
@@ -64,7 +65,8 @@ entry.define_fraction(
   "Radius of the attack that it is tested at; by default the paper's: mnist 0.3, cifar10 and tiny_imagenet 25/255 "
   "(digits 0.2, images 25/255: ours), or the run's own on digits and mnist, if it was trained at another.",
 )
-flags.DEFINE_integer("num_examples", None, "Test images, drawn by the seed; all by default.", lower_bound=2)
+model_flags.define_split("analyse")
+flags.DEFINE_integer("num_examples", None, "Images to analyse, drawn by the seed; all by default.", lower_bound=2)
 flags.DEFINE_integer(
   "num_train_examples",
   None,
@@ -173,18 +175,21 @@ def main(argv: list[str]) -> None:
     )
   for table in reporting.tables_of_analysis(records):
     reporting.print_table(table)
-  for name, folder in folders.items():
+  split = types.Split(FLAGS.split)
+  exportable = not FLAGS.output_dir and split is types.Split.TEST
+  for name, opened in folders.items():
+    folder = opened.of_split(split)
     print(
       f"results      {folder.analysis}  ({sum(records[name].seconds.values()):.0f} s)\n"
       f"detector     {folder.detector}"
-      + ("" if FLAGS.output_dir else f"  (tla-export --run_dir={folder.path} adds it as the endpoint detect)")
+      + (f"  (tla-export --run_dir={folder.path} adds it as the endpoint detect)" if exportable else "")
     )
     if FLAGS.projector_examples:
       print(f"projector    tensorboard --logdir {folder.tensorboard}, tab Projector")
   for place in model_flags.folders_of(records, folders):
     print(f"results      {place / 'analysis.json'}")
   if FLAGS.compare_dir:
-    print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'analysis.md'}")
+    print(f"compared     {run_paths.of_split(FLAGS.compare_dir, split) / 'analysis.md'}")
 
 
 def _check_flags() -> None:

@@ -12,15 +12,16 @@ Killed and started again, the same command goes on where it was.
 
 from __future__ import annotations
 
-import pathlib
 import sys
 import typing
 
 from absl import flags
 
+from tla_tf import types
 from tla_tf.attack_configs import LIBRARY_ATTACKS
 from tla_tf.binaries import entry, flag_names, model_flags, progress
 from tla_tf.errors import InputError
+from tla_tf.persistence import run_paths
 from tla_tf.records.shown import cross_checked
 
 FLAGS = flags.FLAGS
@@ -42,6 +43,7 @@ _OPTIONS = (
   "search_precision",
   "probe_examples",
   "cross_check",
+  "split",
 )
 
 entry.define_paths("run_dir", "Run folder, a quoted pattern ('runs/*'), or a folder of run folders.")
@@ -60,7 +62,8 @@ flags.DEFINE_string(
   None,
   "Adds table1's black-box column: images made by PGD on this run, kept there in transfer/, and replayed.",
 )
-flags.DEFINE_integer("num_examples", None, "Test images to judge on, the first ones; all by default.", lower_bound=1)
+model_flags.define_split("judge on")
+flags.DEFINE_integer("num_examples", None, "Images to judge on, the first ones; all by default.", lower_bound=1)
 entry.define_fractions(
   "epsilon",
   None,
@@ -135,12 +138,13 @@ def main(argv: list[str]) -> None:
       for check in record.cross_check or ():
         print(f"cross-check  {name}: {cross_checked(check)}")
   reporting.print_alarms(judged)
-  for folder in folders.values():
+  split = types.Split(FLAGS.split)
+  for folder in (folder.of_split(split) for folder in folders.values()):
     print(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
   for place in model_flags.folders_of(records, folders):
     print(f"results      {place / 'evaluation.json'}")
   if FLAGS.compare_dir:
-    print(f"compared     {pathlib.Path(FLAGS.compare_dir) / 'table.md'}")
+    print(f"compared     {run_paths.of_split(FLAGS.compare_dir, split) / 'table.md'}")
 
 
 def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[str, typing.Any]:

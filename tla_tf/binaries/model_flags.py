@@ -7,7 +7,7 @@ import typing
 
 from absl import flags
 
-from tla_tf import datasets
+from tla_tf import datasets, types
 from tla_tf.binaries import entry, reading_flags
 from tla_tf.errors import InputError
 from tla_tf.persistence.model_file import ModelFile
@@ -52,6 +52,21 @@ def define(embedding: bool = False) -> None:
       f"{_FOREIGN}the layer of .keras files whose output is the embedding; by default what their last dense layer "
       "takes. Once for all, or once a file.",
     )
+
+
+def define_split(verb: str) -> None:
+  """Defines --split.
+
+  Args:
+    verb: what is done with images, for help.
+  """
+  entry.define_choice(
+    "split",
+    types.Split.TEST.value,
+    types.Split,
+    f"Images to {verb}: test; or held_out, the run's own that chose its checkpoint, for choices that no test image is "
+    "to make. What is found on them goes into a folder held_out beside the rest.",
+  )
 
 
 def given() -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tla_tf.errors import InputError
 from tla_tf.lazy import lazy
+from tla_tf.types import Split
 
 inputs = lazy("tla_tf.ops.inputs")  # so that tools that check arrays of the user's start without TensorFlow
 
@@ -112,6 +113,10 @@ class Splits:
   heldout: ImageData
   test: ImageData
   left_out: tuple[LeftOut, ...] = ()
+
+  def judged(self, split: Split) -> ImageData:
+    """The images that a network is judged on."""
+    return self.heldout if split is Split.HELD_OUT else self.test
 
   def digest(self) -> str:
     """SHA-256 over the three parts, as hex."""

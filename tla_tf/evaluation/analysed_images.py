@@ -13,6 +13,12 @@ from tla_tf.evaluation.embeddings import Embedded, Embedder
 from tla_tf.evaluation.progress import with_seconds_left
 from tla_tf.evaluation.subject import Subject
 from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.types import Split
+
+_SAME_IMAGES = (
+  "Held-out images were analysed, which chose the checkpoint and the detector's threshold, too: the share of clean "
+  "ones that it flags is the one that was asked for."
+)
 
 
 class DrawnPositions(typing.NamedTuple):
@@ -21,7 +27,7 @@ class DrawnPositions(typing.NamedTuple):
   Attributes:
     train: natural training images.
     heldout: held-out images.
-    test: test images.
+    test: the images that are analysed.
     fit: rows of `train` that the detectors are fitted to.
     k: neighbours that vote.
     notes: sentences for the record.
@@ -41,7 +47,7 @@ class AnalysedImages(typing.NamedTuple):
   Attributes:
     train: natural training images.
     heldout: natural held-out images.
-    test: natural test images.
+    test: the images that are analysed, of the test images or held-out ones, natural.
     weak: the same after the weak attack.
     strong: the same after the strong attack.
     fit: rows of `train` that were attacked for the detectors.
@@ -77,7 +83,8 @@ def drawn_positions(subject: Subject, options: AnalysisOptions) -> DrawnPosition
       raise InputError(f"`{name}={count}`: there are only {len(data)} such images; leave it out to take all.")
     return np.sort(_shuffled(options, purpose, len(data))[:count])
 
-  train, test = draw(0, splits.train, "num_train_examples"), draw(1, splits.test, "num_examples")
+  split = Split(options.split)
+  train, test = draw(0, splits.train, "num_train_examples"), draw(1, splits.judged(split), "num_examples")
   fit = np.sort(_shuffled(options, 2, len(train))[: options.fit_examples])
   if options.k is not None and options.k > len(train):
     raise InputError(f"`k={options.k}` neighbours of {len(train)} training images: expected no more than there are.")
@@ -88,6 +95,8 @@ def drawn_positions(subject: Subject, options: AnalysisOptions) -> DrawnPosition
       "the detector is fitted to, and needs 2: raise `fit_examples` or `num_train_examples`, or add images."
     )
   k, notes = _neighbours(options, splits.train, train)
+  if split is Split.HELD_OUT:
+    notes += (_SAME_IMAGES,)
   return DrawnPositions(train, np.arange(len(splits.heldout)), test, fit, k, notes)
 
 
@@ -140,9 +149,12 @@ def embed(
   store = CheckpointStore(folder.checkpoints)
   known = {store.digest(step) for step in store.steps()}
   embedder.discard_stale(known | {subject.facts["checkpoint_digest"]})
-  attacked = {name: embedder.attacked("test", name, drawn.test, config) for name, config in attacks.by_name.items()}
+  judged = "heldout" if options.split == Split.HELD_OUT else "test"
+  attacked = {name: embedder.attacked(judged, name, drawn.test, config) for name, config in attacks.by_name.items()}
   return AnalysedImages(
-    **{split: embedder.natural(split, getattr(drawn, split)) for split in ("train", "heldout", "test")},
+    train=embedder.natural("train", drawn.train),
+    heldout=embedder.natural("heldout", drawn.heldout),
+    test=embedder.natural(judged, drawn.test),
     **attacked,
     fit=drawn.fit,
     fit_attacked=embedder.attacked("train", "weak", drawn.train[drawn.fit], attacks.weak),

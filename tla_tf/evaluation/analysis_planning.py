@@ -10,7 +10,7 @@ from tla_tf.config import AttackConfig, require, require_number, require_whole
 from tla_tf.errors import InputError
 from tla_tf.records.analysis import epsilon_key
 from tla_tf.records.shown import pixels
-from tla_tf.types import Covariance, Metric, values
+from tla_tf.types import Covariance, Metric, Split, values
 
 # Those of the paper's Table 6.
 NEIGHBOURS = 50
@@ -23,7 +23,7 @@ class AnalysisOptions(typing.NamedTuple):
     weak_epsilon: radius that detectors are fitted at, in L-infinity; None for the data
       set's, or that of the run's training.
     strong_epsilon: radius that they are tested at.
-    num_examples: test images, drawn by the seed; None for all.
+    num_examples: images, drawn by the seed; None for all.
     num_train_examples: natural training images that neighbours are sought among; None
       for all.
     fit_examples: training images that detectors are fitted to, each clean and attacked.
@@ -37,6 +37,7 @@ class AnalysisOptions(typing.NamedTuple):
     false_positive_rate: share of clean images that it may flag.
     seed: of random starts, subsets and t-SNE.
     batch_size: images a batch.
+    split: a `types.Split`, which images are analysed.
   """
 
   weak_epsilon: float | None = None
@@ -52,6 +53,7 @@ class AnalysisOptions(typing.NamedTuple):
   false_positive_rate: float = 0.05
   seed: int = 0
   batch_size: int = 100
+  split: Split | str = Split.TEST
 
 
 class AnalysisAttacks(typing.NamedTuple):

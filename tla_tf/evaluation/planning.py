@@ -15,7 +15,7 @@ from tla_tf.evaluation import suites
 from tla_tf.evaluation.protocol import require_names
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.records.shown import pixels, short_of_its_ball
-from tla_tf.types import Norm, Target
+from tla_tf.types import Norm, Split, Target
 
 # Of one norm: one, several, or the usual one.
 Radii = float | collections.abc.Sequence[float] | None
@@ -33,7 +33,7 @@ class EvaluationOptions(typing.NamedTuple):
       of the run's training, or the data set's where it has none.
     l2_epsilon: the same in L2; None for the data set's.
     l0_epsilon: the same in L0, a share of an image's pixel values.
-    num_examples: first test images to use; None for all.
+    num_examples: first images to use; None for all.
     seed: of random starts.
     num_seeds: how many seeds, from `seed` on, attacks that draw are run with.
     batch_size: images a batch.
@@ -44,6 +44,7 @@ class EvaluationOptions(typing.NamedTuple):
     cross_check: whether other libraries attack what withstands ours, in the same balls.
     cross_check_attacks: which of `attack_configs.LIBRARY_ATTACKS`; none for all that use
       gradients or scores, of the libraries that are installed.
+    split: a `types.Split`, which images to judge on.
   """
 
   suites: tuple[str, ...] = ("quick",)
@@ -60,6 +61,7 @@ class EvaluationOptions(typing.NamedTuple):
   probe_examples: int = 100
   cross_check: bool = False
   cross_check_attacks: tuple[str, ...] = ()
+  split: Split | str = Split.TEST
 
 
 class PlannedAttacks(typing.NamedTuple):

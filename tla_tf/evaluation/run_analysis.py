@@ -28,7 +28,7 @@ from tla_tf.records.analysis import (
   epsilon_key,
 )
 from tla_tf.summaries.shares import share
-from tla_tf.types import Metric
+from tla_tf.types import Metric, Split
 
 
 class Analysis(typing.NamedTuple):
@@ -120,6 +120,7 @@ def analyse(
     **subject.facts,
     versions=versions(),
     arrays_digest="",
+    split=Split(options.split),
   )
   return Analysis(record, drawn, images, detected.detector, neighbours, detected.curves)
 
@@ -149,7 +150,7 @@ def _separation_entry(config: AttackConfig, found: Separation, class_names: tupl
 def _votes(
   neighbours: Neighbours, images: AnalysedImages, attacks: AnalysisAttacks, k: int, metric: Metric | str
 ) -> NeighbourVotes:
-  """Table 6: the vote on natural and on attacked test images."""
+  """Table 6: the vote on natural and on attacked images."""
   sides = {"natural": images.test, "weak": images.weak, "strong": images.strong}
   votes = {name: share(neighbours.predict(side.embeddings) == side.labels) for name, side in sides.items()}
   natural, usual = votes["natural"], votes[attacks.usual]

@@ -24,7 +24,7 @@ from tla_tf.persistence.versions import versions
 from tla_tf.records.evaluation import AttackRow, EvaluationImages, EvaluationRecord, Probes
 from tla_tf.records.shown import cross_checked, pixels
 from tla_tf.summaries import Findings, Measured, alarms, findings_of, shares
-from tla_tf.types import Precision
+from tla_tf.types import Precision, Split
 
 # Adversarial images that are kept of every attack, for pictures.
 _KEPT = 8
@@ -207,6 +207,7 @@ def _of_suite(
     **subject.facts,
     versions=versions() | _library_versions(rows),
     cross_check=checks or None,
+    split=Split(options.split),
   )
   images = EvaluationImages(
     labels=judge.data.labels,
@@ -231,12 +232,14 @@ def _probes_belong(probed: Probes, plan: PlannedAttacks, suite: str) -> bool:
 
 
 def _judged_images(subject: Subject, options: EvaluationOptions) -> ImageData:
-  if options.num_examples is not None and options.num_examples > len(subject.test):
+  split = Split(options.split)
+  data = subject.splits.judged(split)
+  if options.num_examples is not None and options.num_examples > len(data):
     raise InputError(
-      f"`num_examples={options.num_examples}`: {subject.dataset} has only {len(subject.test)} test images; leave it "
+      f"`num_examples={options.num_examples}`: {subject.dataset} has only {len(data)} {split.images}; leave it "
       "out to judge on all."
     )
-  test = subject.test.take(slice(options.num_examples))
+  test = data.take(slice(options.num_examples))
   if options.eight_bit and test.images.dtype != np.uint8 and not eight_bit.whole_levels(test.images):
     raise InputError("`eight_bit`: the clean images are not of whole grey levels, so adversarial ones cannot be.")
   return test
@@ -246,10 +249,13 @@ def _journal_facts(
   subject: Subject, options: EvaluationOptions, plan: PlannedAttacks, source: Source | None
 ) -> dict[str, typing.Any]:
   """All that the result of a batch depends on."""
+  asked = {**options._asdict(), "suite_file": None}
+  if options.split == Split.TEST:
+    del asked["split"]  # so that journals of releases that knew no other are gone on with
   return {
     "format": _JOURNAL_FORMAT,
     "attacks": [[a.name, a.suite, a.config.to_dict(), a.target.value, a.on_survivors] for a in plan.attacks],
-    "options": {**options._asdict(), "suite_file": None},
+    "options": asked,
     "subject": subject.facts,
     "jit": subject.jit,
     "source": source and source.subject.facts,

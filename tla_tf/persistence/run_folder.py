@@ -11,8 +11,10 @@ import typing
 from tla_tf import files
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
+from tla_tf.persistence import run_paths
 from tla_tf.records.record import read_object
 from tla_tf.records.run import DataFacts, FallbackRecord, Imported, RunRecord
+from tla_tf.types import Split
 
 
 class RunFolder:
@@ -24,7 +26,8 @@ class RunFolder:
   which attack), `figures/`, `saved_model/`; while an evaluation runs,
   `evaluation_state/`; where it is the source of a black-box attack, `transfer/`;
   after an analysis `analysis.json`, `analysis.md`, `analysis.npz` (what its
-  figures are drawn from), `detector.npz` and `embeddings/`.
+  figures are drawn from), `detector.npz` and `embeddings/`. What was found on
+  held-out images lies apart, in `held_out/`, under the same names.
 
   Args:
     path: the folder; see `create` and `open`.
@@ -118,6 +121,17 @@ class RunFolder:
       raise InputError(f"{path}: not a run folder (no config.json); give the folder that a training wrote.")
     if (folder.results / "config.json").exists() and not folder.results.samefile(folder.path):
       raise InputError(f"{folder.results}: is a run folder of its own; choose another `output_dir`.")
+    return folder
+
+  def of_split(self, split: Split) -> RunFolder:
+    """The same run with the results on these images: those on others than the test images lie in a folder of their own.
+
+    Embeddings, which say themselves what they are of, and images for transfer stay where they are.
+    """
+    if split is Split.TEST:
+      return self
+    folder = RunFolder(self.path, run_paths.of_split(self.results, split))
+    folder.embeddings, folder.transfer = self.embeddings, self.transfer
     return folder
 
   @property

@@ -9,6 +9,7 @@ import pathlib
 import re
 
 from tla_tf.errors import InputError
+from tla_tf.types import Split
 
 _MARK = "config.json"
 # What lies in a folder with results of a model from elsewhere.
@@ -66,6 +67,11 @@ def _sorted(paths: collections.abc.Iterable[pathlib.Path]) -> list[pathlib.Path]
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path)) if part]
 
   return sorted(paths, key=key)
+
+
+def of_split(folder: str | os.PathLike[str], split: Split) -> pathlib.Path:
+  """Where results go that belong into a folder: of held-out images into one of their own within it."""
+  return pathlib.Path(folder) if split is Split.TEST else pathlib.Path(folder, split.value)
 
 
 def short_names(paths: collections.abc.Sequence[str | os.PathLike[str]]) -> list[str]:

@@ -1,6 +1,6 @@
 """What an analysis found: `analysis.json`, and what its figures are drawn from, `analysis.npz`.
 
-Accuracies are shares of the analysed test images; pixels, and so epsilon, are in
+Accuracies are shares of the analysed images; pixels, and so epsilon, are in
 [0, 1]. Keys of dicts by epsilon are texts of four digits, as in "0.03137".
 """
 
@@ -17,7 +17,7 @@ from tla_tf.records.arrays import ArrayRecord, Layout
 from tla_tf.records.evaluation import Share
 from tla_tf.records.record import Record
 from tla_tf.records.training import training_epsilon
-from tla_tf.types import Covariance, Metric
+from tla_tf.types import Covariance, Metric, Split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,11 @@ class NeighbourVotes:
   """Table 6: accuracy of the vote of the k nearest natural training images.
 
   Attributes:
-    natural: on natural test images; `adversarial` at the usual epsilon.
+    natural: on natural images; `adversarial` at the usual epsilon.
     k: neighbours that vote.
     natural_interval, adversarial_interval: exact 95% intervals.
     metric: by which they are near.
-    by_epsilon: on attacked test images.
+    by_epsilon: on attacked images.
   """
 
   natural: float
@@ -172,6 +172,7 @@ class AnalysisRecord(Record):
     data_digest: of the data set.
     versions: from package to version.
     arrays_digest: SHA-256 of `analysis.npz`.
+    split: which images were analysed.
   """
 
   FORMAT, FILE, REMEDY, UPGRADES = 2, "analysis.json", "run tla-analyze again", {1: _upgraded}
@@ -198,6 +199,7 @@ class AnalysisRecord(Record):
   data_digest: str
   versions: dict[str, str]
   arrays_digest: str
+  split: Split = Split.TEST
 
   def rows(self) -> list[dict[str, typing.Any]]:
     """Flat dicts for `pandas.DataFrame`: one for natural images, one for each epsilon."""

@@ -1,6 +1,6 @@
 """What an evaluation found: an entry of `evaluation.json`, and image by image a file of `evaluation_images/`.
 
-Accuracies are shares of the test images; intervals are exact 95% intervals of
+Accuracies are shares of the judged images; intervals are exact 95% intervals of
 them; pixels, and so epsilon, are in [0, 1].
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 from tla_tf.attack_configs import KINDS
 from tla_tf.config import Config, require
 from tla_tf.records.arrays import ArrayRecord, Layout
-from tla_tf.types import Norm, Precision, Target
+from tla_tf.types import Norm, Precision, Split, Target
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-  """A share of the test images, with its interval."""
+  """A share of the judged images, with its interval."""
 
   accuracy: float
   interval: tuple[float, float]
@@ -250,6 +250,7 @@ class EvaluationRecord:
       None where there were none.
     images_digest: SHA-256 of the file of `evaluation_images/` that says which image
       withstood which attack; None where there is none.
+    split: which images it was judged on.
   """
 
   clean: CleanShare
@@ -273,6 +274,7 @@ class EvaluationRecord:
   versions: dict[str, str]
   cross_check: list[CrossCheck] | None = None
   images_digest: str | None = None
+  split: Split = Split.TEST
 
   def __post_init__(self) -> None:
     require(isinstance(self.config.get("dataset"), str), "config", "settings with a 'dataset'", sorted(self.config))
@@ -293,7 +295,7 @@ class EvaluationRecord:
 
   @property
   def num_examples(self) -> int:
-    """Images that it was judged on, the first of the test images."""
+    """Images that it was judged on, the first of its split."""
     return self.clean.num_examples
 
   @property
@@ -307,6 +309,8 @@ class EvaluationRecord:
     shared = [*self.judged, self.data_digest, self.num_examples, self.seed, self.num_seeds, self.eight_bit]
     if self.search_precision is not Precision.FLOAT32:
       shared.append(self.search_precision.value)
+    if self.split is not Split.TEST:
+      shared.append(self.split.value)
     return frozenset(
       json.dumps([*shared, suite, [self.attack_settings(row) for row in self.of_suite(suite)]], sort_keys=True)
       for suite in self.suites

@@ -9,6 +9,7 @@ from tla_tf.records.analysis import AnalysisRecord, DetectionResult, SeparationE
 from tla_tf.records.evaluation import Share
 from tla_tf.records.shown import pixels
 from tla_tf.reporting.tables import Number, Table, markdown_tables, percent, ranged, with_seeds
+from tla_tf.types import Split
 
 
 def separation_table(results: dict[str, AnalysisRecord]) -> Table:
@@ -26,7 +27,7 @@ def separation_table(results: dict[str, AnalysisRecord]) -> Table:
   header = [title for epsilon in epsilons for title in (f"r at {pixels(epsilon)}", "classes left out")]
   table = Table(
     "Table 5: distance of misclassified attacked images from the class that they are taken for, over that "
-    "class's own spread (D = 1 - |cos|; larger is better)",
+    f"class's own spread (D = 1 - |cos|; larger is better){_of_images(first)}",
     ("Model", *header),
     tuple(rows),
   )
@@ -66,7 +67,7 @@ def neighbour_table(results: dict[str, AnalysisRecord]) -> Table:
   )
   table = Table(
     f"Table 6: {first.knn.k} nearest natural training images ({first.knn.metric}) vote; the network's own "
-    "accuracy under the same attack beside it",
+    f"accuracy under the same attack beside it{_of_images(first)}",
     header,
     tuple(rows),
   )
@@ -91,11 +92,12 @@ def detection_table(results: dict[str, AnalysisRecord]) -> Table:
         *(percent(getattr(at, f"{name}_flagged")) for name in ("clean", "adversarial", "misclassified")),
       )
     )
-  first = next(iter(results.values())).detection
+  shown = next(iter(results.values()))
+  first = shown.detection
   table = Table(
     f"Detection by density (fitted at epsilon {pixels(first.fit_epsilon)}, tested at "
     f"{pixels(first.test_epsilon)}; threshold for {first.false_positive_rate:.1%} false alarms on "
-    "held-out clean images)",
+    f"held-out clean images){_of_images(shown)}",
     (
       "Model",
       "covariance",
@@ -126,7 +128,13 @@ def covariance_table(results: dict[str, AnalysisRecord]) -> Table:
       getattr(areas.get(kind), f"auc_{name}", None) for kind in kinds for name in ("misclassified", "adversarial")
     ]
     rows.append((model, *("-" if value is None else Number(value, 4, percent=False) for value in values)))
-  return _seeded(Table("AUC by covariance", header, tuple(rows)), results)
+  title = f"AUC by covariance{_of_images(next(iter(results.values())))}"
+  return _seeded(Table(title, header, tuple(rows)), results)
+
+
+def _of_images(record: AnalysisRecord) -> str:
+  """What the title of a table adds where others than the test images were analysed."""
+  return "" if record.split is Split.TEST else f", on {record.split.images}"
 
 
 def _seeded(table: Table, results: dict[str, AnalysisRecord]) -> Table:

@@ -194,6 +194,7 @@ def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
   """
   probed, others = limited({model: result.probes for model, result in results.items() if result.probes})
   figure, places, rows = paired_panels(shortened_names(probed, 2.2, 8))
+  images = next(iter(results.values())).split.images
   for model, probes in probed.items():
     left, right, i = places[model]
     i += len(probed) == 1  # not the grey of the dashed line
@@ -212,7 +213,7 @@ def accuracy_curves(results: dict[str, EvaluationRecord], path: Place) -> Place:
     right.tick_params(labelleft=False)
   set_title(
     figure,
-    f"{probes.num_examples} test images{f', {others}' if others else ''}; a curve that does not fall to 0 (left), or "
+    f"{probes.num_examples} {images}{f', {others}' if others else ''}; a curve that does not fall to 0 (left), or "
     "has not levelled off (right), is a warning",
     9,
   )
@@ -270,7 +271,8 @@ def epsilon_curves(results: Judged, path: Place) -> Place:
       axes.set(xlabel=units[norm], ylabel="worst case", ylim=(0, 1.02))
       if len(ticks[norm]) <= 7:
         axes.set_xticks(sorted(ticks[norm]), [pixels(tick) for tick in sorted(ticks[norm])], fontsize=8)
-  count = f"{images.pop():,} test images" if len(images) == 1 else "numbers of test images in brackets"
+  kind = next(iter(drawn.values())).last.split.images
+  count = f"{images.pop():,} {kind}" if len(images) == 1 else f"numbers of {kind} in brackets"
   set_title(figure, f"Worst case of all attacks in a ball, {count}{f', {others}' if others else ''}", 9)
   return save(figure, path)
 

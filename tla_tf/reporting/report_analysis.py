@@ -27,11 +27,9 @@ def embedding_blocks(runs: Runs) -> list[Block]:
       f"{name} {result.embedding_dimensions:,} dimensions, {result.zero_share:.0%} zeros"
       for name, result in analysed.items()
     )
-    counts = " or ".join(f"{count:,}" for count in dict.fromkeys(r.num_examples for r in analysed.values()))
+    counts = " or ".join(dict.fromkeys(f"{r.num_examples:,} {r.split.images}" for r in analysed.values()))
     blocks.append(
-      Text(
-        f"Attacks: PGD on {counts} test images, whether or not they were classified correctly. Embeddings: {shares}."
-      )
+      Text(f"Attacks: PGD on {counts}, whether or not they were classified correctly. Embeddings: {shares}.")
     )
     blocks += _analysis_figures(runs)
   return blocks + missing(runs, "analysis", "Tables 5 and 6, Figures 1, 2 and 4", "tla-analyze")
@@ -105,7 +103,7 @@ def detection_blocks(runs: Runs) -> list[Block]:
     blocks += [
       Text(
         "One Gaussian per class, fitted to training images, each clean and attacked at the weaker epsilon; tested "
-        "on clean test images and on the same attacked at the stronger one. AUC misclassified: misclassified "
+        "on clean images and on the same attacked at the stronger one. AUC misclassified: misclassified "
         "against correctly classified images, both clean and attacked among them. AUC adversarial: attacked against "
         "clean images. Intervals: bootstrap over images."
       ),

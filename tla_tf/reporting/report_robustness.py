@@ -17,6 +17,7 @@ from tla_tf.reporting.tables import (
   ranged,
   suite_groups,
   suite_title,
+  tables_of_evaluation,
   transposed,
   with_seeds,
   worst_case_table,
@@ -75,6 +76,9 @@ def robustness_blocks(runs: Runs) -> list[Block]:
   before = others_table(results_of(runs, "others"))
   if before:
     blocks.append(Details("Judged before, of other checkpoints", (before,)))
+  apart = tables_of_evaluation(results_of(runs, "heldout"))
+  if apart:
+    blocks.append(Details("Judged on held-out images, which chose the checkpoints", tuple(apart)))
   return blocks + missing(runs, "findings", "accuracy under attack", "tla-evaluate")
 
 

@@ -12,7 +12,7 @@ from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord
 from tla_tf.registry import METHODS
 from tla_tf.summaries import Findings, read_evaluations
-from tla_tf.types import Role
+from tla_tf.types import Role, Split
 
 # What is drawn of `metrics.jsonl`.
 _DRAWN = ("step", "loss", "cross_entropy", "val_accuracy", "val_robust_accuracy")
@@ -30,6 +30,7 @@ class Run(typing.NamedTuple):
     metrics: the dicts of `metrics.jsonl`.
     findings: list of Findings of the checkpoint that was judged last, on most images first.
     others: EvaluationRecord of other checkpoints.
+    heldout: list of Findings on held-out images, of the checkpoint that was judged on them last.
     analysis: AnalysisRecord.
     arrays: AnalysisArrays.
     adversarial_examples: PNG of images that fell to attacks.
@@ -43,6 +44,7 @@ class Run(typing.NamedTuple):
   metrics: list[dict]
   findings: list[Findings]
   others: list[EvaluationRecord]
+  heldout: list[Findings]
   analysis: AnalysisRecord | None
   arrays: AnalysisArrays | None
   adversarial_examples: bytes | None
@@ -62,6 +64,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
     InputError: if a file is there but damaged.
   """
   known = read_evaluations(folder.evaluation, folder.evaluation_images)
+  apart = folder.of_split(Split.HELD_OUT)
   analysis = arrays = None
   if folder.analysis.exists():
     analysis = AnalysisRecord.read(folder.analysis)
@@ -83,6 +86,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
     _metrics(folder),
     known.findings,
     known.others,
+    read_evaluations(apart.evaluation, apart.evaluation_images).findings,
     analysis,
     arrays,
     picture.read_bytes() if picture.exists() else None,

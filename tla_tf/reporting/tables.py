@@ -16,7 +16,7 @@ from rich.text import Text
 from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationRecord
 from tla_tf.records.shown import ball_name
 from tla_tf.summaries import Findings, over_seeds, seed_groups
-from tla_tf.types import Norm
+from tla_tf.types import Norm, Split
 
 _Record = typing.TypeVar("_Record")
 
@@ -204,7 +204,7 @@ def probed_groups(results: Judged) -> list[dict[str, EvaluationRecord]]:
     for found in findings:
       for record in found.evaluations:
         if (probes := record.probes) is not None:
-          ball = (probes.norm, probes.epsilon, probes.num_examples)
+          ball = (record.split, probes.norm, probes.epsilon, probes.num_examples)
           groups.setdefault(ball, {}).setdefault(name, record)
   return list(groups.values())
 
@@ -249,8 +249,12 @@ def worst_case_table(results: Judged) -> Table | None:
 
 
 def images_name(found: Findings) -> str:
-  """How many images were judged, and whether attacked ones were rounded."""
-  return f"{found.clean.num_examples:,}{', 8 bits' if found.last.eight_bit else ''}"
+  """How many images were judged, which, and whether attacked ones were rounded."""
+  return f"{_images(found.last)}{', 8 bits' if found.last.eight_bit else ''}"
+
+
+def _images(record: EvaluationRecord) -> str:
+  return f"{record.num_examples:,}{', held out' if record.split is Split.HELD_OUT else ''}"
 
 
 def others_table(others: Others) -> Table | None:
@@ -266,7 +270,7 @@ def others_table(others: Others) -> Table | None:
             checkpoint_name(record),
             suite,
             ", ".join(balls),
-            f"{record.num_examples:,}",
+            _images(record),
             ranged(record.clean.accuracy, record.clean.interval),
             ranged(left.accuracy, left.interval),
           )
@@ -293,7 +297,7 @@ def suite_title(results: dict[str, EvaluationRecord], suite: str) -> str:
   threats = dict.fromkeys(ball_name(row.norm, row.epsilon) for row in rows)
   chain = ", every attack on what the last one left" if any(row.on_survivors for row in rows) else ""
   rounded = ", adversarial images of 8 bits" if first.eight_bit else ""
-  images = f"{first.clean.num_examples} test images of {first.dataset}"
+  images = f"{first.clean.num_examples} {first.split.images} of {first.dataset}"
   return f"Accuracy on {images}, suite {suite}, {', '.join(threats)}{chain}{rounded}"
 
 

@@ -154,7 +154,7 @@ def findings_of(measured: collections.abc.Iterable[Measured]) -> list[Findings]:
     if one.images is None:
       key: typing.Any = i
     else:
-      same = (one.record.data_digest, one.record.eight_bit)
+      same = (one.record.data_digest, one.record.split, one.record.eight_bit)
       # A network that answers otherwise when asked again is another one.
       key = (*same, one.images.labels.tobytes(), one.images.right.tobytes())
     groups.setdefault(key, []).append(one)

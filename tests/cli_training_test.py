@@ -163,11 +163,11 @@ def test_tensorboard_has_every_loss_part_and_the_pictures(uninterrupted):
 
 
 def test_every_setting_has_its_flag():
-  from tla_tf.binaries import training_flags
+  from tla_tf import settings
 
   # No tool has them all: only image folders may be resized, only they come from one source.
   shown = "".join(cli.run(tool, "--help").stdout for tool in ("tla-train-mnist", "tla-train-images"))
-  flags = set(training_flags.flag_of_path().values())
+  flags = set(settings.flag_of_path().values())
   assert {"beta", "memory_bank_size", "margin", "resize"} <= flags
   for flag in flags:
     assert f"  --{flag}:" in shown or f"  --[no]{flag}:" in shown, flag

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import tla_tf
-from tla_tf import datasets, networks, published, registry
-from tla_tf.binaries import training_flags
+from tla_tf import datasets, networks, published, registry, settings
 from tla_tf.evaluation import verify
 from tla_tf.persistence import CheckpointStore
 
@@ -45,7 +44,7 @@ def test_methods_and_the_data_set_train_resume_and_are_judged(names, without_xla
 
 
 def test_settings_of_the_method_are_flags(names):
-  option = training_flags.recipe_options()["margin_weight"]
+  option = settings.recipe_options()["margin_weight"]
   assert (option.path, option.kind) == ("recipe.margin_weight", float)
   assert published.setting("mnist", "boosted").replace(margin_weight=0.5).recipe.margin_weight == 0.5
 

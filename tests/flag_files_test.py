@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from tla_tf import published
-from tla_tf.binaries import presets, training_flags
+from tla_tf import published, settings
+from tla_tf.binaries import presets
 from tla_tf.errors import InputError
+from tla_tf.settings import presets as shipped
 
 FOLDER = pathlib.Path(__file__).parent.parent / "flags"
 FILES = sorted(FOLDER.glob("*.flags"))
@@ -67,7 +68,7 @@ def test_the_values_are_the_published_ones(path):
   flags = given(path)
   tuned = "--init_from" in path.read_text()
   config = published.setting(dataset_of(path), flags.get("method", "tla"), flags["network"], fine_tuning=tuned)
-  options = {**training_flags.recipe_options(), **training_flags.shared_options()}
+  options = {**settings.recipe_options(), **settings.shared_options()}
   for flag, text in flags.items():
     if flag in CHANGES | {"method", "network"}:
       continue
@@ -88,8 +89,8 @@ def test_a_pool_of_1_is_a_random_negative_for_every_anchor():
 
 @each_file
 def test_every_file_is_a_preset_of_its_data_set(path):
-  assert presets.find(path.stem, dataset_of(path)) == path
-  assert path.stem in presets.names(dataset_of(path))
+  assert shipped.find(path.stem, dataset_of(path)) == path
+  assert path.stem in shipped.names(dataset_of(path))
 
 
 @pytest.mark.parametrize(
@@ -98,33 +99,33 @@ def test_every_file_is_a_preset_of_its_data_set(path):
     (
       "mnist_mpl",
       "mnist",
-      "--preset=mnist_mpl: no such preset; did you mean mnist_mlp or mnist_lenet or mnist_mlp_fast?",
+      "`preset=mnist_mpl`: no such preset; did you mean mnist_mlp or mnist_lenet or mnist_mlp_fast?",
     ),
-    ("", "mnist", "--preset=: no such preset; there are mnist_lenet, mnist_mlp, mnist_mlp_fast."),
-    ("../flags/mnist_mlp", "digits", "--preset=../flags/mnist_mlp: no such preset; there are digits."),
+    ("", "mnist", "`preset=`: no such preset; there are mnist_lenet, mnist_mlp, mnist_mlp_fast."),
+    ("../flags/mnist_mlp", "digits", "`preset=../flags/mnist_mlp`: no such preset; there are digits."),
     (
       "cifar10_at",
       "mnist",
-      "--preset=cifar10_at: is a setting of another data set than mnist; there are mnist_lenet, mnist_mlp, "
+      "`preset=cifar10_at`: is a setting of another data set than mnist; there are mnist_lenet, mnist_mlp, "
       "mnist_mlp_fast.",
     ),
     (
       "cifar10_tla_sa",
       "tiny_imagenet",
-      "--preset=cifar10_tla_sa: is a setting of another data set than tiny_imagenet; there are "
+      "`preset=cifar10_tla_sa`: is a setting of another data set than tiny_imagenet; there are "
       "tiny_imagenet_alp, tiny_imagenet_at, tiny_imagenet_tla, tiny_imagenet_tla_rn, tiny_imagenet_tla_sa, "
       "tiny_imagenet_um.",
     ),
     (
       "digits",
       "images",
-      "--preset=digits: is a setting of another data set than images; there are none of the data set images.",
+      "`preset=digits`: is a setting of another data set than images; there are none of the data set images.",
     ),
   ],
 )
 def test_another_name_is_refused_with_those_that_there_are(name, dataset, message):
   with pytest.raises(InputError) as refused:
-    presets.find(name, dataset)
+    shipped.find(name, dataset)
   assert str(refused.value) == message
 
 

@@ -33,9 +33,10 @@ FLOORS = (
   ("attacks", "losses"),
   ("recipes",),
   ("models",),
-  ("persistence", "analysis", "detection", "summaries"),
+  ("persistence", "analysis", "detection", "summaries", "settings"),
   ("training", "evaluation", "reporting"),
   ("api",),
+  ("comparing",),
   ("reproducing",),
   ("binaries",),
 )

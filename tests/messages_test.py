@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from tla_tf import datasets
-from tla_tf.binaries import flag_names, reading_flags, training_flags
+from tla_tf import datasets, settings
+from tla_tf.binaries import flag_names, reading_flags
+from tla_tf.comparing.judging_flags import ANALYZE, JUDGE
 
 ROOT = pathlib.Path(__file__).parent.parent / "tla_tf"
 BINARIES = ROOT / "binaries"
@@ -24,7 +25,7 @@ def _defined(name):
 
 
 TRAINING = (
-  {"dataset", "method", *training_flags.flag_of_path().values()}
+  {"dataset", "method", *settings.flag_of_path().values()}
   | _defined("train")
   | _defined("training_flags")
   | _defined("presets")
@@ -85,6 +86,13 @@ def test_the_tools_are_read():
   assert {"attack_steps", "triplet_weight", "output_dir", "preset", "resize"} <= TRAINING
 
 
+@pytest.mark.parametrize("name, options", [("evaluate", JUDGE), ("analyze", ANALYZE)])
+def test_a_plan_of_a_comparison_has_the_flags_of_judging_that_are_not_its_own(name, options):
+  places = {"run_dir", "compare_dir", "output_dir", "data_dir", "cache_dir", "source_run_dir"}
+  # `split` may be defined for both in one place.
+  assert {option.flag for option in options} - {"split"} == _defined(name) - places - {"split"}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_tool_names_its_own_flags(module):
   for text in _texts(BINARIES / module):
@@ -104,7 +112,7 @@ def test_the_library_names_flags_only_in_commands_of_tools_that_have_them():
     # Help of settings that are flags of the training tools; a style sheet.
     if BINARIES in path.parents or path.name == "document.py":
       continue
-    own = "tla-train" if path.name == "config.py" or path.parent.name in ("recipes", "datasets") else None
+    own = "tla-train" if path.name == "config.py" or path.parent.name in ("recipes", "datasets", "settings") else None
     for text in _texts(path):
       for tool, flag in _named(text, own):
         if "xla_gpu" in flag:

@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from tla_tf.binaries import training_flags
+from tla_tf import settings
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +43,6 @@ def test_named_files_exist():
 
 def test_named_flags_are_defined():
   sources = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").glob("*.py"))
-  known = {*training_flags.shared_options(), *training_flags.recipe_options(), "logdir", "flagfile", "help"}
+  known = {*settings.shared_options(), *settings.recipe_options(), "logdir", "flagfile", "help"}
   for flag in set(re.findall(r"--([a-z_]{3,})", README)) - known:
     assert f'"{flag}"' in sources, flag

@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from tla_tf.binaries import flag_names
 from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
 from tla_tf.persistence import versions
+from tla_tf.settings import texts
 
 
 def tool_name() -> str:
@@ -177,11 +178,8 @@ class _FractionParser(flags.ArgumentParser):
   syntactic_help = "a number or a fraction such as 8/255"
 
   def parse(self, argument: str | float) -> float:
-    if isinstance(argument, (int, float)):
-      return float(argument)
-    numerator, slash, denominator = argument.partition("/")
     try:
-      return float(numerator) / float(denominator) if slash else float(numerator)
+      return float(argument) if isinstance(argument, (int, float)) else texts.fraction(argument)
     except (ValueError, ZeroDivisionError):
       raise ValueError(f"expected a number or a fraction such as 8/255, got {argument!r}") from None
 
@@ -219,9 +217,8 @@ class _SizeParser(flags.ArgumentParser):
   def parse(self, argument: str | tuple[int, int]) -> tuple[int, int]:
     if isinstance(argument, tuple):
       return argument
-    height, cross, width = argument.partition("x")
     try:
-      return (int(height), int(width) if cross else int(height))
+      return texts.size(argument)
     except ValueError:
       raise ValueError(f"expected {self.syntactic_help}, got {argument!r}") from None
 

@@ -1,51 +1,22 @@
-"""The flag files that come with the package, by name: `--preset=mnist_mlp`."""
+"""`--preset`, and what a command line and its flag files give before flags are parsed."""
 
 from __future__ import annotations
 
-import difflib
-import pathlib
 import re
 from collections.abc import Sequence
 
 from absl import flags
 
-import tla_tf
-from tla_tf.errors import InputError
-
-_PACKAGE = pathlib.Path(tla_tf.__file__).parent
-# Within an installed package, and beside the package in a checkout.
-_FOLDERS = (_PACKAGE / "flags", _PACKAGE.parent / "flags")
+from tla_tf.settings import presets
 
 
 def define(dataset: str) -> None:
   """Defines `--preset` for a tool that trains on a data set."""
-  known = ", ".join(names(dataset)) or "none for this data set"
+  known = ", ".join(presets.names(dataset)) or "none for this data set"
   if "preset" not in flags.FLAGS:
     flags.DEFINE_string(
       "preset", None, f"Published setting, a flag file that comes with the package; other flags change it. {known}."
     )
-
-
-def names(dataset: str) -> list[str]:
-  """Names of the presets of a data set, sorted."""
-  return [name for name in _files() if f"{name}_".startswith(f"{dataset}_")]
-
-
-def find(name: str, dataset: str) -> pathlib.Path:
-  """The flag file of a preset.
-
-  Raises:
-    InputError: if there is none of this name, or it is of another data set.
-  """
-  files, own = _files(), names(dataset)
-  if name in own:
-    return files[name]
-  near = difflib.get_close_matches(name, own, n=3)
-  there_are = f"there are {', '.join(own)}" if own else f"there are none of the data set {dataset}"
-  remedy = f"did you mean {' or '.join(near)}?" if near else f"{there_are}."
-  if name in files:
-    raise InputError(f"--preset={name}: is a setting of another data set than {dataset}; {remedy}")
-  raise InputError(f"--preset={name}: no such preset; {remedy}")
 
 
 def expand(arguments: Sequence[str], dataset: str) -> list[str]:
@@ -59,12 +30,7 @@ def expand(arguments: Sequence[str], dataset: str) -> list[str]:
     InputError: for a preset that there is none of, or that is of another data set.
   """
   name = value_of("preset", arguments)
-  return list(arguments) if name is None else [f"--flagfile={find(name, dataset)}", *arguments]
-
-
-def _files() -> dict[str, pathlib.Path]:
-  folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
-  return {path.stem: path for path in sorted(folder.glob("*.flags"))} if folder else {}
+  return list(arguments) if name is None else [f"--flagfile={presets.find(name, dataset)}", *arguments]
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:
@@ -91,7 +57,7 @@ def value_in_files(flag: str, arguments: Sequence[str]) -> str | None:
   given = _values(arguments)
   files = [f"--flagfile={given['flagfile']}"] if given.get("flagfile") else []
   name = given.get("preset")
-  preset = [f"--flagfile={path}"] if (path := _files().get(name or "")) else []
+  preset = [f"--flagfile={path}"] if (path := presets.paths().get(name or "")) else []
   return value_of(flag, [*preset, *files])
 
 

@@ -10,22 +10,10 @@ from tla_tf import datasets, types
 from tla_tf.binaries import entry
 from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
+from tla_tf.settings import reading_options
 
 FLAGS = flags.FLAGS
 
-# Flag -> field of `TrainingConfig`.
-PATHS = {
-  "data_source": "data_source",
-  "heldout_examples": "reading.heldout",
-  "classes": "reading.classes",
-  "image_size": "reading.image_size",
-  "resize": "reading.resize",
-  "channels": "reading.channels",
-  "use_val": "reading.use_val",
-  "test_fraction": "reading.test_fraction",
-  "split_seed": "reading.split_seed",
-  "skip_bad": "reading.skip_bad",
-}
 # Those that a tool which judges has: of image folders, without what is a flag of another meaning there.
 OF_JUDGING = (
   "heldout_examples",
@@ -115,5 +103,6 @@ def config(dataset: str) -> ReadingConfig | None:
   useless = [name for name in given if name not in ("heldout_examples", *datasets.get(dataset).reading_flags)]
   if useless:
     raise InputError(f"--{useless[0]} does not go with --dataset={dataset}, whose images are read in one way.")
-  values: dict[str, typing.Any] = {PATHS[name].removeprefix("reading."): FLAGS[name].value for name in given}
+  paths = reading_options()
+  values: dict[str, typing.Any] = {paths[name].path.removeprefix("reading."): FLAGS[name].value for name in given}
   return ReadingConfig(**values) if values else None

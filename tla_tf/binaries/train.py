@@ -9,6 +9,8 @@ from absl import flags
 from tla_tf import datasets
 from tla_tf.binaries import entry, flag_names, presets, progress, training_flags
 from tla_tf.errors import InputError
+from tla_tf.settings import flag_of_path
+from tla_tf.settings import presets as shipped
 from tla_tf.types import DistributionStrategy
 
 FLAGS = flags.FLAGS
@@ -23,7 +25,7 @@ Settings that are not given have the published value of the data set, or that of
 """
 
 
-@flag_names.translated(**training_flags.flag_of_path())
+@flag_names.translated(**flag_of_path())
 def main(argv: list[str]) -> None:
   """Trains as the flags say; draws the training curves; says what to do next."""
   entry.refuse_arguments(argv)
@@ -37,7 +39,7 @@ def main(argv: list[str]) -> None:
   shown = progress.Progress()
 
   def note(text: str) -> None:
-    print(flag_names.said(text, **training_flags.flag_of_path()), flush=True)
+    print(flag_names.said(text, **flag_of_path()), flush=True)
     shown.said()
 
   with shown.beating():
@@ -70,7 +72,7 @@ def _dataset(arguments: list[str]) -> str:
     raise InputError(f"--dataset={given}: this tool trains on {own}; give tla-train --dataset={given}.")
   preset = presets.value_of("preset", arguments)
   if not (own or given) and preset:
-    given = next((name for name in datasets.names() if preset in presets.names(name)), None)
+    given = next((name for name in datasets.names() if preset in shipped.names(name)), None)
   if not (own or given):
     raise InputError(f"Give --dataset, one of {datasets.names()}; with --help, too.")
   return datasets.get(own or given or "").name
@@ -86,7 +88,8 @@ def run() -> None:
     dataset = _dataset(sys.argv[1:])
     arguments = presets.expand(sys.argv[1:], dataset)
   except InputError as error:
-    entry.fail(error)
+    # No flag is defined yet.
+    entry.fail(InputError(flag_names.in_flags(str(error), {"preset"})))
   spec = datasets.get(dataset)
   flags.DEFINE_string("dataset", dataset, f"Data set, one of {', '.join(datasets.names())}.")
   presets.define(dataset)

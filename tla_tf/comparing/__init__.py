@@ -1,0 +1,1 @@
+"""Comparing methods and settings over seeds: the plan, its jobs, and what they found."""

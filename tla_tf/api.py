@@ -26,6 +26,7 @@ from tla_tf.persistence import run_paths
 from tla_tf.persistence.model_file import ModelFile
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
+from tla_tf.records.comparison import ComparisonRecord
 from tla_tf.types import DataSource, Split, values
 
 if typing.TYPE_CHECKING:
@@ -685,9 +686,10 @@ def write_report(runs: Runs, output: PathLike | None = None, *, output_dir: Path
 
   Args:
     runs: paths of run folders, shell patterns, or folders that run folders lie in; also
-      folders with results of models from elsewhere.
-    output: the HTML file; None for `report.html` in the first run folder, or in
-      `output_dir`.
+      folders with results of models from elsewhere. Of the folder of a comparison, and of
+      several runs that lie in one, the report begins with the comparison.
+    output: the HTML file; None for `report.html` in the first run folder, in
+      `output_dir`, or in the folder of a comparison that is given.
     output_dir: where judging and analysing wrote, if not into the run folders.
 
   Returns:
@@ -702,10 +704,22 @@ def write_report(runs: Runs, output: PathLike | None = None, *, output_dir: Path
   if output is not None and pathlib.Path(output).suffix.lower() not in (".html", ".htm"):
     raise InputError(f"`output={output}`: expected the name of an .html file.")
   folders = _opened(runs, output_dir, writable=output is None, judged_too=True)
+  comparison, itself = _comparison(runs, folders)
   if output is None:
-    output = pathlib.Path(output_dir or next(iter(folders.values())).results, "report.html")
+    own = comparison if comparison and itself else next(iter(folders.values())).results
+    output = pathlib.Path(output_dir or own, "report.html")
   found = [reporting.read_run(name, folder) for name, folder in folders.items()]
-  return reporting.write_document(reporting.make_report(found), pathlib.Path(output))
+  record = ComparisonRecord.read(comparison / "comparison.json") if comparison else None
+  return reporting.write_document(reporting.make_report(found, record), pathlib.Path(output))
+
+
+def _comparison(runs: Runs, folders: dict[str, RunFolder]) -> tuple[pathlib.Path | None, bool]:
+  """The one comparison that several runs lie in, or that was given itself; and whether it was."""
+  places = {run_paths.comparison_folder(folder.path) for folder in folders.values()}
+  place = places.pop() if len(places) == 1 else None
+  given = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+  itself = place is not None and any(os.path.abspath(path) == str(place) for path in given)
+  return (place if itself or len(folders) > 1 else None), itself
 
 
 class ExportedModel(typing.NamedTuple):

@@ -14,13 +14,17 @@ import pathlib
 import re
 import typing
 
-import keras
-import tensorflow as tf
-
-from tla_tf import files, networks
+from tla_tf import files
 from tla_tf.errors import InputError
+from tla_tf.lazy import lazy
 from tla_tf.recipes import ROBUST_FIRST
 from tla_tf.records.run import CheckpointRecord
+
+if typing.TYPE_CHECKING:
+  import keras
+
+# What checkpoints there are is asked by what loads none.
+tf, networks = lazy("tensorflow"), lazy("tla_tf.networks")
 
 _PREFIX = "state"
 
@@ -147,6 +151,8 @@ class CheckpointStore:
     return record
 
   def _read(self, step: int, state: typing.Mapping[str, typing.Any]) -> None:
+    import keras
+
     checkpoint = tf.train.Checkpoint(**state)
     try:
       checkpoint.read(str(self._path(step) / _PREFIX)).assert_existing_objects_matched().expect_partial()

@@ -12,6 +12,8 @@ from tla_tf.errors import InputError
 from tla_tf.types import Split
 
 _MARK = "config.json"
+# What lies in the folder of a comparison.
+_COMPARISON = "comparison.json"
 # What lies in a folder with results of a model from elsewhere.
 _RESULTS = ("evaluation.json", "analysis.json")
 
@@ -22,8 +24,8 @@ def find_run_folders(
   """The run folders that paths, shell patterns and parent folders name.
 
   Args:
-    given: each a run folder; or a folder that run folders lie in, for all of them; or, if
-      nothing is called so, a pattern such as `runs/tla_*`.
+    given: each a run folder; or a folder that run folders lie in, that of a comparison
+      among them, for all of them; or, if nothing is called so, a pattern such as `runs/tla_*`.
     judged_too: whether folders with results of models from elsewhere are meant, too.
 
   Returns:
@@ -54,7 +56,8 @@ def _meant(given: str, marks: tuple[str, ...]) -> list[pathlib.Path]:
     return runs
   if not path.is_dir() or is_one(path):
     return [path]
-  runs = _sorted(child for child in path.iterdir() if is_one(child))
+  inside = path.glob("runs/*/*") if comparison_folder(path) == pathlib.Path(os.path.abspath(path)) else path.iterdir()
+  runs = _sorted(child for child in inside if is_one(child))
   if not runs:
     raise InputError(
       f"{given}: not a run folder (no {_MARK}), and none lies in it; give the `output_dir` of a training run."
@@ -67,6 +70,14 @@ def _sorted(paths: collections.abc.Iterable[pathlib.Path]) -> list[pathlib.Path]
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path)) if part]
 
   return sorted(paths, key=key)
+
+
+def comparison_folder(given: str | os.PathLike[str]) -> pathlib.Path | None:
+  """A path itself where it is the folder of a comparison, or the one that it lies in as a run; None of another."""
+  path = pathlib.Path(os.path.abspath(given))
+  # FOLDER/runs/VARIANT/SEED
+  places = (path, *path.parents[2:3])
+  return next((place for place in places if (place / _COMPARISON).is_file()), None)
 
 
 def of_split(folder: str | os.PathLike[str], split: Split) -> pathlib.Path:

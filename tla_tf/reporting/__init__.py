@@ -2,6 +2,8 @@
 
 from tla_tf.reporting.analysis_figures import retrieval, roc_curves, tsne_of_class, tsne_of_pair
 from tla_tf.reporting.analysis_tables import markdown_analysis, tables_of_analysis
+from tla_tf.reporting.comparison_figures import accuracy_against_seconds
+from tla_tf.reporting.comparison_tables import tables_of_comparison
 from tla_tf.reporting.document import MARKDOWN_MARK, figures_of, to_html, to_markdown
 from tla_tf.reporting.figures import accuracy_curves, adversarial_examples, robust_accuracy, training_curves
 from tla_tf.reporting.outputs import (
@@ -9,6 +11,7 @@ from tla_tf.reporting.outputs import (
   compare_analyses,
   compare_evaluations,
   write_analysis,
+  write_comparison,
   write_document,
   write_evaluation,
 )
@@ -41,6 +44,7 @@ __all__ = [
   "Run",
   "Table",
   "WrittenReport",
+  "accuracy_against_seconds",
   "accuracy_curves",
   "adversarial_examples",
   "alike",
@@ -66,6 +70,7 @@ __all__ = [
   "suite_table",
   "suite_tables",
   "tables_of_analysis",
+  "tables_of_comparison",
   "tables_of_evaluation",
   "to_html",
   "to_markdown",
@@ -73,6 +78,7 @@ __all__ = [
   "tsne_of_class",
   "tsne_of_pair",
   "write_analysis",
+  "write_comparison",
   "write_document",
   "write_evaluation",
   "write_projector",

@@ -10,7 +10,8 @@ from tla_tf import files
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord
-from tla_tf.reporting import analysis_figures, figures
+from tla_tf.records.comparison import ComparisonRecord
+from tla_tf.reporting import analysis_figures, comparison_figures, comparison_tables, figures
 from tla_tf.reporting.analysis_tables import markdown_analysis, tables_of_analysis
 from tla_tf.reporting.document import MARKDOWN_MARK, Document, figures_of, to_html, to_markdown
 from tla_tf.reporting.tables import (
@@ -18,6 +19,7 @@ from tla_tf.reporting.tables import (
   Table,
   csv_tables,
   markdown_evaluation,
+  markdown_tables,
   probed_groups,
   suite_groups,
   tables_of_evaluation,
@@ -135,6 +137,22 @@ def _draw_analyses(results: dict[str, AnalysisRecord], arrays: dict[str, Analysi
   analysis_figures.tsne_of_pair(arrays, class_names, folder / "tsne_pair.png")
   analysis_figures.retrieval(arrays, class_names, folder / "retrieval.png")
   analysis_figures.roc_curves(arrays, results, folder / "roc.png")
+
+
+def write_comparison(record: ComparisonRecord, folder: pathlib.Path) -> None:
+  """Writes `comparison.md`, `.csv` and `figures/accuracy_against_seconds.png` into the folder of a comparison."""
+  tables = comparison_tables.tables_of_comparison(record)
+  place = folder / "figures" / "accuracy_against_seconds.png"
+  picture = ""
+  if comparison_figures.can_draw(record):
+    files.make_folder(place.parent)
+    comparison_figures.accuracy_against_seconds(record, place)
+    picture = f"\n![{comparison_figures.caption(record)}](figures/{place.name})\n"
+  else:
+    place.unlink(missing_ok=True)
+  notes = "".join(f"\n{note}\n" for note in comparison_tables.sentences(record))
+  files.write_text(folder / "comparison.md", markdown_tables(tables) + picture + notes)
+  _write_csv(folder / "comparison.md", tables)
 
 
 class WrittenReport(typing.NamedTuple):

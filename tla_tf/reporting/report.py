@@ -5,10 +5,12 @@ from __future__ import annotations
 import collections
 
 from tla_tf.records import AnalysisRecord, EvaluationRecord
+from tla_tf.records.comparison import ComparisonRecord
 from tla_tf.records.evaluation import ThreatShare
 from tla_tf.reporting import analysis_tables
 from tla_tf.reporting.document import Document, Missing, Section, Text
 from tla_tf.reporting.report_analysis import detection_blocks, embedding_blocks, tables
+from tla_tf.reporting.report_comparison import comparison_blocks
 from tla_tf.reporting.report_parts import Block, Runs, missing, results_of
 from tla_tf.reporting.report_robustness import attack_image_blocks, robustness_blocks
 from tla_tf.reporting.report_settings import settings_blocks, training_blocks
@@ -18,11 +20,12 @@ from tla_tf.summaries import Findings
 from tla_tf.types import Norm
 
 
-def make_report(runs: Runs) -> Document:
+def make_report(runs: Runs, comparison: ComparisonRecord | None = None) -> Document:
   """The report of one or several runs on one data set.
 
   Args:
     runs: sequence of Run with different names.
+    comparison: what they are part of, which then comes first; or None.
 
   Returns:
     `document.Document`.
@@ -36,11 +39,12 @@ def make_report(runs: Runs) -> Document:
     ("Embeddings under attack", embedding_blocks),
     ("Detection", detection_blocks),
   )
+  first = (Section("Comparison", tuple(comparison_blocks(comparison))),) if comparison else ()
   return Document(
     "Robustness report: " + ", ".join(run.name for run in runs),
     f"Data set {runs[0].settings['dataset']}. Accuracies are shares of test images, with exact "
     "95% intervals; pixels and epsilon are in [0, 1].",
-    tuple(Section(title, tuple(make(runs))) for title, make in makers),
+    (*first, *(Section(title, tuple(make(runs))) for title, make in makers)),
   )
 
 

@@ -40,8 +40,9 @@ class Number(str):
     beside: bool = True,
     std: float | None = None,
     unit: str = "",
+    both: bool = False,
   ) -> Number:
-    """Of an interval and a deviation, the text has the deviation.
+    """Of an interval and a deviation, the text has the deviation, unless it is to have both.
 
     Args:
       value: it.
@@ -51,11 +52,12 @@ class Number(str):
       beside: whether the text has the interval.
       std: its sample standard deviation, or None.
       unit: text that follows.
+      both: whether the text has the interval beside a deviation, too.
     """
     text = f"{value:.{digits}{'%' if percent else 'f'}}"
     if std is not None:
       text += f" ± {100 * std if percent else std:.{digits}f}"
-    elif interval is not None and beside:
+    if interval is not None and beside and (std is None or both):
       low, high = ((100 * end if percent else end) for end in interval)
       # A digit less of what is itself uncertain.
       text += f" ({low:.{digits - 1}f}-{high:.{digits - 1}f})"

@@ -26,6 +26,7 @@ FLOORS = (
     "files",
     "records",
     "user_code",
+    "xla_flags",
   ),
   ("balls", "ops"),
   ("networks", "data"),

@@ -43,6 +43,7 @@ _SUBPACKAGES = frozenset(
     "training",
     "types",
     "user_code",
+    "xla_flags",
   }
 )
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from tla_tf import xla_flags
 from tla_tf.binaries import flag_names
 from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
 from tla_tf.persistence import versions
@@ -110,10 +111,6 @@ def _show_flags_of(main: Callable[[list[str]], Any]) -> None:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
-# What the same bits take of programs that XLA makes for GPUs.
-_XLA_GPU_FLAG = "--xla_gpu_deterministic_ops"
-
-
 def load_tensorflow(deterministic: bool = False, workers_first: bool = False) -> None:
   """Imports TensorFlow without the chatter of its C++ libraries, as a tool that owns its process.
 
@@ -127,9 +124,8 @@ def load_tensorflow(deterministic: bool = False, workers_first: bool = False) ->
       devices. What its libraries write when one is lost is then said by the tool.
   """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if workers_first else "2")
-  given = os.environ.get("XLA_FLAGS", "")
-  if deterministic and _XLA_GPU_FLAG not in given:
-    os.environ["XLA_FLAGS"] = f"{given} {_XLA_GPU_FLAG}=true".strip()
+  if deterministic:
+    xla_flags.turn_on()
   warnings.filterwarnings("ignore", category=UserWarning, module="keras")
   sys.stderr.flush()
   terminal = os.dup(2)

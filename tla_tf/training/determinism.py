@@ -7,13 +7,12 @@ owns the process, as a console script does.
 
 from __future__ import annotations
 
-import os
 import typing
 
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
-_XLA_GPU_FLAG = "--xla_gpu_deterministic_ops"
+from tla_tf import xla_flags
 
 
 def make_deterministic(xla: bool, owns_process: bool, say: typing.Callable[[str], object]) -> None:
@@ -37,8 +36,9 @@ def make_deterministic(xla: bool, owns_process: bool, say: typing.Callable[[str]
         "be rounded otherwise in another run: for certainly the same bits call "
         "tf.config.experimental.enable_op_determinism() first, or train with tla-train."
       )
-  if xla and tf.config.list_logical_devices("GPU") and _XLA_GPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
+  if xla and tf.config.list_logical_devices("GPU") and not xla_flags.given():
     say(
-      f"Without XLA_FLAGS={_XLA_GPU_FLAG}=true in the environment, which acts on the whole process, another run on a "
-      "GPU may be rounded otherwise: for certainly the same bits set it before Python starts, or train with tla-train."
+      f"Without XLA_FLAGS={xla_flags.DETERMINISTIC_GPU}=true in the environment, which acts on the whole process, "
+      "another run on a GPU may be rounded otherwise: for certainly the same bits set it before Python starts, or "
+      "train with tla-train."
     )

@@ -2,9 +2,9 @@
 
   python benchmarks/cost_model.py
 
-For each network five attack steps give the rate; passes times operations, divided by the rate, predict training
-steps of another batch size, number of attack steps and method, which are then measured. Then hours of published
-trainings on accelerators of an assumed peak and share of it.
+Counted: the operations of a step's attack and training pass, each divided by the rate that `training.cost` takes for
+them. Rates and steps are measured in turn. Then hours of published trainings on accelerators of an assumed peak and
+share of it.
 """
 
 import argparse
@@ -13,16 +13,12 @@ import statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import attacks
 import keras
-import numpy as np
-import tensorflow as tf
-from side_by_side import measure, ratios
-from targets import published_step
+from side_by_side import measure
 
-from tla_tf import networks, published
+from tla_tf import datasets, networks, published, recipes
 from tla_tf.networks.flops import flops
-from tla_tf.training import cost
+from tla_tf.training import cost, step_timer
 
 # Network -> (data set, method, batch, attack steps) of the steps that are predicted.
 CHECKED = {
@@ -33,38 +29,54 @@ CHECKED = {
   "convnet": ("cifar10", "at", 100, 7),
   "wrn_16_2": ("cifar10", "at", 20, 7),
 }
-RATE_BATCH, RATE_STEPS = 50, 5
 # Assumed: dense bfloat16 peak of one accelerator, and the share of it that convolutions reach, in operations a second.
 PEAKS = {"A100": 312e12, "H100": 989e12}
 SHARE, SCALING = 0.3, 0.9
 
 
 def check(name, repeats):
-  """(predicted, measured seconds, rate, operations) of a training step: medians over rounds of an attack and a step."""
+  """(counted seconds, measured seconds, `Rates`, operations) of a training step: medians over rounds."""
   dataset, method, batch, steps = CHECKED[name]
-  config, network, step = published_step(dataset, name, method, steps, {"batch_size": batch})
-  images = tf.constant(np.random.default_rng(0).random((RATE_BATCH, *network.input_shape[1:])), tf.float32)
-  attack = attacks.ours(network, images, tf.zeros([RATE_BATCH], tf.int32), RATE_STEPS)
-  seconds = measure({"attack": attack, "step": step}, repeats)
-  once, total = RATE_BATCH * RATE_STEPS * flops(network).attack, cost.step_cost(config, network).total
-  # Within rounds, so that a busy machine is busy for both.
-  ratio = statistics.median(ratios(seconds, "attack", "step")) * total / once
-  measured = statistics.median(seconds["step"])
-  return ratio * measured, measured, once / statistics.median(seconds["attack"]), total
+  config = published.setting(dataset, method, name)
+  config = config.replace(batch_size=batch, attack=config.attack.scaled(steps=steps), attack_mode="inference")
+  (shape, classes), operations = cost.data_shape(config), cost.step_cost(config, build(name, dataset))
+  config = step_timer.same_step(config)
+  images = batch * len(recipes.get(method).roles(config.recipe))
+  attack = step_timer.AttackTimer(build(name, dataset), batch)
+  plain = step_timer.StepTimer(cost.training_pass(config, images), shape, classes)
+  step = step_timer.StepTimer(config, shape, classes)
+  functions = {"attack": lambda: attack.seconds(steps), "training": lambda: plain.seconds(), "step": step.seconds}
+  seconds = measure(functions, repeats)
+  # Within rounds, so that a busy machine is busy for all.
+  counted = statistics.median(
+    (a * (operations.attack + operations.mining) / operations.attack + t) / s
+    for a, t, s in zip(seconds["attack"], seconds["training"], seconds["step"])
+  )
+  median = {part: statistics.median(values) for part, values in seconds.items()}
+  rates = cost.Rates(operations.attack / median["attack"], operations.training / median["training"])
+  return counted * median["step"], median["step"], rates, operations.total
+
+
+def build(network, dataset):
+  spec = datasets.get(dataset)
+  return networks.build(network, spec.image_shape, len(spec.class_names))
 
 
 def report_checks(repeats):
   """Prints a table of all that is checked."""
-  print("| network, step | GFLOP | measured rate | predicted | measured | error |")
-  print("| --- | ---: | ---: | ---: | ---: | ---: |")
+  print("| network, step | GFLOP | GFLOP/s, attack | GFLOP/s, training pass | counted | measured | error |")
+  print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
   for name, (_, method, batch, steps) in CHECKED.items():
-    predicted, seconds, rate, total = check(name, repeats)
+    counted, seconds, rates, total = check(name, repeats)
     cells = (
       f"`{name}`, {method}, batch {batch}, {steps} attack steps",
       f"{total / 1e9:.1f}",
-      f"{rate / 1e9:.0f} GFLOP/s",
+      f"{rates.attack / 1e9:.0f}",
+      f"{rates.training / 1e9:.0f}",
+      f"{counted:.3f} s",
+      f"{seconds:.3f} s",
+      f"{counted / seconds - 1:+.0%}",
     )
-    cells += (f"{predicted:.3f} s", f"{seconds:.3f} s", f"{predicted / seconds - 1:+.0%}")
     print("| " + " | ".join(cells) + " |", flush=True)
 
 

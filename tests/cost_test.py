@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tla_tf import networks, published
+from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
 from tla_tf.networks.flops import flops
 from tla_tf.recipes.cheap_attack import InnerAttackConfig
-from tla_tf.training import cost
+from tla_tf.training import cost, step_timer
 
 # mlp_8 on 64 pixels: 64 x 8, 8 x 8, 8 x 8, 8 x 10 multiplications.
 FORWARD, FIRST = 2 * (512 + 64 + 64 + 80), 2 * 512
@@ -74,3 +75,157 @@ def test_a_training_is_its_steps_and_its_looks_at_held_out_images(network):
 
 def test_the_rate_of_this_machine_is_measured(network):
   assert 0 < cost.measured_rate(network, 10, seconds=0.0) < float("inf")
+
+
+# ------------------------------------------------------------- seconds
+
+DIGITS = published.setting("digits", "at", "mlp_8").replace(batch_size=10, jit="off", attack=AttackConfig(steps=2))
+
+
+@pytest.fixture
+def forgetful():
+  """Nothing that another test has measured is remembered, nor what this one measures."""
+  cost.forget()
+  yield
+  cost.forget()
+
+
+@pytest.fixture
+def timed(monkeypatch, forgetful):
+  """(config, step) of every step that is measured; it takes 7 s, but 90 at first, and 70 once."""
+  found = []
+
+  class Timer:
+    def __init__(self, config, image_shape, num_classes, step=0):
+      found.append((config, step))
+      self.values = iter([90.0, 7.0, 70.0, 7.0, 7.0])
+
+    def seconds(self, executions=1):
+      return [next(self.values) for _ in range(executions)]
+
+  monkeypatch.setattr(cost, "StepTimer", Timer)
+  return found
+
+
+def test_parts_of_a_step_are_divided_by_their_rates():
+  assert cost.StepCost(attack=6, mining=2, training=12).seconds(cost.Rates(attack=4.0, training=3.0)) == 2.0 + 4.0
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"seed": 3, "learning_rate": 1.0, "warmup_steps": 5, "train_steps": 77},
+    {"schedules": (("epsilon", ((0, 0.0), (5, 1.0))),), "weight_decay": 1.0},
+    {"attack": AttackConfig(epsilon=0.2, step_size=0.03, steps=2), "checkpoint_every": 3, "validation_examples": 9},
+  ],
+)
+def test_the_same_work_is_measured_once(timed, changes):
+  assert cost.measured_step_seconds(DIGITS) == 7.0
+  assert cost.measured_step_seconds(DIGITS.replace(**changes)) == 7.0
+  assert len(timed) == 1
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"attack": AttackConfig(steps=3)},
+    {"batch_size": 20},
+    {"network": "mlp_16"},
+    {"method": "um"},
+    {"weight_average": 0.9},
+    {"optimizer": "momentum"},
+    {"jit": "on"},
+  ],
+)
+def test_other_work_is_measured_anew(timed, changes):
+  for config in (DIGITS, DIGITS.replace(**changes)):
+    cost.measured_step_seconds(config)
+  assert len(timed) == 2
+
+
+def test_a_step_without_an_attack_is_the_same_whatever_the_attack(timed):
+  for steps in (2, 40):
+    cost.measured_step_seconds(published.setting("digits", "um", "mlp_8").replace(attack=AttackConfig(steps=steps)))
+  assert len(timed) == 1
+
+
+def test_a_step_that_takes_long_is_counted(timed, monkeypatch):
+  config = DIGITS.replace(attack=AttackConfig(steps=10**7), attack_mode="inference")
+  operations = cost.step_cost(config, networks.build("mlp_8", (8, 8, 1), 10))
+  monkeypatch.setattr(cost, "measured_rate", lambda *given, **settings: operations.attack / 4.0)
+  # The training pass alone is what takes the timer's 7 s.
+  assert cost.measured_step_seconds(config) == pytest.approx(4.0 + 7.0)
+  assert [config.method for config, _ in timed] == ["um"]
+  assert cost.measured_step_seconds(config, longest=12.0) == 7.0
+  assert [config.method for config, _ in timed] == ["um", "at"]
+
+
+def test_mining_and_roles_are_counted_in_seconds(timed, monkeypatch):
+  config = published.setting("digits", "tla", "mlp_8").replace(attack=AttackConfig(steps=3))
+  network = networks.build("mlp_8", (8, 8, 1), 10)
+  operations = cost.step_cost(config, network)
+  monkeypatch.setattr(cost, "measured_rate", lambda *given, **settings: 1e6)
+  found = cost.counted_step_seconds(config)
+  assert found == pytest.approx((operations.attack + operations.mining) / 1e6 + 7.0)
+  roles = operations.training // (config.batch_size * flops(network).training)
+  assert [config.batch_size for config, _ in timed] == [roles * config.batch_size]
+
+
+def test_a_training_takes_its_phases_its_looks_and_its_start(monkeypatch, forgetful):
+  config = DIGITS.replace(train_steps=100, checkpoint_every=40, validation_examples=7)
+  config = config.replace(
+    recipe=config.recipe.replace(inner_attack=InnerAttackConfig(kind="fgsm_rs", until=60)),
+    validation_attack=AttackConfig(steps=3),
+  )
+  once = flops(networks.build("mlp_8", (8, 8, 1), 10))
+  monkeypatch.setattr(cost, "measured_rate", lambda *given, **settings: float(once.forward))
+
+  def step_seconds(config, image_shape, num_classes, step):
+    assert (image_shape, num_classes) == ((8, 8, 1), 10)
+    return {0: 2.0, 60: 5.0}[step]
+
+  looks = 3 * 7 * (3 * 2 + 2)
+  assert cost.run_seconds(config, step_seconds=step_seconds) == cost.STARTING + 60 * 2.0 + 40 * 5.0 + looks
+
+
+def test_each_phase_of_a_training_is_measured(timed):
+  recipe = DIGITS.recipe.replace(inner_attack=InnerAttackConfig(kind="fgsm_rs", until=60))
+  for step in (0, 59, 60, 99):
+    cost.measured_step_seconds(DIGITS.replace(recipe=recipe, train_steps=100), step=step)
+  assert [step for _, step in timed] == [0, 60]
+
+
+@pytest.mark.parametrize("method", ["at", "tla"])
+def test_a_timer_trains_and_gives_seconds_of_a_step(method):
+  config = published.setting("digits", method, "mlp_8").replace(
+    batch_size=10, attack=AttackConfig(steps=1), jit="off", steps_per_execution=4, log_every=6, learning_rate=1e-3
+  )
+  ticks = iter(range(1000))
+  timer = step_timer.StepTimer(config, (8, 8, 1), 10, step=12, timer=lambda: float(next(ticks)))
+  model = timer.model
+  before = model.network.get_weights()
+  # Executions end at the multiples of `log_every`, too: after 4, 2, 4 and 2 steps.
+  assert timer.seconds(3) == [1 / 4, 1 / 2, 1 / 4, 1 / 2]
+  assert int(model.optimizer.iterations) == 24
+  assert any((a != b).any() for a, b in zip(before, model.network.get_weights(), strict=True))
+  assert timer.seconds() == [1 / 4] and int(model.optimizer.iterations) == 28
+
+
+def test_a_step_on_noise_stays_finite():
+  timer = step_timer.StepTimer(step_timer.same_step(DIGITS.replace(learning_rate=1e9)), (8, 8, 1), 10)
+  before = timer.model.network.trainable_variables[0].numpy()
+  timer.seconds(3)
+  assert (timer.model.network.trainable_variables[0].numpy() == before).all()
+
+
+def test_seconds_are_found_on_this_machine(forgetful):
+  assert cost.counted_step_seconds(DIGITS) > 0
+  assert cost.run_seconds(DIGITS, step_seconds=lambda *given: 0.0) > cost.STARTING
+
+
+def test_a_data_set_without_a_shape_needs_one():
+  config = published.setting("images", "at", "mlp_8")
+  with pytest.raises(InputError, match="`image_shape` and `num_classes`"):
+    cost.measured_step_seconds(config)
+  assert cost.data_shape(config, (4, 4, 3), 2) == ((4, 4, 3), 2)
+  assert cost.data_shape(published.setting("tiny_imagenet", "at")) == ((64, 64, 3), 200)

@@ -96,6 +96,8 @@ class DatasetSpec:
     analysis_scale: of `tla-analyze`.
     image_shape: (height, width, channels); None where it depends on the files.
     class_names: empty where they depend on the files.
+    num_classes: how many there are where the names depend on the files; 0 where
+      that does, too.
     tf1_networks: families of networks that a TF1 checkpoint is taken to be
       trained on this data set with.
     reading_flags: which of the reading flags of `binaries.training_flags` make
@@ -116,6 +118,7 @@ class DatasetSpec:
   fine_tuning: tuple | None = None
   image_shape: tuple | None = None
   class_names: tuple = ()
+  num_classes: int = 0
   tf1_networks: tuple = ()
   reading_flags: tuple = ("data_dir", "data_source")
   data_dir_help: str = "Folder of the data set's files, or TFDS's data folder."

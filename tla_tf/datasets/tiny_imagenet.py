@@ -99,6 +99,7 @@ SPEC = DATASETS.register(
     ),
     analysis_scale=AnalysisScale(8 / 255, 7, 25 / 255, 30, "weak"),
     image_shape=(64, 64, 3),
+    num_classes=200,
     tf1_networks=("resnet",),
     reading_flags=("data_dir", "data_source", "cache_dir", "classes"),
     heldout_help=(

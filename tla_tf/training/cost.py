@@ -1,25 +1,41 @@
-"""What a training costs: passes x operations of the network, against the rate of the machine at hand.
+"""What a training costs on the machine at hand: operations of its network, and seconds.
 
-seconds of a step = operations of its attack, its mining and its training pass / operations per second
+Seconds of a step are measured on the step itself (`measured_step_seconds`), or counted
+(`counted_step_seconds`): the operations of its attack, its mining and its training pass, each divided by the rate
+that the machine reaches on them,
 
-The rate is measured by a few attack steps on the network itself. docs/scaling.md says how far the prediction is off.
+  seconds = (attack + mining) / rate of the attack + training / rate of the training pass.
+
+Both rates are measured at the step's own numbers of images: the products of a small batch wait for the weights, which
+a larger one reads as often, so that they reach more with it. docs/scaling.md says how far counting is off.
 """
 
 from __future__ import annotations
 
-import time
+import functools
+import json
+import statistics
 import typing
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from tla_tf import recipes
-from tla_tf.attacks import GradientSearch
-from tla_tf.config import AttackConfig, TrainingConfig
-from tla_tf.networks.flops import flops
-from tla_tf.ops import seeds
-from tla_tf.types import Role
+from tla_tf import datasets, networks, recipes
+from tla_tf.config import TrainingConfig
+from tla_tf.errors import InputError
+from tla_tf.networks.flops import Flops, flops
+from tla_tf.training.step_timer import AttackTimer, StepTimer, same_step
+from tla_tf.types import Jit, PassMode, Precision, Role
+
+# Operations that are tried at once before it is known what the machine reaches; seconds of what is then tried.
+_FIRST_OPERATIONS, _LONGEST_TRIAL = 1e11, 2.0
+# Seconds that a rate is measured for, and steps that the median is taken of, at least.
+_MEASURING, _FEWEST = 0.5, 3
+# Seconds of a step that is counted rather than measured.
+_TOO_LONG = 5.0
+# Held-out images are looked at, and models judged, in batches of so many.
+_JUDGED_BATCH = 100
+# Seconds from the start of a process to its first step: TensorFlow, data, compiling.
+STARTING = 15.0
 
 
 class StepCost(typing.NamedTuple):
@@ -40,6 +56,32 @@ class StepCost(typing.NamedTuple):
     """Of the step."""
     return self.attack + self.mining + self.training
 
+  def seconds(self, rates: Rates) -> float:
+    """Of the step, at the machine's rates."""
+    return (self.attack + self.mining) / rates.attack + self.training / rates.training
+
+
+class Rates(typing.NamedTuple):
+  """Floating-point operations per second that the machine reaches.
+
+  Attributes:
+    attack: of attack steps; mining, which has the forward half of them, is taken to reach as much.
+    training: of training passes, their gradients and the optimizer's work.
+  """
+
+  attack: float
+  training: float
+
+
+class _Counted(typing.NamedTuple):
+  """What is counted of a network: its operations, and numbers of an embedding."""
+
+  once: Flops
+  embedding: int
+
+
+# --------------------------------------------------------------------------- operations
+
 
 def step_cost(config: TrainingConfig, network: keras.Model, step: int = 0) -> StepCost:
   """Counts the operations of a training step.
@@ -51,7 +93,22 @@ def step_cost(config: TrainingConfig, network: keras.Model, step: int = 0) -> St
     network: a network that `networks.flops` can count.
     step: its number, which tells a cheaper inner attack from PGD.
   """
-  recipe, batch, once = recipes.get(config.method), config.batch_size, flops(network)
+  return _step_cost(config, _counted(network), step)
+
+
+def run_cost(config: TrainingConfig, network: keras.Model) -> int:
+  """Floating-point operations of a whole training, with its looks at held-out images."""
+  counted = _counted(network)
+  steps = sum(count * _step_cost(config, counted, first).total for count, first in _phases(config))
+  return steps + _looks(config, counted)
+
+
+def _counted(network):
+  return _Counted(flops(network), network.output["embedding"].shape[-1] if "embedding" in network.output else 0)
+
+
+def _step_cost(config, counted, step):
+  recipe, batch, once = recipes.get(config.method), config.batch_size, counted.once
   roles, source = recipe.roles(config.recipe), recipe.negatives(config.recipe)
   attack, inner = 0, recipe.inner_attack(config.recipe)
   if Role.ADVERSARIAL in roles and not inner.needs_gradient:  # which takes it from the training pass
@@ -59,36 +116,212 @@ def step_cost(config: TrainingConfig, network: keras.Model, step: int = 0) -> St
     attack = batch * kinds[0 if step < inner.first_pgd_step else -1].steps * once.attack
   mining = 0
   if source is not None:
-    mining = source.mined(batch) * once.forward + 2 * source.compared(batch) * network.output["embedding"].shape[-1]
+    mining = source.mined(batch) * once.forward + 2 * source.compared(batch) * counted.embedding
   return StepCost(attack, mining, batch * len(roles) * once.training)
 
 
-def run_cost(config: TrainingConfig, network: keras.Model) -> int:
-  """Floating-point operations of a whole training, with its looks at held-out images."""
-  once, last = flops(network), config.train_steps
-  cheap = min(last, recipes.get(config.method).inner_attack(config.recipe).first_pgd_step)
-  steps = cheap * step_cost(config, network).total + (last - cheap) * step_cost(config, network, last).total
-  look = config.validation_examples * (config.validation_attack.steps * once.attack + 2 * once.forward)
-  return steps + -(-last // config.checkpoint_every) * look
+def _phases(config):
+  """(steps, number of the first) of a training's phases: of a cheaper inner attack, then of PGD."""
+  cheap = min(config.train_steps, recipes.get(config.method).inner_attack(config.recipe).first_pgd_step)
+  return [(count, first) for count, first in ((cheap, 0), (config.train_steps - cheap, cheap)) if count]
 
 
-def measured_rate(network: keras.Model, batch_size: int = 50, seconds: float = 1.0) -> float:
-  """Floating-point operations per second that attack steps reach here.
+def _looks(config, counted):
+  """Operations of all looks at held-out images."""
+  once, looks = counted.once, -(-config.train_steps // config.checkpoint_every)
+  return looks * config.validation_examples * (config.validation_attack.steps * once.attack + 2 * once.forward)
+
+
+# --------------------------------------------------------------------------- rates
+
+
+def measured_rate(
+  network: keras.Model,
+  batch_size: int = 50,
+  seconds: float = _MEASURING,
+  *,
+  mode: PassMode | str = PassMode.INFERENCE,
+  precision: Precision | str = Precision.FLOAT32,
+  jit: Jit | str = Jit.AUTO,
+) -> float:
+  """Floating-point operations per second that attack steps reach here: the median of three trials.
+
+  A batch that would take long is cut.
 
   Args:
     network: the network to be trained.
     batch_size: images of a batch.
     seconds: how long to measure, at least; compiling comes on top.
+    mode: a `types.PassMode`, in which the attack sees the network.
+    precision: a `types.Precision`, of its passes.
+    jit: a `types.Jit`.
   """
-  images = tf.constant(np.random.default_rng(0).random((batch_size, *network.input_shape[1:])), tf.float32)
-  labels = tf.zeros([batch_size], tf.int32)
-  search, key = GradientSearch(network), seeds.key(0, "rate")
+  once = flops(network)
+  batch = _cut(batch_size, once.attack, _FIRST_OPERATIONS)
+  timer = AttackTimer(network, batch, mode=mode, precision=precision, jit=jit)
+  step = timer.seconds(1)
+  if batch < batch_size:
+    batch = _cut(batch_size, step / batch, _LONGEST_TRIAL)
+    timer = AttackTimer(network, batch, mode=mode, precision=precision, jit=jit)
+    step = timer.seconds(1)
+  # So many that to start the loop is little beside them.
+  steps = max(_FEWEST, round(seconds / _FEWEST / step))
+  return batch * once.attack / statistics.median(timer.seconds(steps) for _ in range(_FEWEST))
 
-  def timed(steps):
-    began = time.perf_counter()
-    np.asarray(search.run(images, labels, key, AttackConfig(steps=steps), record=False).adversarial)
-    return time.perf_counter() - began
 
-  timed(1)  # compiles
-  steps = max(3, round(seconds / timed(1)))
-  return steps * batch_size * flops(network).attack / timed(steps)
+def _cut(count, each, most):
+  """How many of so many fit, at least one."""
+  return max(1, min(count, int(most / each)))
+
+
+def training_pass(config: TrainingConfig, images: int) -> TrainingConfig:
+  """A training whose step is the training pass alone of another, over so many images."""
+  parts = config.accumulate_steps if images % config.accumulate_steps == 0 else 1
+  return same_step(config.replace(method="um", batch_size=images, accumulate_steps=parts))
+
+
+def _training_rate(config, image_shape, num_classes, images, counted):
+  """Operations per second that the training pass of a configuration reaches with so many images."""
+  return images * counted.once.training / _timed(training_pass(config, images), image_shape, num_classes, 0)
+
+
+# --------------------------------------------------------------------------- seconds
+
+
+def measured_step_seconds(
+  config: TrainingConfig,
+  image_shape: tuple[int, ...] | None = None,
+  num_classes: int | None = None,
+  step: int = 0,
+  longest: float = _TOO_LONG,
+) -> float:
+  """Seconds of a training step here: the median of a few, on noise in the shape of the data.
+
+  A step that would take long is counted instead. What was measured is remembered for
+  configurations whose step is the same work.
+
+  Args:
+    config: TrainingConfig.
+    image_shape: (height, width, channels); None for the data set's.
+    num_classes: number of classes; None for the data set's.
+    step: number of the step: a cheaper inner attack may precede PGD.
+    longest: seconds of a step that is still measured.
+
+  Raises:
+    InputError: for a data set whose shape follows from its files, where none is given.
+  """
+  shape, classes = data_shape(config, image_shape, num_classes)
+  try:
+    large = _step_cost(config, _counts(config.network, shape, classes), step).total > _FIRST_OPERATIONS
+  except InputError:  # A network of one's own may hide its products.
+    large = False
+  counted = counted_step_seconds(config, shape, classes, step) if large else 0.0
+  return counted if counted > longest else _timed(config, shape, classes, _first_like(config, step))
+
+
+def counted_step_seconds(
+  config: TrainingConfig, image_shape: tuple[int, ...] | None = None, num_classes: int | None = None, step: int = 0
+) -> float:
+  """Seconds of a training step by its operations and two measured rates; arguments as in `measured_step_seconds`.
+
+  Rates are remembered: many configurations of one network cost seconds.
+  """
+  shape, classes = data_shape(config, image_shape, num_classes)
+  return _step_cost(config, _counts(config.network, shape, classes), step).seconds(rates(config, shape, classes))
+
+
+def run_seconds(
+  config: TrainingConfig,
+  image_shape: tuple[int, ...] | None = None,
+  num_classes: int | None = None,
+  step_seconds: typing.Callable[..., float] = counted_step_seconds,
+) -> float:
+  """Seconds of a whole training, with its start and its looks at held-out images.
+
+  Args:
+    config: TrainingConfig.
+    image_shape: (height, width, channels); None for the data set's.
+    num_classes: number of classes; None for the data set's.
+    step_seconds: `counted_step_seconds`, or `measured_step_seconds`, which takes longer.
+  """
+  shape, classes = data_shape(config, image_shape, num_classes)
+  steps = sum(count * step_seconds(config, shape, classes, first) for count, first in _phases(config))
+  looks = _looks(config, _counts(config.network, shape, classes))
+  return STARTING + steps + looks / judging_rate(config, shape, classes)
+
+
+def rates(config: TrainingConfig, image_shape: tuple[int, ...], num_classes: int) -> Rates:
+  """The rates that counting takes for a step of this configuration."""
+  config, counted = same_step(config), _counts(config.network, image_shape, num_classes)
+  recipe = recipes.get(config.method)
+  at_once = config.attack_batch_size or config.batch_size // config.accumulate_steps
+  mode = recipe.inner_attack(config.recipe).mode
+  attack = _attack_rate(
+    config.network, image_shape, num_classes, at_once, mode, Precision(config.attack_precision.value), config.jit
+  )
+  images = config.batch_size * len(recipe.roles(config.recipe))
+  images = _cut(images, counted.once.training, _LONGEST_TRIAL * attack)
+  return Rates(attack, _training_rate(config, image_shape, num_classes, images, counted))
+
+
+def judging_rate(config: TrainingConfig, image_shape: tuple[int, ...], num_classes: int) -> float:
+  """Operations per second of attacks that judge the network of a configuration."""
+  return _attack_rate(
+    config.network, image_shape, num_classes, _JUDGED_BATCH, PassMode.INFERENCE, Precision.FLOAT32, config.jit
+  )
+
+
+def data_shape(
+  config: TrainingConfig, image_shape: tuple[int, ...] | None = None, num_classes: int | None = None
+) -> tuple[tuple[int, ...], int]:
+  """(height, width, channels) and number of classes, those of the data set where they are not given.
+
+  Raises:
+    InputError: for a data set that has none of its own.
+  """
+  spec = datasets.get(config.dataset)
+  own = len(config.reading.classes) or len(spec.class_names) or spec.num_classes
+  shape, classes = image_shape or spec.image_shape, num_classes or own
+  if shape is None or not classes:
+    raise InputError(
+      f"Data set {config.dataset!r} has images of any shape and class: give `image_shape` and `num_classes`."
+    )
+  return tuple(shape), classes
+
+
+def _first_like(config, step):
+  """The first step of the phase of a training that a step is in."""
+  first_pgd_step = recipes.get(config.method).inner_attack(config.recipe).first_pgd_step
+  return first_pgd_step if step >= first_pgd_step else 0
+
+
+def _timed(config, image_shape, num_classes, step):
+  """Median seconds of a step, measured once for all configurations whose step is the same work."""
+  return _timed_once(json.dumps(same_step(config).to_dict(), sort_keys=True), image_shape, num_classes, step)
+
+
+@functools.cache
+def _timed_once(text, image_shape, num_classes, step):
+  timer = StepTimer(TrainingConfig.from_dict(json.loads(text)), image_shape, num_classes, step)
+  timer.seconds()
+  found = timer.seconds()
+  while len(found) < _FEWEST or sum(found) < _MEASURING:
+    found += timer.seconds(max(1, min(_FEWEST, round(_MEASURING / found[0]))))
+  return statistics.median(found)
+
+
+@functools.cache
+def _attack_rate(network, image_shape, num_classes, batch_size, mode, precision, jit):
+  built = networks.build(network, image_shape, num_classes)
+  return measured_rate(built, batch_size, mode=mode, precision=precision, jit=jit)
+
+
+@functools.cache
+def _counts(network, image_shape, num_classes):
+  return _counted(networks.build(network, image_shape, num_classes))
+
+
+def forget() -> None:
+  """Forgets what was measured in this process: the next questions are answered anew."""
+  for known in (_timed_once, _attack_rate, _counts):
+    known.cache_clear()

@@ -138,6 +138,20 @@ def test_a_budget_of_steps_is_that_of_all_and_one_of_seconds_waits_for_a_measure
   assert "--train_steps=500" in at.flags and "--train_steps=300" in tla.flags
 
 
+def test_a_variant_with_a_seed_of_its_own_is_one_run_for_all():
+  variants = {
+    "source": {"method": "at", "seed": 1000},
+    "at": {"method": "at"},
+    "tuned": {"method": "tla", "init_from": "source"},
+  }
+  found = plan(seeds=[1, 2], variants=variants, judge=[{"suite": ["table1"], "source": "source"}])
+  runs = found.runs("out")
+  assert [run.name for run in runs] == ["source_seed_1000", "at_seed_1", "tuned_seed_1", "at_seed_2", "tuned_seed_2"]
+  assert runs[0].config.seed == 1000 and "--seed=1000" in runs[0].flags
+  assert {run.init_from for run in runs if run.variant == "tuned"} == {runs[0].folder}
+  assert (found.seed_of("source", 2), found.seed_of("at", 2)) == (1000, 2)
+
+
 # --------------------------------------------------------------------------- wrong plans
 
 
@@ -155,6 +169,11 @@ def test_a_budget_of_steps_is_that_of_all_and_one_of_seconds_waits_for_a_measure
     ({"settings": {"margins": 1}}, "settings: no flag of tla-train for digits is called 'margins'; did you mean"),
     ({"settings": {"resize": "crop"}}, "settings: no flag of tla-train for digits is called 'resize'"),
     ({"settings": {"seed": 1}}, "settings: seed is no setting of a variant; in a plan it is seeds."),
+    ({"variants": {"at": {"method": "at", "seed": -1}}}, "variants: at: seed: expected a whole number of at least 0"),
+    (
+      {"variants": {"at": {"method": "at"}, "b": {"method": "tla", "init_from": "at", "seed": 5}}},
+      "variants: b: seed: a variant with a seed of its own begins with fresh weights; leave out init_from.",
+    ),
     ({"settings": {"train_steps": "many"}}, "settings: train_steps: Invalid value for 'train_steps'"),
     ({"settings": {"train_steps": None}}, "settings: train_steps: expected a number, a text"),
     ({"settings": {"learning_rate": "nan"}}, "settings: learning_rate: Invalid value"),

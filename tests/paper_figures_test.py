@@ -71,7 +71,7 @@ def test_numbers_are_read_with_their_rounding():
 
 @each_part
 def test_columns_are_what_ours_are_called_and_have_the_steps_of_our_suites(part):
-  known = {"clean", "area", "separation/weak", "separation/strong"}
+  known = {"clean", "area/misclassified", "separation/weak", "separation/strong"}
   known |= {"neighbours/natural", "neighbours/adversarial", "seconds/step", "seconds/mining"}
   known |= {
     f"{suite}/{attack.name}"

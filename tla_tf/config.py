@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import math
 import typing
 
@@ -60,6 +61,12 @@ def _tuples(value):
   return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
+@functools.cache
+def _kinds(config_class: type) -> dict[str, typing.Any]:
+  """The types of a config's fields by name; working them out takes longer than all else of making a config."""
+  return typing.get_type_hints(config_class)
+
+
 Self = typing.TypeVar("Self", bound="Config")
 
 
@@ -68,7 +75,8 @@ class Config:
   """Shared behaviour: enum fields accept their string values; JSON in and out."""
 
   def __post_init__(self):
-    for name, kind in typing.get_type_hints(type(self)).items():
+    own: type = type(self)
+    for name, kind in _kinds(own).items():
       value = getattr(self, name)
       if isinstance(kind, type) and issubclass(kind, enum.Enum):
         object.__setattr__(self, name, choice(kind, name, value))
@@ -160,7 +168,7 @@ def other_default(config_class: typing.Any, name: str, default: typing.Any) -> t
 
 def options(config_class: type, prefix: str = "") -> typing.Iterator[Option]:
   """Yields the `Option` of every field that is one, in a config class and the configs within it."""
-  kinds = typing.get_type_hints(config_class)
+  kinds = _kinds(config_class)
   for field in dataclasses.fields(config_class):
     kind, path = kinds[field.name], f"{prefix}{field.name}"
     if isinstance(kind, type) and issubclass(kind, Config):

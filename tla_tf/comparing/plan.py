@@ -67,6 +67,8 @@ class Variant:
     flags: its settings over that, by flag: the common ones and its own.
     init_from: the variant whose run of the same seed it begins with, or None.
     base: the name of the variant that a grid made it of; else its own.
+    seed: the only seed that it is trained with, or None. Such a one serves others, as the source of black-box images
+      say, and is not judged itself.
   """
 
   name: str
@@ -74,6 +76,7 @@ class Variant:
   flags: Flags
   init_from: str | None = None
   base: str = ""
+  seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Judging:
 
   Attributes:
     flags: of `tla-evaluate` or `tla-analyze`, by name.
-    source: variant whose run of the same seed makes the images of the black-box column, or None.
+    source: variant whose run of the same seed, or only run, makes the images of the black-box column, or None.
   """
 
   flags: Flags
@@ -180,6 +183,11 @@ class ComparisonPlan:
     """The variant of a name."""
     return next(variant for variant in self.variants if variant.name == name)
 
+  def seed_of(self, name: str, seed: int) -> int:
+    """The seed of a variant's run that stands beside runs of a seed: the same, or its only one."""
+    own = self.variant(name).seed
+    return seed if own is None else own
+
   def runs(
     self,
     output_dir: AnyPath,
@@ -197,23 +205,23 @@ class ComparisonPlan:
     Raises:
       InputError: for settings that these steps make wrong.
     """
-    folders = {
-      (variant.name, seed): run_folder(output_dir, variant.name, seed)
-      for variant in self.variants
-      for seed in self.seeds
-    }
-    runs = []
-    for seed, name in itertools.product(self.seeds, self._order()):
-      variant = self.variant(name)
+    runs: list[PlannedRun] = []
+    names = [(name, self.seed_of(name, seed), seed) for seed in self.seeds for name in self._order()]
+    for name, seed, beside in names:
+      if any((run.variant, run.seed) == (name, seed) for run in runs):
+        continue  # It has one seed.
+      variant, folder = self.variant(name), run_folder(output_dir, name, seed)
       flags = {**variant.flags, "seed": (str(seed),)}
       first = {"dataset": self.dataset, "preset": variant.preset}
       if train_steps and name in train_steps:
         flags["train_steps"] = (str(train_steps[name]),)
-      begun = folders[variant.init_from, seed] if variant.init_from else None
-      places = {"init_from": begun, "data_dir": data_dir or self.data_dir, "output_dir": folders[name, seed]}
+      begun = None
+      if variant.init_from:
+        begun = run_folder(output_dir, variant.init_from, self.seed_of(variant.init_from, beside))
+      places = {"init_from": begun, "data_dir": data_dir or self.data_dir, "output_dir": folder}
       words = words_of(_given(first)) + words_of(flags) + words_of(_given(places))
       config = resolved(self.dataset, variant.preset, flags, begun is not None)
-      runs.append(PlannedRun(name, seed, folders[name, seed], tuple(words), config, begun))
+      runs.append(PlannedRun(name, seed, folder, tuple(words), config, begun))
     return runs
 
   def _order(self) -> list[str]:
@@ -323,11 +331,7 @@ class _Reader:
 
   def _seeds(self) -> tuple[int, ...]:
     seeds = self._content.get("seeds")
-    if (
-      not isinstance(seeds, list)
-      or not seeds
-      or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds)
-    ):
+    if not isinstance(seeds, list) or not seeds or not all(map(_is_seed, seeds)):
       raise InputError(f"seeds: expected whole numbers of at least 0, such as [1, 2, 3], got {seeds!r}.")
     if len(set(seeds)) < len(seeds):
       raise InputError(f"seeds: expected every seed once, got {seeds}.")
@@ -361,12 +365,13 @@ class _Reader:
       place = f"variants: {name}"
       _require_name(name, "variants")
       own = _mapping(own, place)
-      begun = own.pop("init_from", None) if own else None
+      begun = own.pop("init_from", None)
+      seed = self._own_seed(own.pop("seed", None), begun, place)
       own_preset = self._preset(own.pop("preset", None), place) or preset
       flags = self._flags(own, place)
       if has_budget and "train_steps" in flags:
         raise InputError(f"{place}: has train_steps, but the budget says how long all train.")
-      found += self._gridded(Variant(name, own_preset, flags, begun, name))
+      found += self._gridded(Variant(name, own_preset, flags, begun, name, seed))
     twice = [v.name for v in found if [other.name for other in found].count(v.name) > 1]
     if twice:
       raise InputError(f"grid: {twice[0]} is there twice.")
@@ -378,6 +383,17 @@ class _Reader:
     with _place("variants"):
       _require_no_circle(variants)
     return variants
+
+  def _own_seed(self, seed: typing.Any, begun: typing.Any, place: str) -> int | None:
+    if seed is None:
+      return None
+    if not _is_seed(seed):
+      raise InputError(f"{place}: seed: expected a whole number of at least 0, got {seed!r}.")
+    if begun is not None:
+      raise InputError(
+        f"{place}: seed: a variant with a seed of its own begins with fresh weights; leave out init_from."
+      )
+    return seed
 
   def _gridded(self, variant: Variant) -> list[Variant]:
     """The variants that the grid makes of one; itself where the grid is not of it."""
@@ -462,8 +478,8 @@ class _Reader:
   def _require_of_use(self, common: Flags, variants: tuple[Variant, ...]) -> None:
     """Refuses a common setting that no variant's method has."""
     own = recipe_options()
+    methods = {resolved(self._spec.name, v.preset, v.flags, False).method for v in variants}
     for flag in common:
-      methods = {resolved(self._spec.name, v.preset, v.flags, False).method for v in variants}
       if flag in own and not any(flag in recipes.get(method).flags() for method in methods):
         raise InputError(f"settings: {flag}: has no effect on any of the methods {sorted(methods)}.")
 
@@ -541,6 +557,10 @@ def _place(place: str) -> collections.abc.Iterator[None]:
     yield
   except InputError as error:
     raise InputError(f"{place}: {error}") from None
+
+
+def _is_seed(value: typing.Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _mapping(value: typing.Any, place: str, example: str = "name: value") -> dict[str, typing.Any]:

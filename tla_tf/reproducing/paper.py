@@ -49,6 +49,27 @@ class Column(typing.NamedTuple):
     """With the number of steps, as the paper's header has it: "PGD (100)"."""
     return self.name if self.steps is None else f"{self.name} ({self.steps})"
 
+  @property
+  def suite(self) -> str | None:
+    """The suite of attacks that it is of, or None."""
+    suite, _, _ = self.ours.partition("/")
+    return suite if suite.startswith("table") else None
+
+  @property
+  def black_box(self) -> bool:
+    """Whether its images are made on another network."""
+    return self.suite is not None and "/BB-" in self.ours
+
+  @property
+  def of_machine(self) -> bool:
+    """Whether it is a time."""
+    return self.ours.startswith("seconds/")
+
+  @property
+  def of_analysis(self) -> bool:
+    """Whether `tla-analyze` measures it."""
+    return self.ours == "area/misclassified" or self.ours.startswith(("separation/", "neighbours/"))
+
 
 class Part(typing.NamedTuple):
   """A table or figure of the paper, as far as it is of one data set.
@@ -183,7 +204,7 @@ def _table(number: str, table: dict, dataset: str, part: dict) -> Part:
 
 def _figure(number: str, figure: dict, dataset: str, part: dict) -> Part:
   gain = cell(part["gain"], True) if "gain" in part else None
-  columns = () if gain is None else (Column("AUC", "area", False),)
+  columns = () if gain is None else (Column("AUC", "area/misclassified", False),)
   return Part(
     kind=FIGURE,
     number=number,

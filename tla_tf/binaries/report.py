@@ -2,9 +2,11 @@
 
 Example:
   tla-report --run_dir=runs/um runs/at runs/tla --output=runs/report.html
+  tla-report --run_dir=compared
 
 Reads what training, tla-evaluate and tla-analyze left in the run folders; says
-what is missing and how to get it. Runs no model.
+what is missing and how to get it. Of the folder of a comparison it begins with the
+comparison. Runs no model.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import typing
 
 from tla_tf import files, reporting
 from tla_tf.config import TrainingConfig
+from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
@@ -50,7 +51,7 @@ def write(output_dir: AnyPath, runs: Runs, notes: collections.abc.Sequence[str] 
     ComparisonRecord.
 
   Raises:
-    InputError: if a file of a run is damaged, or nothing can be written.
+    InputError: if nothing can be written.
   """
   found = read(output_dir, runs, notes)
   files.make_folder(output_dir)
@@ -60,27 +61,46 @@ def write(output_dir: AnyPath, runs: Runs, notes: collections.abc.Sequence[str] 
 
 
 def read(output_dir: AnyPath, runs: Runs, notes: collections.abc.Sequence[str] = ()) -> ComparisonRecord:
-  """What `write` writes."""
-  known = [_Known(variant, seed, folder) for variant, seed, folder in runs]
-  settings = [one.config for one in known if one.config is not None]
-  compared = [one.run(output_dir) for one in known]
-  by_variant: dict[str, list[int]] = {}
-  for i, one in enumerate(known):
-    by_variant.setdefault(one.variant, []).append(i)
+  """What `write` writes; runs with damaged files are named, and do not keep the others from being read."""
+  notes, compared = list(notes), []
+  configs: dict[str, TrainingConfig] = {}
+  for variant, seed, folder in runs:
+    place = pathlib.PurePath(os.path.relpath(folder.path, output_dir)).as_posix()
+    try:
+      known = _Known(variant, seed, folder)
+      compared.append(known.run(place))
+      if known.config is not None:
+        configs.setdefault(variant, known.config)
+    except InputError as error:
+      notes.append(str(error))
+      compared.append(_run(variant, seed, place, RunState.DAMAGED))
   variants = [
-    _variant([compared[i] for i in members], next((c for i in members if (c := known[i].config)), None))
-    for members in by_variant.values()
+    _variant([run for run in compared if run.variant == name], configs.get(name))
+    for name in dict.fromkeys(run.variant for run in compared)
   ]
-  radii = {training_epsilon(config.to_dict()) for config in settings}
+  radii = {training_epsilon(config.to_dict()) for config in configs.values()}
   epsilon = radii.pop() if len(radii) == 1 else None
   return ComparisonRecord(
-    dataset=settings[0].dataset if settings else "",
+    dataset=next((config.dataset for config in configs.values()), ""),
     training_epsilon=epsilon,
     variants=variants,
     runs=compared,
     strongest=_strongest(variants, epsilon),
-    notes=list(notes),
+    notes=notes,
   )
+
+
+def _run(variant: str, seed: int, place: str, state: RunState, **known: typing.Any) -> ComparedRun:
+  """A ComparedRun of which no more is known than is given."""
+  nothing: dict[str, typing.Any] = {
+    "steps": 0,
+    "train_steps": 0,
+    "checkpoint": None,
+    "checkpoint_digest": None,
+    "alarms": [],
+    "measures": [],
+  }
+  return ComparedRun(variant=variant, seed=seed, folder=place, state=state, **(nothing | known))
 
 
 class _Known:
@@ -89,23 +109,22 @@ class _Known:
   Attributes:
     variant, seed, folder: of the run.
     config: TrainingConfig; None before it has begun.
-    best: step of the checkpoint that is judged; None before there is one.
-    digest: of that checkpoint.
     steps: of the last checkpoint.
+    best: step of the checkpoint that is judged; None before the training is done.
+    digest: of that checkpoint.
   """
 
   def __init__(self, variant: str, seed: int, folder: RunFolder):
     self.variant, self.seed, self.folder = variant, seed, folder
     self.config: TrainingConfig | None = folder.read_config()[0] if folder.is_run else None
     self._store = CheckpointStore(folder.checkpoints)
-    self.best, self.steps = self._store.best(), self._store.last() or 0
+    self.steps = self._store.last() or 0
+    self.finished = self.config is not None and self.steps >= self.config.train_steps
+    self.best = _best(self._store) if self.finished else None
     self.digest = None if self.best is None else self._store.digest(self.best)
 
-  @property
-  def finished(self) -> bool:
-    return self.config is not None and self.steps >= self.config.train_steps
-
-  def run(self, output_dir: AnyPath) -> ComparedRun:
+  def run(self, place: str) -> ComparedRun:
+    """All that is known; `place` is the path of the run folder from that of the comparison."""
     measures = [*self._seconds(), *self._validation()]
     findings = {split: self._findings(split) for split in Split} if self.finished else {}
     for split, several in findings.items():
@@ -115,11 +134,11 @@ class _Known:
     judged = bool(findings.get(Split.TEST))
     state = RunState.JUDGED if judged else RunState.TRAINED if self.finished else RunState.TRAINING
     alarms = (alarm.code for several in findings.values() for found in several for alarm in found.alarms)
-    return ComparedRun(
-      variant=self.variant,
-      seed=self.seed,
-      folder=pathlib.PurePath(os.path.relpath(self.folder.path, output_dir)).as_posix(),
-      state=RunState.PLANNED if self.config is None else state,
+    return _run(
+      self.variant,
+      self.seed,
+      place,
+      RunState.PLANNED if self.config is None else state,
       steps=self.steps,
       train_steps=self.config.train_steps if self.config else 0,
       checkpoint=self.best,
@@ -163,6 +182,17 @@ class _Known:
       return []
     analysis = AnalysisRecord.read(place.analysis)
     return _analysed(analysis) if analysis.checkpoint_digest == self.digest else []
+
+
+def _best(store: CheckpointStore) -> int | None:
+  """The best checkpoint, of a training that may just be ending: it removes checkpoints meanwhile."""
+  while True:
+    steps = store.steps()
+    try:
+      return store.best()
+    except InputError:
+      if store.steps() == steps:
+        raise
 
 
 def seconds_of(folder: RunFolder) -> float:

@@ -120,6 +120,7 @@ class RunState(str, enum.Enum):
   TRAINING = "training"
   TRAINED = "trained"
   JUDGED = "judged"
+  DAMAGED = "damaged"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,10 +130,11 @@ class ComparedRun:
   Attributes:
     variant, seed: which.
     folder: its run folder, from that of the comparison.
-    state: how far it is; "judged" on test images.
+    state: how far it is; "judged" on test images. Of one with a damaged file the record's
+      notes say what is wrong.
     steps: steps of its last checkpoint, of `train_steps`; both 0 before it begins.
     checkpoint: step of the checkpoint that is judged, the best on held-out images; None
-      before there is one.
+      before the training is done.
     checkpoint_digest: SHA-256 of it.
     alarms: codes of the alarms that its judging raised, each once.
     measures: what is known of it; on test images only when its training is done, and

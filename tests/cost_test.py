@@ -107,6 +107,37 @@ def timed(monkeypatch, forgetful):
   return found
 
 
+def set_rate(monkeypatch, rate):
+  """Lets an attack reach so many operations per second; the list takes in the batches of its trials."""
+  batches = []
+  operations = flops(networks.build("mlp_8", (8, 8, 1), 10)).attack
+
+  class Timer:
+    def __init__(self, network, batch_size, **how):
+      self.batch_size = batch_size
+      batches.append(batch_size)
+
+    def seconds(self, steps):
+      return self.batch_size * operations / rate
+
+  monkeypatch.setattr(cost, "AttackTimer", Timer)
+  return batches
+
+
+def test_a_batch_that_would_take_long_is_cut_once(monkeypatch, timed):
+  operations = flops(networks.build("mlp_8", (8, 8, 1), 10)).attack
+  batches = set_rate(monkeypatch, operations * 30.0)  # 30 images a second
+  monkeypatch.setattr(cost, "_FIRST_OPERATIONS", 8 * operations)
+  config = DIGITS.replace(batch_size=50, attack_mode="inference")
+  for _ in range(2):
+    assert cost.rates(config, (8, 8, 1), 10).attack == pytest.approx(operations * 30.0)
+  assert cost.judging_rate(config, (8, 8, 1), 10) == pytest.approx(operations * 30.0)
+  assert batches == [8, 30]
+  # One that is smaller than the cut is a batch of its own.
+  cost.rates(config.replace(batch_size=20), (8, 8, 1), 10)
+  assert batches == [8, 30, 8, 20]
+
+
 def test_parts_of_a_step_are_divided_by_their_rates():
   assert cost.StepCost(attack=6, mining=2, training=12).seconds(cost.Rates(attack=4.0, training=3.0)) == 2.0 + 4.0
 
@@ -152,7 +183,7 @@ def test_a_step_without_an_attack_is_the_same_whatever_the_attack(timed):
 def test_a_step_that_takes_long_is_counted(timed, monkeypatch):
   config = DIGITS.replace(attack=AttackConfig(steps=10**7), attack_mode="inference")
   operations = cost.step_cost(config, networks.build("mlp_8", (8, 8, 1), 10))
-  monkeypatch.setattr(cost, "measured_rate", lambda *given, **settings: operations.attack / 4.0)
+  set_rate(monkeypatch, operations.attack / 4.0)
   # The training pass alone is what takes the timer's 7 s.
   assert cost.measured_step_seconds(config) == pytest.approx(4.0 + 7.0)
   assert [config.method for config, _ in timed] == ["um"]
@@ -164,7 +195,7 @@ def test_mining_and_roles_are_counted_in_seconds(timed, monkeypatch):
   config = published.setting("digits", "tla", "mlp_8").replace(attack=AttackConfig(steps=3))
   network = networks.build("mlp_8", (8, 8, 1), 10)
   operations = cost.step_cost(config, network)
-  monkeypatch.setattr(cost, "measured_rate", lambda *given, **settings: 1e6)
+  set_rate(monkeypatch, 1e6)
   found = cost.counted_step_seconds(config)
   assert found == pytest.approx((operations.attack + operations.mining) / 1e6 + 7.0)
   roles = operations.training // (config.batch_size * flops(network).training)
@@ -178,7 +209,7 @@ def test_a_training_takes_its_phases_its_looks_and_its_start(monkeypatch, forget
     validation_attack=AttackConfig(steps=3),
   )
   once = flops(networks.build("mlp_8", (8, 8, 1), 10))
-  monkeypatch.setattr(cost, "measured_rate", lambda *given, **settings: float(once.forward))
+  set_rate(monkeypatch, float(once.forward))
 
   def step_seconds(config, image_shape, num_classes, step):
     assert (image_shape, num_classes) == ((8, 8, 1), 10)

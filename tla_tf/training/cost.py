@@ -27,7 +27,7 @@ from tla_tf.training.step_timer import AttackTimer, StepTimer, same_step
 from tla_tf.types import Jit, PassMode, Precision, Role
 
 # Operations that are tried at once before it is known what the machine reaches; seconds of what is then tried.
-_FIRST_OPERATIONS, _LONGEST_TRIAL = 1e11, 2.0
+_FIRST_OPERATIONS, _LONGEST_TRIAL = 5e10, 1.0
 # Seconds that a rate is measured for, and steps that the median is taken of, at least.
 _MEASURING, _FEWEST = 0.5, 3
 # Seconds of a step that is counted rather than measured.
@@ -156,6 +156,17 @@ def measured_rate(
     precision: a `types.Precision`, of its passes.
     jit: a `types.Jit`.
   """
+  return _attack_trial(network, batch_size, seconds, mode, precision, jit).rate
+
+
+class _Trial(typing.NamedTuple):
+  """The rate of an attack, and the images of its batch, which may have been cut."""
+
+  rate: float
+  batch: int
+
+
+def _attack_trial(network, batch_size, seconds, mode, precision, jit):
   once = flops(network)
   batch = _cut(batch_size, once.attack, _FIRST_OPERATIONS)
   timer = AttackTimer(network, batch, mode=mode, precision=precision, jit=jit)
@@ -165,8 +176,8 @@ def measured_rate(
     timer = AttackTimer(network, batch, mode=mode, precision=precision, jit=jit)
     step = timer.seconds(1)
   # So many that to start the loop is little beside them.
-  steps = max(_FEWEST, round(seconds / _FEWEST / step))
-  return batch * once.attack / statistics.median(timer.seconds(steps) for _ in range(_FEWEST))
+  steps = max(1, round(seconds / _FEWEST / step))
+  return _Trial(batch * once.attack / statistics.median(timer.seconds(steps) for _ in range(_FEWEST)), batch)
 
 
 def _cut(count, each, most):
@@ -310,10 +321,18 @@ def _timed_once(text, image_shape, num_classes, step):
   return statistics.median(found)
 
 
-@functools.cache
-def _attack_rate(network, image_shape, num_classes, batch_size, mode, precision, jit):
-  built = networks.build(network, image_shape, num_classes)
-  return measured_rate(built, batch_size, mode=mode, precision=precision, jit=jit)
+# (images asked for, what was measured), by all the rest.
+_trials: dict[tuple, list[tuple[int, _Trial]]] = {}
+
+
+def _attack_rate(network, image_shape, num_classes, batch_size, *how):
+  """The rate of an attack on a batch; a batch that would be cut as another was has the other's."""
+  known = _trials.setdefault((network, image_shape, num_classes, *how), [])
+  found = next((trial for asked, trial in known if asked == batch_size or trial.batch < min(asked, batch_size)), None)
+  if found is None:
+    found = _attack_trial(networks.build(network, image_shape, num_classes), batch_size, _MEASURING, *how)
+    known.append((batch_size, found))
+  return found.rate
 
 
 @functools.cache
@@ -323,5 +342,6 @@ def _counts(network, image_shape, num_classes):
 
 def forget() -> None:
   """Forgets what was measured in this process: the next questions are answered anew."""
-  for known in (_timed_once, _attack_rate, _counts):
+  _trials.clear()
+  for known in (_timed_once, _counts):
     known.cache_clear()

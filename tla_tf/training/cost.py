@@ -282,6 +282,16 @@ def judging_rate(config: TrainingConfig, image_shape: tuple[int, ...], num_class
   )
 
 
+def network_flops(network: str, image_shape: tuple[int, ...], num_classes: int) -> Flops:
+  """Operations of a network by its name, counted once."""
+  return _counts(network, image_shape, num_classes).once
+
+
+def embedding_size(network: str, image_shape: tuple[int, ...], num_classes: int) -> int:
+  """Numbers of a network's embedding; 0 without one."""
+  return _counts(network, image_shape, num_classes).embedding
+
+
 def data_shape(
   config: TrainingConfig, image_shape: tuple[int, ...] | None = None, num_classes: int | None = None
 ) -> tuple[tuple[int, ...], int]:

@@ -87,6 +87,7 @@ setuptools.setup(
       "tla-evaluate = tla_tf.binaries.evaluate:run",
       "tla-analyze = tla_tf.binaries.analyze:run",
       "tla-report = tla_tf.binaries.report:run",
+      "tla-compare = tla_tf.binaries.compare:run",
       "tla-export = tla_tf.binaries.export:run",
     ]
   },

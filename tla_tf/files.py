@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -99,12 +100,16 @@ def make_folder(path: AnyPath) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: AnyPath, message: str | None = None) -> Iterator[None]:
+def locked(path: AnyPath, message: str | None = None, patience: float = 0.0) -> Iterator[int]:
   """Keeps other processes out while the body runs; a killed one gives the lock back.
 
   Args:
     path: the lock file, which stays.
     message: of the error; None to wait until the lock is free.
+    patience: seconds to wait before the error.
+
+  Yields:
+    The file's descriptor: a child process that inherits it holds the lock, too.
 
   Raises:
     InputError: if another process holds the lock, or the file cannot be
@@ -114,12 +119,17 @@ def locked(path: AnyPath, message: str | None = None) -> Iterator[None]:
     file = open(path, "w")  # noqa: SIM115  (closed below)
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+  until = time.monotonic() + patience
   with file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if message else 0))
-    except OSError:
-      raise InputError(message or f"{path}: cannot be locked.") from None
-    yield
+    while True:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if message else 0))
+        break
+      except OSError:
+        if time.monotonic() >= until:
+          raise InputError(message or f"{path}: cannot be locked.") from None
+        time.sleep(0.05)
+    yield file.fileno()
 
 
 def remove_folder(path: AnyPath) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tla_tf.attack_configs import LIBRARY_ATTACKS
 from tla_tf.config import Option
 
-_SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_attack_plus")
+SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_attack_plus")
 
 
 def _flag(name: str, kind: type, pixels: bool = False, choices: tuple[str, ...] = ()) -> Option:
@@ -19,7 +19,7 @@ def _flag(name: str, kind: type, pixels: bool = False, choices: tuple[str, ...] 
 _SHARED = (_flag("checkpoint", str), _flag("batch_size", int), _flag("seed", int), _flag("num_examples", int))
 JUDGE = (
   *_SHARED,
-  _flag("suite", tuple, choices=_SUITES),
+  _flag("suite", tuple, choices=SUITES),
   _flag("suite_file", str),
   _flag("epsilon", tuple, pixels=True),
   _flag("l2_epsilon", tuple, pixels=True),

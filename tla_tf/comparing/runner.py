@@ -1,0 +1,285 @@
+"""Runs a comparison: trainings, then the choice on held-out images, then the test images, once.
+
+Killed at any moment and run again, it goes on; what is finished is not touched. No TensorFlow here: tools run as
+child processes.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import fnmatch
+import hashlib
+import json
+import pathlib
+import typing
+
+from tla_tf import files
+from tla_tf.comparing import jobs, selection, work
+from tla_tf.comparing.jobs import Ended, Job
+from tla_tf.comparing.plan import ComparisonPlan, Judging, PlannedRun
+from tla_tf.comparing.records import BudgetRecord, MeasuredStep
+from tla_tf.config import require
+from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
+
+PLAN = "comparison.yaml"
+# Seconds to wait for the children of a process that was killed.
+_PATIENCE = 15.0
+Note = collections.abc.Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What a call did.
+
+  Attributes:
+    runs: all of the plan.
+    failed: jobs that failed, or waited for one that did.
+    untrained: runs of the plan that are not trained yet.
+    judged: runs that go to the test images; empty while some are not trained.
+  """
+
+  runs: list[PlannedRun]
+  failed: list[Ended]
+  untrained: list[PlannedRun]
+  judged: list[PlannedRun]
+
+
+def read_plan(path: AnyPath | None, output_dir: AnyPath) -> ComparisonPlan:
+  """The plan of a file; without one that which the comparison in a folder was begun with.
+
+  Raises:
+    InputError: if there is none, or it is wrong.
+  """
+  begun = pathlib.Path(output_dir) / PLAN
+  if path is None and not begun.is_file():
+    raise InputError(f"{output_dir}: no comparison has begun here (no {PLAN}); give its `plan`.")
+  return ComparisonPlan.read(begun if path is None else path)
+
+
+class Comparison:
+  """A plan in a folder.
+
+  Args:
+    plan: ComparisonPlan.
+    output_dir: the folder.
+    at_once: how many tools run at the same time.
+    only: shell patterns of the variants to work on now; none for all. What others begin with is trained, too.
+    data_dir: folder of the data set's files; None for the plan's.
+    note: called with lines on what happens.
+
+  Raises:
+    InputError: for anything wrong in the plan or the folder.
+  """
+
+  def __init__(
+    self,
+    plan: ComparisonPlan,
+    output_dir: AnyPath,
+    *,
+    at_once: int = 1,
+    only: collections.abc.Sequence[str] = (),
+    data_dir: str | None = None,
+    note: Note = lambda text: None,
+  ):
+    require(at_once >= 1, "jobs", "a whole number of at least 1", at_once)
+    self._plan, self._folder, self._data_dir = plan, pathlib.Path(output_dir), data_dir
+    self._at_once, self._note = at_once, note
+    self._start: jobs.Start | None = None
+    self._wanted = self._named(only)
+    if self._folder.is_dir() and not (self._folder / PLAN).is_file():
+      other = next((path.name for path in self._folder.iterdir() if not path.name.startswith(".")), None)
+      if other:
+        raise InputError(
+          f"{output_dir}: holds {other} but no {PLAN}, so it is no comparison; choose an empty or new `output_dir`."
+        )
+    for run in self.runs():
+      work.require_same(run)
+
+  # ------------------------------------------------------------- what there is to do
+
+  @property
+  def threads(self) -> int | None:
+    """Of every tool: all where one runs at a time, else its part of the cores."""
+    return None if self._at_once == 1 else max(1, jobs.cores() // self._at_once)
+
+  def runs(self) -> list[PlannedRun]:
+    """All trainings of the plan, with the lengths that are known."""
+    return self._plan.runs(self._folder, data_dir=self._data_dir, train_steps=self._train_steps())
+
+  def trainings(self) -> list[Job]:
+    """Jobs of the trainings to work on now that are not finished."""
+    by_folder = {run.folder: run for run in self.runs()}
+    logs = self._folder / "logs"
+    return [
+      work.training(run, logs, by_folder.get(run.init_from) if run.init_from else None)
+      for run in by_folder.values()
+      if run.variant in self._wanted and not work.is_trained(run)
+    ]
+
+  def judgings(self, held_out: bool, chosen: collections.abc.Collection[str] | None = None) -> list[work.Judged]:
+    """Evaluations and analyses to work on now, those that are done among them.
+
+    Args:
+      held_out: of held-out images, or of test images.
+      chosen: names of the variants that are judged; None for all.
+    """
+    asked: list[tuple[Judging, bool]] = [(judging, False) for judging in self._plan.judge]
+    asked += [(self._plan.analyze, True)] if self._plan.analyze else []
+    runs = self.runs()
+    of = {(run.variant, run.seed): run for run in runs}
+    return [
+      work.Judged(
+        run,
+        judging,
+        analysis,
+        self._folder,
+        of[judging.source, run.seed] if judging.source else None,
+        self._data_dir or self._plan.data_dir,
+      )
+      for run in runs
+      for judging, analysis in asked
+      if judging.held_out == held_out and run.variant in self._wanted and (chosen is None or run.variant in chosen)
+    ]
+
+  def is_done(self, one: work.Judged) -> bool:
+    """Whether an evaluation or analysis has its results."""
+    return all(map(work.is_trained, one.runs)) and one.is_done()
+
+  # ------------------------------------------------------------- doing it
+
+  def run(self, start: jobs.Start | None = None) -> Outcome:
+    """Does all that is not done yet.
+
+    Args:
+      start: how tools are started; as child processes by default.
+
+    Raises:
+      InputError: if another process works on the folder, or something in it is damaged.
+    """
+    files.make_folder(self._folder)
+    message = f"{self._folder}: another process works on this comparison; wait for it, or choose another `output_dir`."
+    with files.locked(self._folder / ".lock", message, _PATIENCE) as lock:
+      files.remove_leftovers(self._folder)
+      files.write_text(self._folder / PLAN, self._plan.text())
+      self._start = start or jobs.spawner(lock, self.threads)
+      failed = self._measure()
+      if failed:
+        return Outcome(self.runs(), failed, self._untrained(), [])
+      failed += self._train()
+      untrained = self._untrained()
+      judged: list[PlannedRun] = []
+      if not untrained:
+        chosen = selection.chosen(self._plan, self.runs(), self._folder)
+        judged = [run for run in self.runs() if run.variant in chosen]
+        failed += self._judge(self.judgings(False, chosen))
+      self._write()
+      return Outcome(self.runs(), failed, untrained, judged)
+
+  def _measure(self) -> list[Ended]:
+    """Measures the steps of variants whose lengths follow from seconds; returns what failed."""
+    if self._plan.seconds is None:
+      return []
+    known = self._measured()
+    place = self._folder / "timing"
+    wanted: dict[str, PlannedRun] = {}
+    for run in self.runs():
+      if run.variant in self._wanted and run.variant not in known:
+        wanted.setdefault(run.variant, run)
+    if not wanted:
+      return []
+    files.make_folder(place)
+    ends: list[Ended] = []
+    for variant, run in wanted.items():  # Alone: what runs beside it would count.
+      settings, seconds = place / f"{variant}.settings.json", place / f"{variant}.json"
+      files.write_text(settings, json.dumps(run.config.to_dict()))
+      command = ("tla_tf.comparing.timing", str(settings), str(seconds))
+      ends += self._do([Job(f"time {variant}", command, self._folder / "logs" / f"{variant}.time.log")])
+      if ends[-1].failure is None:
+        taken = json.loads(seconds.read_text(encoding="utf-8"))
+        known[variant] = MeasuredStep(taken, _settings(run), self.threads)
+        BudgetRecord(known).write(self._folder / "budget.json")
+        self._note(f"time {variant}: {taken:.4g} s a step, {self._train_steps()[variant]:,} steps")
+    return [end for end in ends if end.failure is not None]
+
+  def _train(self) -> list[Ended]:
+    """Trains, and judges on held-out images what is trained; returns what failed."""
+    trainings = self.trainings()
+    known = {job.name for job in trainings}
+    todo = [
+      one
+      for one in self.judgings(True)
+      if {*one.job().after} & known or (all(map(work.is_trained, one.runs)) and not self.is_done(one))
+    ]
+    return self._do(trainings, todo)
+
+  def _judge(self, judgings: list[work.Judged]) -> list[Ended]:
+    return self._do([], [one for one in judgings if not one.is_done()])
+
+  def _do(self, others: list[Job], judgings: collections.abc.Sequence[work.Judged] = ()) -> list[Ended]:
+    """Runs jobs; returns what failed."""
+    of = {one.name: one for one in judgings}
+    todo = [*others, *(one.job() for one in judgings)]
+    count = iter(range(1, len(todo) + 1))
+
+    def start(job: Job) -> jobs.Process:
+      if job.name in of:
+        of[job.name].note_begin()
+      assert self._start is not None
+      return self._start(job)
+
+    def began(job: Job) -> None:
+      self._note(f"{job.name}: began ({next(count)} of {len(todo)}; {job.log})")
+
+    def ended(end: Ended) -> None:
+      self._note(f"{end.job.name}: {end.failure or 'done'}" + (f" ({end.seconds:.0f} s)" if end.seconds else ""))
+      if end.failure is None:
+        with contextlib.suppress(InputError):  # It is said at the end.
+          self._write()
+
+    ends = jobs.run(todo, self._at_once, start, began, ended)
+    return [end for end in ends if end.failure is not None]
+
+  def _write(self) -> None:
+    """Writes what is known so far."""
+
+  # ------------------------------------------------------------- parts
+
+  def _untrained(self) -> list[PlannedRun]:
+    return [run for run in self.runs() if not work.is_trained(run)]
+
+  def _named(self, only: collections.abc.Sequence[str]) -> set[str]:
+    """Names of the variants to work on."""
+    names = [variant.name for variant in self._plan.variants]
+    found: set[str] = set()
+    for pattern in only or ["*"]:
+      matching = fnmatch.filter(names, pattern)
+      if not matching:
+        raise InputError(f"`only={pattern}`: no variant is called so; there are {', '.join(names)}.")
+      found |= set(matching)
+    for name in list(found):
+      begun = self._plan.variant(name).init_from
+      while begun is not None:
+        found.add(begun)
+        begun = self._plan.variant(begun).init_from
+    return found
+
+  def _measured(self) -> dict[str, MeasuredStep]:
+    """Steps that were measured, of variants whose settings are still those."""
+    path = self._folder / "budget.json"
+    known = BudgetRecord.read(path).steps if path.is_file() else {}
+    now = {run.variant: _settings(run) for run in self._plan.runs(self._folder)}
+    return {variant: step for variant, step in known.items() if now.get(variant) == step.settings}
+
+  def _train_steps(self) -> dict[str, int]:
+    """Steps by variant, where equal seconds make them."""
+    seconds = self._plan.seconds
+    return {} if seconds is None else {name: max(1, int(seconds / s.seconds)) for name, s in self._measured().items()}
+
+
+def _settings(run: PlannedRun) -> str:
+  """Digest of all that the time of a step may hang on."""
+  config: dict[str, typing.Any] = {**run.config.to_dict(), "seed": 0, "train_steps": 0, "cosine_steps": 0}
+  return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

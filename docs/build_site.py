@@ -33,6 +33,7 @@ MENUS = {
       "evaluation",
       "alarms",
       "analysis",
+      "comparing",
       "serving",
       "importing",
     )

@@ -92,6 +92,7 @@ def test_every_tool_says_its_version_without_tensorflow(tmp_path):
     "tla-evaluate",
     "tla-analyze",
     "tla-report",
+    "tla-compare",
     "tla-export",
   ):
     done = cli.run_anew(tool, "--version", cwd=tmp_path)

@@ -1,5 +1,8 @@
 """Plans of comparisons: what they describe, and what is said of a wrong one."""
 
+import pathlib
+import re
+
 import pytest
 
 from tla_tf import published
@@ -150,6 +153,13 @@ def test_a_variant_with_a_seed_of_its_own_is_one_run_for_all():
   assert runs[0].config.seed == 1000 and "--seed=1000" in runs[0].flags
   assert {run.init_from for run in runs if run.variant == "tuned"} == {runs[0].folder}
   assert (found.seed_of("source", 2), found.seed_of("at", 2)) == (1000, 2)
+
+
+def test_the_plan_of_the_docs_is_one():
+  page = pathlib.Path(__file__).parent.parent.joinpath("docs", "comparing.md").read_text(encoding="utf-8")
+  whole, choice = (yaml_file.parse(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+  assert len(ComparisonPlan.from_dict(whole).runs("out")) == 12
+  assert len(ComparisonPlan.from_dict({**whole, **choice}).select["best_tla"]) == 4
 
 
 # --------------------------------------------------------------------------- wrong plans

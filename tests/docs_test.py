@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tla_tf import networks
-from tla_tf.config import TrainingConfig, options
+from tla_tf import networks, settings
 from tla_tf.detection import Detector, GraphDetector, fit_gaussians
 from tla_tf.evaluation import read_suite
 from tla_tf.persistence import CheckpointStore, export_saved_model
-from tla_tf.registry import METHODS
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -23,8 +21,7 @@ SOURCES = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").gl
 FLAGS = {
   *re.findall(r'"([a-z_0-9]+)"', SOURCES),
   *(flag for path in (ROOT / "benchmarks").glob("*.py") for flag in re.findall(r'"--([a-z_0-9]+)"', path.read_text())),
-  *(option.flag for option in options(TrainingConfig)),
-  *(flag for name in METHODS.names() for flag in METHODS.get(name).flags()),
+  *settings.flag_of_path().values(),
 }
 
 
@@ -141,7 +138,7 @@ def test_the_list_of_attacks_in_evaluation_is_read(tmp_path):
 @pytest.mark.parametrize("page", PAGES)
 def test_named_tools_and_flags_exist(page):
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
-  named = set(re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report)[a-z0-9-]+)\b", PAGES[page]))
+  named = set(re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report|compare)[a-z0-9-]+)\b", PAGES[page]))
   assert named <= scripts | {"tla-train-"}
   for flag in set(re.findall(r"--([a-z_0-9]{3,})", PAGES[page])) - {"logdir", "flagfile", "help"}:
     assert {flag, flag.removeprefix("no")} & FLAGS, flag

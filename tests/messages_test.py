@@ -24,6 +24,7 @@ def _defined(name):
   return {node.args[0].value for node in defines if isinstance(node.args[0], ast.Constant)}
 
 
+_OTHER_TOOLS = ("analyze", "compare", "evaluate", "export", "import_tf1", "report")
 TRAINING = (
   {"dataset", "method", *settings.flag_of_path().values()}
   | _defined("train")
@@ -31,9 +32,7 @@ TRAINING = (
   | _defined("presets")
   | {flag for name in datasets.names() for flag in datasets.get(name).reading_flags}
 )
-TOOLS = {
-  f"tla-{name.replace('_', '-')}": _defined(name) for name in ("analyze", "evaluate", "export", "import_tf1", "report")
-}
+TOOLS = {f"tla-{name.replace('_', '-')}": _defined(name) for name in _OTHER_TOOLS}
 # Models from elsewhere, beside runs.
 JUDGING = _defined("model_flags") | {"data_source", *reading_flags.OF_JUDGING}
 TOOLS["tla-analyze"] |= JUDGING
@@ -41,9 +40,7 @@ TOOLS["tla-evaluate"] |= JUDGING - {"embedding_layer"}
 # Modules of `binaries` that only the training tools run.
 TOOLS |= dict.fromkeys(("tla-train", "tla-train-{}"), TRAINING)
 MODULES = {
-  **{
-    f"{name}.py": f"tla-{name.replace('_', '-')}" for name in ("analyze", "evaluate", "export", "import_tf1", "report")
-  },
+  **{f"{name}.py": f"tla-{name.replace('_', '-')}" for name in _OTHER_TOOLS},
   **dict.fromkeys(("train.py", "training_flags.py", "presets.py"), "tla-train"),
   **dict.fromkeys(("model_flags.py", "reading_flags.py"), "tla-analyze"),
 }

@@ -70,9 +70,14 @@ def main(argv: list[str]) -> None:
 
 def _say_what_was_done(outcome: Outcome) -> None:
   """Says where results are; raises ToolError where something failed."""
+  from tla_tf import reporting
+
   if outcome.untrained and not outcome.failed:
     names = ", ".join(run.name for run in outcome.untrained)
     print(f"not trained  {names}: test images are judged when all of the plan are")
+  if outcome.record is not None:
+    for table in reporting.tables_of_comparison(outcome.record)[:1]:
+      reporting.print_table(table)
   print(f"compared     {pathlib.Path(FLAGS.output_dir) / 'comparison.md'}")
   if outcome.failed:
     said = "; ".join(f"{end.job.name}: {end.failure}" for end in outcome.failed)

@@ -12,12 +12,12 @@ class MeasuredStep:
   """What a variant's step takes.
 
   Attributes:
-    seconds: of a step.
+    phases: (number of its first step, seconds of a step), several where a cheaper inner attack comes before PGD.
     settings: digest of the settings that were measured.
     threads: of the process; None for as many as it likes.
   """
 
-  seconds: float
+  phases: list[tuple[int, float]]
   settings: str
   threads: int | None = None
 

@@ -15,14 +15,16 @@ import json
 import pathlib
 import typing
 
-from tla_tf import files
-from tla_tf.comparing import jobs, selection, work
+from tla_tf import api, files
+from tla_tf.comparing import jobs, results, selection, work
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import ComparisonPlan, Judging, PlannedRun
 from tla_tf.comparing.records import BudgetRecord, MeasuredStep
 from tla_tf.config import require
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
+from tla_tf.persistence.run_folder import RunFolder
+from tla_tf.records.comparison import ComparisonRecord
 
 PLAN = "comparison.yaml"
 # Seconds to wait for the children of a process that was killed.
@@ -38,13 +40,13 @@ class Outcome:
     runs: all of the plan.
     failed: jobs that failed, or waited for one that did.
     untrained: runs of the plan that are not trained yet.
-    judged: runs that go to the test images; empty while some are not trained.
+    record: what is known of all runs; None where nothing could begin.
   """
 
   runs: list[PlannedRun]
   failed: list[Ended]
   untrained: list[PlannedRun]
-  judged: list[PlannedRun]
+  record: ComparisonRecord | None
 
 
 def read_plan(path: AnyPath | None, output_dir: AnyPath) -> ComparisonPlan:
@@ -88,6 +90,7 @@ class Comparison:
     self._plan, self._folder, self._data_dir = plan, pathlib.Path(output_dir), data_dir
     self._at_once, self._note = at_once, note
     self._start: jobs.Start | None = None
+    self._known_runs: dict[tuple[tuple[str, int], ...], list[PlannedRun]] = {}
     self._wanted = self._named(only)
     if self._folder.is_dir() and not (self._folder / PLAN).is_file():
       other = next((path.name for path in self._folder.iterdir() if not path.name.startswith(".")), None)
@@ -107,7 +110,14 @@ class Comparison:
 
   def runs(self) -> list[PlannedRun]:
     """All trainings of the plan, with the lengths that are known."""
-    return self._plan.runs(self._folder, data_dir=self._data_dir, train_steps=self._train_steps())
+    return self._runs_with(tuple(self._train_steps().items()))
+
+  def _runs_with(self, train_steps: tuple[tuple[str, int], ...]) -> list[PlannedRun]:
+    if train_steps not in self._known_runs:
+      self._known_runs[train_steps] = self._plan.runs(
+        self._folder, data_dir=self._data_dir, train_steps=dict(train_steps)
+      )
+    return self._known_runs[train_steps]
 
   def trainings(self) -> list[Job]:
     """Jobs of the trainings to work on now that are not finished."""
@@ -167,16 +177,16 @@ class Comparison:
       self._start = start or jobs.spawner(lock, self.threads)
       failed = self._measure()
       if failed:
-        return Outcome(self.runs(), failed, self._untrained(), [])
+        return Outcome(self.runs(), failed, self._untrained(), None)
       failed += self._train()
       untrained = self._untrained()
-      judged: list[PlannedRun] = []
       if not untrained:
         chosen = selection.chosen(self._plan, self.runs(), self._folder)
-        judged = [run for run in self.runs() if run.variant in chosen]
-        failed += self._judge(self.judgings(False, chosen))
-      self._write()
-      return Outcome(self.runs(), failed, untrained, judged)
+        failed += self._do([], [one for one in self.judgings(False, chosen) if not self.is_done(one)])
+      record = self._write()
+      if any(RunFolder(run.folder).is_run for run in self.runs()):
+        api.write_report(self._folder)
+      return Outcome(self.runs(), failed, untrained, record)
 
   def _measure(self) -> list[Ended]:
     """Measures the steps of variants whose lengths follow from seconds; returns what failed."""
@@ -191,18 +201,20 @@ class Comparison:
     if not wanted:
       return []
     files.make_folder(place)
-    ends: list[Ended] = []
+    failed: list[Ended] = []
     for variant, run in wanted.items():  # Alone: what runs beside it would count.
       settings, seconds = place / f"{variant}.settings.json", place / f"{variant}.json"
       files.write_text(settings, json.dumps(run.config.to_dict()))
       command = ("tla_tf.comparing.timing", str(settings), str(seconds))
-      ends += self._do([Job(f"time {variant}", command, self._folder / "logs" / f"{variant}.time.log")])
-      if ends[-1].failure is None:
-        taken = json.loads(seconds.read_text(encoding="utf-8"))
-        known[variant] = MeasuredStep(taken, _settings(run), self.threads)
+      ends = self._do([Job(f"time {variant}", command, self._folder / "logs" / f"{variant}.time.log")])
+      failed += ends
+      if not ends:
+        phases = [(first, taken) for first, taken in json.loads(seconds.read_text(encoding="utf-8"))]
+        known[variant] = MeasuredStep(phases, _settings(run), self.threads)
         BudgetRecord(known).write(self._folder / "budget.json")
-        self._note(f"time {variant}: {taken:.4g} s a step, {self._train_steps()[variant]:,} steps")
-    return [end for end in ends if end.failure is not None]
+        steps = self._train_steps()[variant]
+        self._note(f"time {variant}: {phases[-1][1]:.4g} s a step, {steps:,} steps in {self._plan.seconds:g} s")
+    return failed
 
   def _train(self) -> list[Ended]:
     """Trains, and judges on held-out images what is trained; returns what failed."""
@@ -211,12 +223,9 @@ class Comparison:
     todo = [
       one
       for one in self.judgings(True)
-      if {*one.job().after} & known or (all(map(work.is_trained, one.runs)) and not self.is_done(one))
+      if {*one.job().after} & known or (all(map(work.is_trained, one.runs)) and not one.is_done())
     ]
     return self._do(trainings, todo)
-
-  def _judge(self, judgings: list[work.Judged]) -> list[Ended]:
-    return self._do([], [one for one in judgings if not one.is_done()])
 
   def _do(self, others: list[Job], judgings: collections.abc.Sequence[work.Judged] = ()) -> list[Ended]:
     """Runs jobs; returns what failed."""
@@ -239,11 +248,32 @@ class Comparison:
         with contextlib.suppress(InputError):  # It is said at the end.
           self._write()
 
-    ends = jobs.run(todo, self._at_once, start, began, ended)
-    return [end for end in ends if end.failure is not None]
+    return [end for end in jobs.run(todo, self._at_once, start, began, ended) if end.failure is not None]
 
-  def _write(self) -> None:
+  def _write(self) -> ComparisonRecord:
     """Writes what is known so far."""
+    of = {(run.variant, run.seed): run for run in self.runs()}
+    return results.write(
+      self._folder,
+      [
+        (variant.name, seed, RunFolder(of[variant.name, seed].folder))
+        for variant in self._plan.variants
+        for seed in self._plan.seeds
+      ],
+      self._notes(),
+    )
+
+  def _notes(self) -> list[str]:
+    """What a reader of the tables should know."""
+    notes = []
+    if self._plan.seconds is not None:
+      notes.append(f"All runs had {self._plan.seconds:g} seconds of training steps, as one step of each was measured.")
+    for group, choice in selection.read(self._folder).items():
+      notes.append(
+        f"Of {group} ({', '.join(choice.means)}) {choice.variant} goes to the test images: on held-out images "
+        f"{choice.means[choice.variant]:.1%} withstand the validation attack, the most of them."
+      )
+    return notes
 
   # ------------------------------------------------------------- parts
 
@@ -270,13 +300,30 @@ class Comparison:
     """Steps that were measured, of variants whose settings are still those."""
     path = self._folder / "budget.json"
     known = BudgetRecord.read(path).steps if path.is_file() else {}
-    now = {run.variant: _settings(run) for run in self._plan.runs(self._folder)}
+    now = {run.variant: _settings(run) for run in self._runs_with(())}
     return {variant: step for variant, step in known.items() if now.get(variant) == step.settings}
 
   def _train_steps(self) -> dict[str, int]:
     """Steps by variant, where equal seconds make them."""
     seconds = self._plan.seconds
-    return {} if seconds is None else {name: max(1, int(seconds / s.seconds)) for name, s in self._measured().items()}
+    if seconds is None:
+      return {}
+    return {name: steps_within(seconds, step.phases) for name, step in self._measured().items()}
+
+
+def steps_within(seconds: float, phases: collections.abc.Sequence[tuple[int, float]]) -> int:
+  """How many steps take so long, at least one.
+
+  Args:
+    seconds: in all.
+    phases: (number of its first step, seconds of a step), the first from step 0.
+  """
+  ends: list[int | None] = [*(first for first, _ in phases[1:]), None]
+  for (first, taken), end in zip(phases, ends):
+    if end is None or (end - first) * taken >= seconds:
+      return max(1, first + int(seconds / taken))
+    seconds -= (end - first) * taken
+  raise AssertionError("the last phase has no end")
 
 
 def _settings(run: PlannedRun) -> str:

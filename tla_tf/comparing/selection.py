@@ -12,6 +12,7 @@ from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
 
+_FILE = "selection.json"
 _METRIC = "val_robust_accuracy"
 
 
@@ -28,9 +29,15 @@ def chosen(plan: ComparisonPlan, runs: collections.abc.Sequence[PlannedRun], fol
   """
   groups = {group: _choice(names, runs) for group, names in plan.select.items()}
   if groups:
-    SelectionRecord(groups).write(folder / "selection.json")
+    SelectionRecord(groups).write(folder / _FILE)
   left = {name for names in plan.select.values() for name in names} - {choice.variant for choice in groups.values()}
   return [variant.name for variant in plan.variants if variant.name not in left]
+
+
+def read(folder: pathlib.Path) -> dict[str, Choice]:
+  """What was chosen last, by group; nothing where nothing was."""
+  path = folder / _FILE
+  return SelectionRecord.read(path).groups if path.is_file() else {}
 
 
 def _choice(names: collections.abc.Sequence[str], runs: collections.abc.Sequence[PlannedRun]) -> Choice:

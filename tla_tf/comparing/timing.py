@@ -9,16 +9,23 @@ import json
 import pathlib
 import sys
 
-from tla_tf import files
+from tla_tf import files, recipes
 from tla_tf.config import TrainingConfig
 
 
 def main(settings: str, place: str) -> None:
-  """Writes the seconds of a step of the settings in one file into another."""
+  """Writes what steps take, as `records.MeasuredStep.phases`.
+
+  Args:
+    settings: file with those of the training.
+    place: the file to write.
+  """
   from tla_tf.training import cost
 
   config = TrainingConfig.from_dict(json.loads(pathlib.Path(settings).read_text(encoding="utf-8")))
-  files.write_text(place, json.dumps(cost.measured_step_seconds(config)) + "\n")
+  firsts = sorted({0, recipes.get(config.method).inner_attack(config.recipe).first_pgd_step})
+  phases = [(first, cost.measured_step_seconds(config, step=first)) for first in firsts]
+  files.write_text(place, json.dumps(phases) + "\n")
 
 
 if __name__ == "__main__":

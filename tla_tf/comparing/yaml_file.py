@@ -33,6 +33,11 @@ for _tag, _pattern, _first in (
   _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
+def parse(text: str) -> typing.Any:
+  """What YAML or JSON says; raises yaml.YAMLError."""
+  return yaml.load(text, _Loader)
+
+
 def read(path: AnyPath) -> typing.Any:
   """What a YAML or JSON file holds.
 
@@ -41,7 +46,7 @@ def read(path: AnyPath) -> typing.Any:
   """
   try:
     with open(path, encoding="utf-8") as file:
-      return yaml.load(file, _Loader)  # noqa: S506  (a SafeLoader)
+      return parse(file.read())
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   except yaml.MarkedYAMLError as error:

@@ -1,0 +1,323 @@
+"""What a comparison does, in which order, and that it goes on: with tools that leave results without work."""
+
+import json
+import pathlib
+import re
+
+import pytest
+from result_support import attack_row, measured
+
+from tla_tf import files
+from tla_tf.comparing import runner
+from tla_tf.comparing.plan import ComparisonPlan
+from tla_tf.comparing.runner import Comparison
+from tla_tf.errors import InputError
+from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.persistence.run_folder import RunFolder
+from tla_tf.records.run import CheckpointRecord, DataFacts
+from tla_tf.summaries import keep_evaluations
+from tla_tf.types import Split
+
+PLAN = {
+  "dataset": "digits",
+  "settings": {"network": "mlp_16", "train_steps": 20, "checkpoint_every": 20},
+  "seeds": [1, 2],
+  "variants": {"tuned": {"method": "tla", "init_from": "at"}, "at": {"method": "at"}},
+  "judge": [{"suite": ["quick"], "num_examples": 10}],
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_drawn(monkeypatch):
+  monkeypatch.setattr(runner.api, "write_report", lambda folder: None)
+  monkeypatch.setattr(runner.results, "write", runner.results.read)
+
+
+class Killed(BaseException):
+  """The process has gone."""
+
+
+class Tools:
+  """Leaves what the tools leave.
+
+  Args:
+    folder: of the comparison.
+    robust: robust accuracy on held-out images by variant.
+    seconds: of a step, by variant.
+    fail: names of jobs that fail.
+    kill: from the name of a job to when the process dies: "before" or "after" its results are there.
+  """
+
+  def __init__(self, folder, robust=None, seconds=None, fail=(), kill=None):
+    self.folder, self.robust, self.seconds, self.fail, self.kill = folder, robust or {}, seconds or {}, fail, kill or {}
+    self.done, self.comparison = [], None
+
+  def compare(self, plan, **arguments):
+    """Runs the plan; returns (Outcome, names of the jobs that ran, shortened)."""
+    self.done = []
+    self.comparison = Comparison(ComparisonPlan.from_dict(plan), self.folder, **arguments)
+    outcome = self.comparison.run(self.start)
+    return outcome, self.done
+
+  def start(self, job):
+    tool, flags = job.command[0].rpartition(".")[2], dict(re.findall(r"--(\w+)=(\S*)", " ".join(job.command[1:])))
+    name = job.name.partition(" (")[0] + (" held out" if "--split=held_out" in job.command else "")
+    self.done.append(name)
+    status = 1 if name in self.fail else 0
+    if self.kill.get(name) == "before":
+      raise Killed
+    if not status:
+      {"train": self._train, "evaluate": self._evaluate, "timing": self._time}[tool](job, flags)
+    if self.kill.get(name) == "after":
+      raise Killed
+    self._status = status
+    return self
+
+  def poll(self):
+    return self._status
+
+  def send_signal(self, sig):
+    pass
+
+  def _train(self, job, flags):
+    (run,) = (run for run in self.comparison.runs() if str(run.folder) == flags["output_dir"])
+    folder = RunFolder(run.folder)
+    config = run.config
+    if run.init_from:
+      assert RunFolder(run.init_from).is_run
+      config = config.replace(init={"run_dir": str(run.init_from), "checkpoint": 20, "digest": "d"})
+    folder.write_config(config, DataFacts("d", (8, 8, 1), 10, tuple("0123456789"), None), {})
+    value = self.robust.get(run.variant, 0.5)
+    value = value[run.seed] if isinstance(value, dict) else value
+    place = folder.checkpoints / f"step_{config.train_steps:09d}"
+    place.mkdir(parents=True)
+    metrics = {"val_robust_accuracy": value, "val_accuracy": 0.9}
+    CheckpointRecord(config.train_steps, metrics, [value, 0.9], [], {"state": str(place)}).write(place / "meta.json")
+
+  def _evaluate(self, job, flags):
+    folder = RunFolder(flags["run_dir"])
+    store = CheckpointStore(folder.checkpoints)
+    place = folder.of_split(Split(flags.get("split", "test")))
+    rows = [[attack_row("PGD", suite)] for suite in flags["suite"].split(",")]
+    digest, step = store.digest(store.best()), store.best()
+    new = [measured(row, [range(5)], checkpoint_digest=digest, checkpoint=step, split=Split.TEST) for row in rows]
+    # Several times the same results, as no two takes as long.
+    new = [one._replace(record=one.record.replace(seconds=float(len(self.done)))) for one in new]
+    files.make_folder(place.results)
+    keep_evaluations(place.evaluation, place.evaluation_images, new)
+
+  def _time(self, job, flags):
+    variant = pathlib.Path(job.command[1]).name.partition(".")[0]
+    pathlib.Path(job.command[2]).write_text(json.dumps([[0, self.seconds[variant]]]))
+
+
+@pytest.fixture
+def tools(tmp_path):
+  return Tools(tmp_path / "compared")
+
+
+ALL = [
+  "train at_seed_1",
+  "train tuned_seed_1",
+  "train at_seed_2",
+  "train tuned_seed_2",
+  "evaluate at_seed_1",
+  "evaluate tuned_seed_1",
+  "evaluate at_seed_2",
+  "evaluate tuned_seed_2",
+]
+
+
+def test_all_are_trained_then_judged_and_nothing_twice(tools):
+  said = []
+  outcome, done = tools.compare(PLAN, note=said.append)
+  assert done == ALL
+  assert (outcome.failed, outcome.untrained) == ([], [])
+  assert said[0] == f"train at_seed_1: began (1 of 4; {tools.folder / 'logs' / 'at_seed_1.train.log'})"
+  assert [run.state.value for run in outcome.record.runs] == ["judged"] * 4
+  assert [variant.name for variant in outcome.record.variants] == ["tuned", "at"]
+  _, again = tools.compare(PLAN)
+  assert again == []
+
+
+def test_the_folder_knows_its_plan(tools):
+  with pytest.raises(InputError, match="no comparison has begun here"):
+    runner.read_plan(None, tools.folder)
+  tools.compare(PLAN)
+  assert runner.read_plan(None, tools.folder) == ComparisonPlan.from_dict(PLAN)
+
+
+def test_no_test_image_is_looked_at_before_all_are_trained(tools):
+  tools.fail = ("train at_seed_2",)
+  outcome, done = tools.compare(PLAN)
+  assert done == ["train at_seed_1", "train tuned_seed_1", "train at_seed_2"]
+  assert [(end.job.name, end.failure) for end in outcome.failed] == [
+    ("train at_seed_2", "status 1"),
+    ("train tuned_seed_2", "not begun, as train at_seed_2 failed"),
+  ]
+  assert [run.name for run in outcome.untrained] == ["at_seed_2", "tuned_seed_2"]
+  tools.fail = ()
+  outcome, done = tools.compare(PLAN)
+  assert done == ALL[2:] and not outcome.failed
+
+
+def test_held_out_images_do_not_wait(tools):
+  plan = {**PLAN, "judge": [*PLAN["judge"], {"suite": "table1", "split": "held_out"}]}
+  tools.fail = ("train at_seed_2",)
+  _, done = tools.compare(plan)
+  assert {"evaluate at_seed_1 held out", "evaluate tuned_seed_1 held out"} == {n for n in done if "evaluate" in n}
+  tools.fail = ()
+  _, done = tools.compare(plan)
+  assert [name for name in done if name.endswith("held out")] == [
+    "evaluate at_seed_2 held out",
+    "evaluate tuned_seed_2 held out",
+  ]
+  assert tools.compare(plan)[1] == []
+
+
+@pytest.mark.parametrize("name", [ALL[1], ALL[5]])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_around_a_job_it_goes_on(tools, name, when):
+  """After: the results are there, and nobody has heard of the tool's end."""
+  tools.kill = {name: when}
+  with pytest.raises(Killed):
+    tools.compare(PLAN)
+  tools.kill = {}
+  _, done = tools.compare(PLAN)
+  assert done == ALL[ALL.index(name) + (when == "after") :]
+
+
+def test_of_a_group_the_best_on_held_out_images_alone_is_judged(tools):
+  plan = {**PLAN, "grid": {"of": "tuned", "margin": [0.1, 0.2, 0.3]}, "select": {"best_tuned": "tuned"}}
+  # By the mean over the seeds.
+  tools.robust = {"tuned_margin_0.1": 0.5, "tuned_margin_0.2": {1: 0.9, 2: 0.3}, "tuned_margin_0.3": {1: 0.1, 2: 0.95}}
+  outcome, done = tools.compare(plan)
+  judged = [name for name in done if name.startswith("evaluate")]
+  assert judged == [f"evaluate {name}_seed_{seed}" for seed in (1, 2) for name in ("at", "tuned_margin_0.2")]
+  choice = json.loads((tools.folder / "selection.json").read_text())["groups"]["best_tuned"]
+  assert choice["variant"] == "tuned_margin_0.2"
+  assert choice["means"] == pytest.approx({"tuned_margin_0.1": 0.5, "tuned_margin_0.2": 0.6, "tuned_margin_0.3": 0.525})
+  assert "tuned_margin_0.2 goes to the test images" in " ".join(outcome.record.notes)
+
+
+def test_a_plan_may_grow(tools):
+  tools.compare(PLAN)
+  more = {
+    **PLAN,
+    "seeds": [1, 2, 3],
+    "variants": {**PLAN["variants"], "um": {"method": "um"}},
+    "judge": [*PLAN["judge"], {"suite": "table1", "source": "um"}],
+  }
+  _, done = tools.compare(more)
+  trained, judged = done[:5], done[5:]
+  assert trained == ["train um_seed_1", "train um_seed_2", "train at_seed_3", "train um_seed_3", "train tuned_seed_3"]
+  assert sorted(judged) == sorted(
+    [f"evaluate {name}_seed_{seed}" for name in ("at", "tuned", "um") for seed in (1, 2, 3)]
+    + ["evaluate um_seed_1", "evaluate um_seed_2", "evaluate at_seed_3", "evaluate tuned_seed_3", "evaluate um_seed_3"]
+  )
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"settings": {**PLAN["settings"], "epsilon": 0.1}}, "Variant at: has a run with epsilon 0.2, and the plan now"),
+    ({"settings": {**PLAN["settings"], "train_steps": 10}}, "Variant at: has trained for 20 steps, and the plan now"),
+    (
+      {"variants": {"at": {"method": "at"}, "tuned": {"method": "tla"}}},
+      "Variant tuned: has a run that began with at/seed_1, and the plan now has fresh weights",
+    ),
+    (
+      {"variants": {"at": {"method": "tla"}}},
+      "Variant at: has a run with method at, and the plan now has tla: call the changed variant another name",
+    ),
+  ],
+)
+def test_changed_settings_of_a_variant_with_runs_are_refused(tools, changes, message):
+  tools.compare(PLAN)
+  before = (tools.folder / "comparison.yaml").read_bytes()
+  with pytest.raises(InputError) as refused:
+    tools.compare({**PLAN, **changes})
+  assert str(refused.value).startswith(message)
+  assert (tools.folder / "comparison.yaml").read_bytes() == before
+
+
+def test_more_steps_go_on_and_are_judged_again(tools):
+  plan = {**PLAN, "variants": {"at": {"method": "at"}}, "seeds": [1]}
+  tools.compare(plan)
+  longer = {**plan, "settings": {**PLAN["settings"], "train_steps": 40}}
+  assert tools.compare(longer)[1] == ["train at_seed_1", "evaluate at_seed_1"]
+
+
+def test_removed_results_are_made_again(tools):
+  plan = {**PLAN, "variants": {"at": {"method": "at"}}, "seeds": [1], "judge": [{"suite": "a"}, {"suite": "quick"}]}
+  plan["judge"] = [{"suite": "quick", "num_examples": 5}, {"suite": "quick", "num_examples": 10}]
+  tools.compare(plan)
+  (tools.folder / "runs" / "at" / "seed_1" / "evaluation.json").unlink()
+  assert tools.compare(plan)[1] == ["evaluate at_seed_1", "evaluate at_seed_1"]
+
+
+def test_only_some_variants_and_what_they_begin_with(tools):
+  outcome, done = tools.compare({**PLAN, "variants": {**PLAN["variants"], "um": {"method": "um"}}}, only=["tun*"])
+  assert done == ALL[:4]
+  assert [run.name for run in outcome.untrained] == ["um_seed_1", "um_seed_2"]
+  with pytest.raises(InputError, match="`only=tla`: no variant is called so; there are tuned, at."):
+    tools.compare(PLAN, only=["tla"])
+
+
+def test_equal_seconds_are_measured_once_and_stay(tools):
+  plan = {**PLAN, "settings": {"network": "mlp_16", "learning_rate_schedule": "cosine"}, "budget": {"seconds": 6}}
+  tools.seconds = {"at": 0.01, "tuned": 0.03}
+  said = []
+  outcome, done = tools.compare(plan, note=said.append)
+  assert done == ["time at", "time tuned", *ALL]
+  assert {run.variant: run.config.train_steps for run in outcome.runs} == {"at": 600, "tuned": 200}
+  assert RunFolder(tools.folder / "runs" / "tuned" / "seed_1").read_config()[0].cosine_steps == 200
+  assert "time tuned: 0.03 s a step, 200 steps in 6 s" in said
+  assert "6 seconds of training steps" in outcome.record.notes[0]
+  tools.seconds = {"um": 0.002}
+  _, done = tools.compare({**plan, "variants": {**PLAN["variants"], "um": {"method": "um"}}})
+  assert done[:3] == ["time um", "train um_seed_1", "train um_seed_2"] and len(done) == 5
+
+
+def test_what_cannot_be_timed_is_not_trained(tools):
+  tools.fail = ("time tuned",)
+  tools.seconds = {"at": 0.01}
+  outcome, done = tools.compare({**PLAN, "settings": {"network": "mlp_16"}, "budget": {"seconds": 6}})
+  assert done == ["time at", "time tuned"] and [end.job.name for end in outcome.failed] == ["time tuned"]
+
+
+@pytest.mark.parametrize(
+  "seconds, phases, steps",
+  [
+    (10, [(0, 0.1)], 100),
+    (0.01, [(0, 0.1)], 1),
+    # 50 cheap steps in a second, then 90 in 9.
+    (10, [(0, 0.02), (50, 0.1)], 140),
+    (1, [(0, 0.02), (50, 0.1)], 50),
+    (0.5, [(0, 0.02), (50, 0.1)], 25),
+  ],
+)
+def test_steps_within_seconds(seconds, phases, steps):
+  assert runner.steps_within(seconds, phases) == steps
+
+
+def test_two_at_once_share_the_cores(tools, monkeypatch):
+  monkeypatch.setattr(runner.jobs, "cores", lambda: 9)
+  plan = ComparisonPlan.from_dict(PLAN)
+  threads = [Comparison(plan, tools.folder, at_once=count).threads for count in (1, 2, 4, 100)]
+  assert threads == [None, 4, 2, 1]
+  with pytest.raises(InputError, match="`jobs`: expected a whole number of at least 1"):
+    Comparison(plan, tools.folder, at_once=0)
+
+
+def test_nothing_of_anybody_elses_is_touched(tools, monkeypatch):
+  tools.folder.mkdir()
+  (tools.folder / "thesis.tex").write_text("x")
+  with pytest.raises(InputError, match="holds thesis.tex but no comparison.yaml"):
+    tools.compare(PLAN)
+  assert [path.name for path in tools.folder.iterdir()] == ["thesis.tex"]
+  (tools.folder / "thesis.tex").unlink()
+  monkeypatch.setattr(runner, "_PATIENCE", 0.0)
+  with files.locked(tools.folder / ".lock"), pytest.raises(InputError, match="another process works on this"):
+    tools.compare(PLAN)
+  assert tools.done == []

@@ -233,6 +233,10 @@ def test_the_plan_of_the_docs_is_one():
     ),
     ({"select": {"best": ["at", "tle"]}}, "select: best: no variant is called 'tle'; did you mean 'tla'?"),
     ({"select": {"best": "at"}}, "select: best: has one variant only"),
+    (
+      {"variants": {"at": {"method": "at"}, "um": {"method": "um", "seed": 9}}, "select": {"best": ["at", "um"]}},
+      "select: best: um has a seed of its own; it serves others and is not judged.",
+    ),
     ({"select": {"best": ["at", "at"]}}, "select: best: at is there twice."),
     (
       {

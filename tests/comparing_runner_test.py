@@ -50,7 +50,7 @@ class Tools:
 
   def __init__(self, folder, robust=None, seconds=None, fail=(), kill=None):
     self.folder, self.robust, self.seconds, self.fail, self.kill = folder, robust or {}, seconds or {}, fail, kill or {}
-    self.done, self.comparison = [], None
+    self.done, self.commands, self.comparison = [], [], None
 
   def compare(self, plan, **arguments):
     """Runs the plan; returns (Outcome, names of the jobs that ran, shortened)."""
@@ -63,6 +63,7 @@ class Tools:
     tool, flags = job.command[0].rpartition(".")[2], dict(re.findall(r"--(\w+)=(\S*)", " ".join(job.command[1:])))
     name = job.name.partition(" (")[0] + (" held out" if "--split=held_out" in job.command else "")
     self.done.append(name)
+    self.commands.append(job.command)
     status = 1 if name in self.fail else 0
     if self.kill.get(name) == "before":
       raise Killed
@@ -284,6 +285,19 @@ def test_what_cannot_be_timed_is_not_trained(tools):
   tools.seconds = {"at": 0.01}
   outcome, done = tools.compare({**PLAN, "settings": {"network": "mlp_16"}, "budget": {"seconds": 6}})
   assert done == ["time at", "time tuned"] and [end.job.name for end in outcome.failed] == ["time tuned"]
+
+
+def test_a_variant_with_a_seed_of_its_own_serves_the_others(tools):
+  source = {"um": {"method": "um", "seed": 9}}
+  plan = {**PLAN, "variants": {"at": {"method": "at"}, **source}, "judge": [{"suite": "table1", "source": "um"}]}
+  outcome, done = tools.compare(plan)
+  assert done == [
+    *("train at_seed_1", "train um_seed_9", "train at_seed_2"),
+    *("evaluate at_seed_1", "evaluate at_seed_2"),
+  ]
+  assert f"--source_run_dir={tools.folder / 'runs' / 'um' / 'seed_9'}" in tools.commands[-1]
+  assert [variant.name for variant in outcome.record.variants] == ["at"]
+  assert tools.compare(plan)[1] == []
 
 
 @pytest.mark.parametrize(

@@ -505,6 +505,9 @@ class _Reader:
         raise InputError(f"select: {group}: {twice} is there twice.")
       if len(found) < 2:
         raise InputError(f"select: {group}: has one variant only, of which there is nothing to choose.")
+      alone = next((v.name for v in variants if v.name in found and v.seed is not None), None)
+      if alone:
+        raise InputError(f"select: {group}: {alone} has a seed of its own; it serves others and is not judged.")
       _require_alike(group, [v for v in variants if v.name in found], self._spec.name)
       taken |= set(found)
       groups[group] = tuple(found)

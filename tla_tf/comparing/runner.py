@@ -136,6 +136,7 @@ class Comparison:
       held_out: of held-out images, or of test images.
       chosen: names of the variants that are judged; None for all.
     """
+    judged = {variant.name for variant in self._plan.variants if variant.seed is None} & self._wanted
     asked: list[tuple[Judging, bool]] = [(judging, False) for judging in self._plan.judge]
     asked += [(self._plan.analyze, True)] if self._plan.analyze else []
     runs = self.runs()
@@ -146,12 +147,12 @@ class Comparison:
         judging,
         analysis,
         self._folder,
-        of[judging.source, run.seed] if judging.source else None,
+        of[judging.source, self._plan.seed_of(judging.source, run.seed)] if judging.source else None,
         self._data_dir or self._plan.data_dir,
       )
       for run in runs
       for judging, analysis in asked
-      if judging.held_out == held_out and run.variant in self._wanted and (chosen is None or run.variant in chosen)
+      if judging.held_out == held_out and run.variant in judged and (chosen is None or run.variant in chosen)
     ]
 
   def is_done(self, one: work.Judged) -> bool:
@@ -258,6 +259,7 @@ class Comparison:
       [
         (variant.name, seed, RunFolder(of[variant.name, seed].folder))
         for variant in self._plan.variants
+        if variant.seed is None
         for seed in self._plan.seeds
       ],
       self._notes(),

@@ -186,7 +186,7 @@ class Comparison:
         failed += self._do([], [one for one in self.judgings(False, chosen) if not self.is_done(one)])
       record = self._write()
       if any(RunFolder(run.folder).is_run for run in self.runs()):
-        api.write_report(self._folder)
+        api.write_report([self._folder])
       return Outcome(self.runs(), failed, untrained, record)
 
   def _measure(self) -> list[Ended]:

@@ -182,13 +182,19 @@ def test_images_attacks_and_settings_that_differ_stand_apart(compared):
   assert table.rows[0][3].endswith("(0.0-100.0)") and table.rows[0][4].endswith(", 1 of 2 runs")
 
 
-def test_results_of_another_checkpoint_are_not_taken(compared):
+def test_results_are_of_one_checkpoint_that_is_there(compared):
   folder, runs = compared
   place = runs[0][2]
-  (place.path / "evaluation.json").unlink()
   _judge(place, {"PGD": (0,)}, step=30)
-  found = results.read(folder, runs)
-  assert found.runs[0].state is RunState.TRAINED and found.runs[0].find("own/PGD") is None
+  first = results.read(folder, runs).runs[0]
+  # What was judged last, and nothing of another, such as what was found on held-out images.
+  assert (first.checkpoint, first.find("own/PGD").value) == (30, 0.9)
+  assert first.find("own/FGSM") is None and first.find("own/PGD", Split.HELD_OUT) is None
+  assert first.find("validation/robust", Split.HELD_OUT).value == 0.25
+  shutil.rmtree(place.checkpoints / "step_000000030")
+  first = results.read(folder, runs).runs[0]
+  assert (first.state, first.checkpoint, first.find("own/PGD")) == (RunState.TRAINED, 60, None)
+  assert first.find("own/PGD", Split.HELD_OUT).value == 0.9
 
 
 def test_a_damaged_run_keeps_no_other_from_being_read(compared):
@@ -209,7 +215,8 @@ def test_a_checkpoint_that_goes_while_others_are_read_is_no_fault(compared, monk
     return record(self, step)
 
   monkeypatch.setattr(CheckpointStore, "record", gone)
-  assert results._best(store) == 60  # noqa: SLF001
+  digest = store.digest(60)
+  assert results._settled(store) == (digest, {digest: 60})  # noqa: SLF001
 
 
 def test_seconds_count_the_trainings_that_a_run_began_with(compared):
@@ -232,7 +239,7 @@ def test_everything_is_written_and_comes_back(compared):
   for words in (
     "55.00% ± 7.07",
     "| tla | at | mlp_16 | 2 of 2 | 32 ± 3 |",
-    "Not judged on test images yet: tla, seed 2 (trained).",
+    "Not judged on test images: tla, seed 2 (trained).",
     "tla_2 failed: see its log.",
     "figures/accuracy_against_seconds.png",
   ):

@@ -32,7 +32,7 @@ from tla_tf.records.comparison import (
   SeedMean,
 )
 from tla_tf.records.evaluation import AttackRow
-from tla_tf.summaries import Findings, read_evaluations, statistics
+from tla_tf.summaries import Evaluations, Findings, read_evaluations, statistics
 from tla_tf.types import Norm, Split
 
 # Variant, seed and run folder, which need not be there yet.
@@ -110,7 +110,9 @@ class _Known:
     variant, seed, folder: of the run.
     config: TrainingConfig; None before it has begun.
     steps: of the last checkpoint.
-    best: step of the checkpoint that is judged; None before the training is done.
+    evaluations: Evaluations by split, once the training is done.
+    checkpoint: step of the checkpoint that was judged last, of those that are there; else
+      of the best on held-out images; None before the training is done.
     digest: of that checkpoint.
   """
 
@@ -120,20 +122,28 @@ class _Known:
     self._store = CheckpointStore(folder.checkpoints)
     self.steps = self._store.last() or 0
     self.finished = self.config is not None and self.steps >= self.config.train_steps
-    self.best = _best(self._store) if self.finished else None
-    self.digest = None if self.best is None else self._store.digest(self.best)
+    self.evaluations: dict[Split, Evaluations] = {}
+    self.checkpoint: int | None = None
+    self.digest: str | None = None
+    if self.finished:
+      places = {split: folder.of_split(split) for split in Split}
+      self.evaluations = {
+        split: read_evaluations(place.evaluation, place.evaluation_images) for split, place in places.items()
+      }
+      best, checkpoints = _settled(self._store)
+      judged = (found.checkpoint_digest for known in self.evaluations.values() for found in known.findings)
+      self.digest = next((digest for digest in judged if digest in checkpoints), best)
+      self.checkpoint = checkpoints[self.digest]
 
   def run(self, place: str) -> ComparedRun:
     """All that is known; `place` is the path of the run folder from that of the comparison."""
     measures = [*self._seconds(), *self._validation()]
-    findings = {split: self._findings(split) for split in Split} if self.finished else {}
-    for split, several in findings.items():
-      measures += [measure for found in several for measure in _accuracies(found, split)]
-    if self.finished:
-      measures += [measure for split in Split for measure in self._analysis(split)]
-    judged = bool(findings.get(Split.TEST))
+    for split in self.evaluations:
+      measures += [measure for found in self._findings(split) for measure in _accuracies(found, split)]
+      measures += self._analysis(split)
+    judged = self._findings(Split.TEST)
     state = RunState.JUDGED if judged else RunState.TRAINED if self.finished else RunState.TRAINING
-    alarms = (alarm.code for several in findings.values() for found in several for alarm in found.alarms)
+    alarms = (alarm.code for found in judged for alarm in found.alarms)
     return _run(
       self.variant,
       self.seed,
@@ -141,7 +151,7 @@ class _Known:
       RunState.PLANNED if self.config is None else state,
       steps=self.steps,
       train_steps=self.config.train_steps if self.config else 0,
-      checkpoint=self.best,
+      checkpoint=self.checkpoint,
       checkpoint_digest=self.digest,
       alarms=list(dict.fromkeys(alarms)),
       measures=list({measure.quantity: measure for measure in measures}.values()),
@@ -159,9 +169,9 @@ class _Known:
 
   def _validation(self) -> list[Measure]:
     """Accuracies of the chosen checkpoint on held-out images, as the training measured them."""
-    if not self.finished or self.config is None or self.best is None:
+    if self.config is None or self.checkpoint is None:
       return []
-    metrics, found = self._store.metrics(self.best), []
+    metrics, found = self._store.metrics(self.checkpoint), []
     for name, metric in ((record.VALIDATION, "val_accuracy"), (record.ROBUST_VALIDATION, "val_robust_accuracy")):
       if metric in metrics:
         attack = self.config.validation_attack
@@ -171,10 +181,10 @@ class _Known:
     return found
 
   def _findings(self, split: Split) -> list[Findings]:
-    """What judging the chosen checkpoint found, on most images first."""
-    place = self.folder.of_split(split)
-    known = read_evaluations(place.evaluation, place.evaluation_images)
-    return [found for found in known.findings if found.checkpoint_digest == self.digest]
+    """What judging the checkpoint found, on most images first."""
+    if split not in self.evaluations:
+      return []
+    return [found for found in self.evaluations[split].findings if found.checkpoint_digest == self.digest]
 
   def _analysis(self, split: Split) -> list[Measure]:
     place = self.folder.of_split(split)
@@ -184,13 +194,14 @@ class _Known:
     return _analysed(analysis) if analysis.checkpoint_digest == self.digest else []
 
 
-def _best(store: CheckpointStore) -> int | None:
-  """The best checkpoint, of a training that may just be ending: it removes checkpoints meanwhile."""
+def _settled(store: CheckpointStore) -> tuple[str, dict[str, int]]:
+  """(Digest of the best checkpoint, dict from digest to step of all), of a training that is done, or just ending."""
   while True:
     steps = store.steps()
     try:
-      return store.best()
+      return store.digest(store.resolve("best")), {store.digest(step): step for step in steps}
     except InputError:
+      # One that is ending removes checkpoints meanwhile.
       if store.steps() == steps:
         raise
 

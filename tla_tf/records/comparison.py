@@ -133,10 +133,10 @@ class ComparedRun:
     state: how far it is; "judged" on test images. Of one with a damaged file the record's
       notes say what is wrong.
     steps: steps of its last checkpoint, of `train_steps`; both 0 before it begins.
-    checkpoint: step of the checkpoint that is judged, the best on held-out images; None
-      before the training is done.
+    checkpoint: step of the checkpoint that was judged last, or will be: the best on held-out
+      images; None before the training is done.
     checkpoint_digest: SHA-256 of it.
-    alarms: codes of the alarms that its judging raised, each once.
+    alarms: codes of the alarms that its judging on test images raised, each once.
     measures: what is known of it; on test images only when its training is done, and
       of that checkpoint only.
   """

@@ -191,7 +191,7 @@ def sentences(record: ComparisonRecord) -> list[str]:
   )
   waiting = [f"{run_name(run)} ({_how_far(run)})" for run in record.runs if run.state is not RunState.JUDGED]
   if waiting:
-    found.append(f"Not judged on test images yet: {', '.join(waiting)}.")
+    found.append(f"Not judged on test images: {', '.join(waiting)}.")
   return found + record.notes
 
 

@@ -330,20 +330,35 @@ class RobustModel(keras.Model):
       adversarial = self._alone(self.perturb)(batch["image"], labels, draw(seed, "attack"), step)
       images[Role.ADVERSARIAL] = (adversarial, labels)
     if Role.NEGATIVE in roles and self._negatives is not None:
-      at_once, dtypes = self._at_once(adversarial), dict.fromkeys(self.network.output, tf.float32)
-
-      def network(images, training):
-        def outputs(x):
-          return networks.outputs_of(self.network, x, training, self.mixed_precision.precision)
-
-        return in_slices(outputs, [images], at_once, dtypes)
-
-      images[Role.NEGATIVE] = self._negatives.images(network, batch, adversarial, seed)
+      images[Role.NEGATIVE] = self.negative_images(batch, adversarial, seed)
     if Role.TWIN in roles:
       images[Role.TWIN] = (self._twin(batch["image"], draw(seed, "twin_noise")), labels)
     if Role.POSITIVE in roles:
       images[Role.POSITIVE] = (batch["positive"], labels)
     return {role: images[role] for role in roles}
+
+  def negative_images(self, batch: dict, adversarial: tf.Tensor, seed: tf.Tensor) -> tuple:
+    """(images [n, ...], labels [n]) of the step's negatives: the source's, see `NegativeSource.images`.
+
+    Args:
+      batch: as in `step_images`.
+      adversarial: float32 [n, ...], the attacked images, for which negatives are sought.
+      seed: key int32 [2] of the step.
+
+    Raises:
+      InputError: of a method without negatives.
+    """
+    if self._negatives is None:
+      raise InputError(f"Method {self.method!r} has no negatives.")
+    at_once, dtypes = self._at_once(adversarial), dict.fromkeys(self.network.output, tf.float32)
+
+    def network(images, training):
+      def outputs(x):
+        return networks.outputs_of(self.network, x, training, self.mixed_precision.precision)
+
+      return in_slices(outputs, [images], at_once, dtypes)
+
+    return self._negatives.images(network, batch, adversarial, seed)
 
   def _twin(self, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     noise = self.recipe.twin_noise(self.settings)

@@ -5,6 +5,7 @@ from tla_tf.records.arrays import ArrayRecord, Layout
 from tla_tf.records.detector import DetectorAbout, DetectorFacts
 from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationImages, EvaluationRecord, Probes, Share, WorstCase
 from tla_tf.records.evaluation_book import EvaluationBook
+from tla_tf.records.pool_times import PoolTime, PoolTimes
 from tla_tf.records.record import Record, plain, read_object
 from tla_tf.records.training import training_epsilon
 
@@ -20,6 +21,8 @@ __all__ = [
   "EvaluationImages",
   "EvaluationRecord",
   "Layout",
+  "PoolTime",
+  "PoolTimes",
   "Probes",
   "Record",
   "Share",

@@ -223,7 +223,7 @@ def measured_step_seconds(
   """
   shape, classes = data_shape(config, image_shape, num_classes)
   try:
-    large = _step_cost(config, _counts(config.network, shape, classes), step).total > _FIRST_OPERATIONS
+    large = step_operations(config, shape, classes, step).total > _FIRST_OPERATIONS
   except InputError:  # A network of one's own may hide its products.
     large = False
   counted = counted_step_seconds(config, shape, classes, step) if large else 0.0
@@ -238,7 +238,7 @@ def counted_step_seconds(
   Rates are remembered: many configurations of one network cost seconds.
   """
   shape, classes = data_shape(config, image_shape, num_classes)
-  return _step_cost(config, _counts(config.network, shape, classes), step).seconds(rates(config, shape, classes))
+  return step_operations(config, shape, classes, step).seconds(rates(config, shape, classes))
 
 
 def run_seconds(
@@ -280,6 +280,11 @@ def judging_rate(config: TrainingConfig, image_shape: tuple[int, ...], num_class
   return _attack_rate(
     config.network, image_shape, num_classes, _JUDGED_BATCH, PassMode.INFERENCE, Precision.FLOAT32, config.jit
   )
+
+
+def step_operations(config: TrainingConfig, image_shape: tuple[int, ...], num_classes: int, step: int = 0) -> StepCost:
+  """`step_cost` of the network that a configuration names, counted once."""
+  return _step_cost(config, _counts(config.network, image_shape, num_classes), step)
 
 
 def network_flops(network: str, image_shape: tuple[int, ...], num_classes: int) -> Flops:

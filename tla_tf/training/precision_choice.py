@@ -6,18 +6,16 @@ import hashlib
 import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 import typing
-
-import tensorflow as tf
 
 from tla_tf import files, recipes
 from tla_tf.config import TrainingConfig
 from tla_tf.data.cache import default_folder
 from tla_tf.errors import InputError
 from tla_tf.persistence.versions import versions
+from tla_tf.training import machine
 from tla_tf.types import Precision, PrecisionChoice, Role
 
 # Of the time of a float32 step, at most: less gain is within the noise of a busy machine.
@@ -92,23 +90,12 @@ def _place(config: TrainingConfig, image_shape: tuple[int, ...], cache_dir: file
     "attack": config.attack.to_dict(),
     "jit": config.jit.value,
     "mixed_precision": config.mixed_precision.value,
-    "processor": [_processor(), os.cpu_count()],
-    "devices": [
-      tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
-      for device in tf.config.list_physical_devices()
-    ],
+    "processor": [machine.processor(), os.cpu_count()],
+    "devices": machine.devices(),
     "versions": versions(),
   }
   key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
   return pathlib.Path(cache_dir or default_folder()) / f"precision-{key}.json"
-
-
-def _processor() -> str:
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-  except (OSError, StopIteration):
-    return platform.processor() or platform.machine()
 
 
 def _read(place: pathlib.Path) -> dict[str, float] | None:

@@ -85,6 +85,7 @@ class StepTimer:
 
   Attributes:
     model: the RobustModel that is trained.
+    batch: a batch of its stream.
   """
 
   def __init__(
@@ -111,6 +112,8 @@ class StepTimer:
       augment_flip=config.augment_flip,
       replays=self.model.inner_attack.replays,
     )
+    # A batch of the stream, for what is timed of a step by itself.
+    self.batch = stream.batch(tf.constant(step))
     # One iterator for all: batches are made ahead, as in a training.
     self._batches = iter(stream.dataset(step, _ENDLESS))
     self._longest = config.steps_per_execution
@@ -123,6 +126,33 @@ class StepTimer:
     self._loop.run(self._batches, None, self._done, stop, stop, [watch])
     self._done = stop
     return watch.seconds
+
+
+class MiningTimer:
+  """Times how a training step finds its negatives, by itself: their images' pass and the search among them.
+
+  Args:
+    step: StepTimer of a method whose negatives come from a pool of images.
+    timer: seconds.
+  """
+
+  def __init__(self, step: StepTimer, timer: typing.Callable[[], float] = time.perf_counter):
+    self._timer, model, self._batch = timer, step.model, step.batch
+    seed = model.step_seed(0)
+
+    def mine(batch):
+      return model.negative_images(batch, batch["image"], seed)
+
+    self._mine = tf.function(mine, jit_compile=model.xla, autograph=False)
+
+  def seconds(self, executions: int = 1) -> list[float]:
+    """Seconds of each of some executions; the very first of all compiles."""
+    found = []
+    for _ in range(executions):
+      began = self._timer()
+      np.asarray(self._mine(self._batch)[0])
+      found.append(self._timer() - began)
+    return found
 
 
 class AttackTimer:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -272,6 +273,23 @@ def test_an_analysis_is_part_of_it(compared):
     True
   ] * 2
   assert {"kNN natural", "AUC misclassified", "AUC adversarial"} <= set(tables[0].header)
+
+
+def test_the_example_of_the_documentation_runs(compared, capsys):
+  results.write(*compared)
+  page = (pathlib.Path(__file__).parent.parent / "docs" / "comparing.md").read_text()
+  (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+  names = {}
+  code = code.replace("compared/", f"{compared[0]}/").replace("table1/PGD-100", "own/PGD")
+  exec(compile(code, "comparing.md", "exec"), names)
+  assert "mean=0.7" in capsys.readouterr().out
+  assert {row["quantity"] for row in names["rows"]} >= {
+    "clean",
+    "own/PGD",
+    "worst case",
+    "seconds",
+    "validation/robust",
+  }
 
 
 def test_nothing_is_there_yet(tmp_path):

@@ -1,5 +1,8 @@
 """Operations of networks, steps and trainings against counts by hand."""
 
+import pathlib
+import re
+
 import keras
 import pytest
 import tensorflow as tf
@@ -92,7 +95,8 @@ def forgetful():
 
 @pytest.fixture
 def timed(monkeypatch, forgetful):
-  """(config, step) of every step that is measured; it takes 7 s, but 90 at first, and 70 once."""
+  """(config, step) of every step that is measured; it takes 7 s, but 90 at first, and 70 once; the
+  optimizer takes 3 s."""
   found = []
 
   class Timer:
@@ -103,7 +107,15 @@ def timed(monkeypatch, forgetful):
     def seconds(self, executions=1):
       return [next(self.values) for _ in range(executions)]
 
+  class Update:
+    def __init__(self, step):
+      pass
+
+    def seconds(self, executions=1):
+      return [3.0] * executions
+
   monkeypatch.setattr(cost, "StepTimer", Timer)
+  monkeypatch.setattr(cost, "UpdateTimer", Update)
   return found
 
 
@@ -140,6 +152,7 @@ def test_a_batch_that_would_take_long_is_cut_once(monkeypatch, timed):
 
 def test_parts_of_a_step_are_divided_by_their_rates():
   assert cost.StepCost(attack=6, mining=2, training=12).seconds(cost.Rates(attack=4.0, training=3.0)) == 2.0 + 4.0
+  assert cost.StepCost(attack=6, mining=2, training=12).seconds(cost.Rates(4.0, 3.0, update=5.0)) == 11.0
 
 
 @pytest.mark.parametrize(
@@ -189,6 +202,26 @@ def test_a_step_that_takes_long_is_counted(timed, monkeypatch):
   assert [config.method for config, _ in timed] == ["um"]
   assert cost.measured_step_seconds(config, longest=12.0) == 7.0
   assert [config.method for config, _ in timed] == ["um", "at"]
+
+
+def test_the_work_of_the_optimizer_is_not_counted_by_image(timed, monkeypatch):
+  once = flops(networks.build("mlp_8", (8, 8, 1), 10))
+  set_rate(monkeypatch, once.training * 4.0)  # so that four images are tried
+  monkeypatch.setattr(cost, "_FIRST_OPERATIONS", once.attack)
+  found = cost.rates(DIGITS, (8, 8, 1), 10)
+  assert [config.batch_size for config, _ in timed] == [4, 4]
+  assert found.update == 3.0 and found.training == pytest.approx(4 * once.training / (7.0 - 3.0))
+  # Ten images in the place of four: 10 s, and 3 s once.
+  assert cost.StepCost(0, 0, 10 * once.training).seconds(found) == pytest.approx(10.0 + 3.0)
+
+
+def test_the_work_of_the_optimizer_is_timed_by_itself():
+  ticks = iter(range(100))
+  step = step_timer.StepTimer(step_timer.same_step(DIGITS).replace(learning_rate=0.1), (8, 8, 1), 10)
+  before = step.model.network.trainable_variables[0].numpy()
+  assert step_timer.UpdateTimer(step, timer=lambda: float(next(ticks))).seconds(2) == [1.0, 1.0]
+  assert int(step.model.optimizer.iterations) == 2
+  assert (step.model.network.trainable_variables[0].numpy() != before).any()
 
 
 def test_mining_and_roles_are_counted_in_seconds(timed, monkeypatch):
@@ -260,3 +293,11 @@ def test_a_data_set_without_a_shape_needs_one():
     cost.measured_step_seconds(config)
   assert cost.data_shape(config, (4, 4, 3), 2) == ((4, 4, 3), 2)
   assert cost.data_shape(published.setting("tiny_imagenet", "at")) == ((64, 64, 3), 200)
+
+
+def test_the_example_of_the_docs_runs(forgetful, without_xla):
+  text = (pathlib.Path(__file__).parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
+  (block,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "training import cost" in block)
+  names: dict = {}
+  exec(compile(block, "scaling.md", "exec"), names)
+  assert names["step"] > 0 and names["hours"] > cost.STARTING / 3600

@@ -6,8 +6,9 @@ that the machine reaches on them,
 
   seconds = (attack + mining) / rate of the attack + training / rate of the training pass.
 
-Both rates are measured at the step's own numbers of images: the products of a small batch wait for the weights, which
-a larger one reads as often, so that they reach more with it. docs/scaling.md says how far counting is off.
+What the optimizer does is part of the second. Both rates are measured at the step's own numbers of images: the products
+of a small batch wait for the weights, which a larger one reads as often, so that they reach more with it.
+docs/scaling.md says how far counting is off.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tla_tf import datasets, networks, recipes
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.networks.flops import Flops, flops
-from tla_tf.training.step_timer import AttackTimer, StepTimer, same_step
+from tla_tf.training.step_timer import AttackTimer, StepTimer, UpdateTimer, same_step
 from tla_tf.types import Jit, PassMode, Precision, Role
 
 # Operations that are tried at once before it is known what the machine reaches; seconds of what is then tried.
@@ -58,7 +59,7 @@ class StepCost(typing.NamedTuple):
 
   def seconds(self, rates: Rates) -> float:
     """Of the step, at the machine's rates."""
-    return (self.attack + self.mining) / rates.attack + self.training / rates.training
+    return (self.attack + self.mining) / rates.attack + self.training / rates.training + rates.update
 
 
 class Rates(typing.NamedTuple):
@@ -66,11 +67,14 @@ class Rates(typing.NamedTuple):
 
   Attributes:
     attack: of attack steps; mining, which has the forward half of them, is taken to reach as much.
-    training: of training passes, their gradients and the optimizer's work.
+    training: of training passes and their gradients.
+    update: seconds of a step that are the same whatever its images, of the optimizer's work; 0
+      where `training` was measured with it on as many images as the step has.
   """
 
   attack: float
   training: float
+  update: float = 0.0
 
 
 class _Counted(typing.NamedTuple):
@@ -191,9 +195,14 @@ def training_pass(config: TrainingConfig, images: int) -> TrainingConfig:
   return same_step(config.replace(method="um", batch_size=images, accumulate_steps=parts))
 
 
-def _training_rate(config, image_shape, num_classes, images, counted):
-  """Operations per second that the training pass of a configuration reaches with so many images."""
-  return images * counted.once.training / _timed(training_pass(config, images), image_shape, num_classes, 0)
+def _training_rates(config, image_shape, num_classes, images, counted, attack):
+  """The rates of a step whose attack reaches a rate, and whose training pass has so many images."""
+  tried = _cut(images, counted.once.training, _LONGEST_TRIAL * attack)
+  plain = training_pass(config, tried)
+  seconds = _timed(plain, image_shape, num_classes, 0)
+  # Of a few images the optimizer's work would be a large share, which it is not of all.
+  update = 0.0 if tried == images else min(_update_seconds(plain, image_shape, num_classes), 0.9 * seconds)
+  return Rates(attack, tried * counted.once.training / (seconds - update), update)
 
 
 # --------------------------------------------------------------------------- seconds
@@ -271,8 +280,7 @@ def rates(config: TrainingConfig, image_shape: tuple[int, ...], num_classes: int
     config.network, image_shape, num_classes, at_once, mode, Precision(config.attack_precision.value), config.jit
   )
   images = config.batch_size * len(recipe.roles(config.recipe))
-  images = _cut(images, counted.once.training, _LONGEST_TRIAL * attack)
-  return Rates(attack, _training_rate(config, image_shape, num_classes, images, counted))
+  return _training_rates(config, image_shape, num_classes, images, counted, attack)
 
 
 def judging_rate(config: TrainingConfig, image_shape: tuple[int, ...], num_classes: int) -> float:
@@ -323,13 +331,32 @@ def _first_like(config, step):
 
 def _timed(config, image_shape, num_classes, step):
   """Median seconds of a step, measured once for all configurations whose step is the same work."""
-  return _timed_once(json.dumps(same_step(config).to_dict(), sort_keys=True), image_shape, num_classes, step)
+  return _timed_once(_text(config), image_shape, num_classes, step)
+
+
+def _update_seconds(config, image_shape, num_classes):
+  """Median seconds of what a step does whatever its images, measured once."""
+  return _updated_once(_text(config), image_shape, num_classes)
+
+
+def _text(config):
+  """What configurations whose step is the same work have in common."""
+  return json.dumps(same_step(config).to_dict(), sort_keys=True)
 
 
 @functools.cache
 def _timed_once(text, image_shape, num_classes, step):
-  timer = StepTimer(TrainingConfig.from_dict(json.loads(text)), image_shape, num_classes, step)
-  timer.seconds()
+  return _median(StepTimer(TrainingConfig.from_dict(json.loads(text)), image_shape, num_classes, step))
+
+
+@functools.cache
+def _updated_once(text, image_shape, num_classes):
+  return _median(UpdateTimer(StepTimer(TrainingConfig.from_dict(json.loads(text)), image_shape, num_classes)))
+
+
+def _median(timer):
+  """Median seconds of what a timer runs."""
+  timer.seconds()  # compiles
   found = timer.seconds()
   while len(found) < _FEWEST or sum(found) < _MEASURING:
     found += timer.seconds(max(1, min(_FEWEST, round(_MEASURING / found[0]))))
@@ -358,5 +385,5 @@ def _counts(network, image_shape, num_classes):
 def forget() -> None:
   """Forgets what was measured in this process: the next questions are answered anew."""
   _trials.clear()
-  for known in (_timed_once, _counts):
+  for known in (_timed_once, _updated_once, _counts):
     known.cache_clear()

@@ -14,6 +14,7 @@ from tla_tf import balls, data, networks, recipes
 from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig, InitConfig, ReadingConfig, TrainingConfig
 from tla_tf.errors import AttackWarning
+from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models.factory import needs
 from tla_tf.ops import objectives
 from tla_tf.training.loop import TrainingLoop
@@ -147,12 +148,41 @@ class MiningTimer:
 
   def seconds(self, executions: int = 1) -> list[float]:
     """Seconds of each of some executions; the very first of all compiles."""
-    found = []
-    for _ in range(executions):
-      began = self._timer()
-      np.asarray(self._mine(self._batch)[0])
-      found.append(self._timer() - began)
-    return found
+    return [_taken(self._timer, lambda: np.asarray(self._mine(self._batch)[0])) for _ in range(executions)]
+
+
+class UpdateTimer:
+  """Times what a training step does whatever the number of its images: weight decay and the optimizer's work.
+
+  Args:
+    step: StepTimer.
+    timer: seconds.
+  """
+
+  def __init__(self, step: StepTimer, timer: typing.Callable[[], float] = time.perf_counter):
+    self._timer, model = timer, step.model
+
+    def update():
+      variables = model.trained_variables
+      with tf.GradientTape() as tape:
+        loss = weight_decay(variables)
+      gradients = tape.gradient(loss, variables)
+      zeros = (tf.zeros(variable.shape, variable.dtype) for variable in variables)
+      model.optimizer.apply([zero if g is None else g for g, zero in zip(gradients, zeros)], variables)
+      return loss
+
+    self._update = tf.function(update, jit_compile=model.xla, autograph=False)
+
+  def seconds(self, executions: int = 1) -> list[float]:
+    """Seconds of each of some executions; the very first of all compiles."""
+    return [_taken(self._timer, lambda: np.asarray(self._update())) for _ in range(executions)]
+
+
+def _taken(timer, work):
+  """Seconds of a function without arguments."""
+  began = timer()
+  work()
+  return timer() - began
 
 
 class AttackTimer:
@@ -201,9 +231,7 @@ class AttackTimer:
 
   def seconds(self, steps: int) -> float:
     """Seconds of a step, of so many in a row."""
-    began = self._timer()
-    np.asarray(self._search(*self._given, tf.constant(steps)))
-    return (self._timer() - began) / steps
+    return _taken(self._timer, lambda: np.asarray(self._search(*self._given, tf.constant(steps)))) / steps
 
 
 class _Watch(keras.callbacks.Callback):

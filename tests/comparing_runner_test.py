@@ -8,7 +8,7 @@ import pytest
 from result_support import attack_row, measured
 
 from tla_tf import files
-from tla_tf.comparing import runner
+from tla_tf.comparing import estimates, runner
 from tla_tf.comparing.plan import ComparisonPlan
 from tla_tf.comparing.runner import Comparison
 from tla_tf.errors import InputError
@@ -280,6 +280,38 @@ def test_equal_seconds_are_measured_once_and_stay(tools):
   assert done[:3] == ["time um", "train um_seed_1", "train um_seed_2"] and len(done) == 5
 
 
+def test_hours_are_those_of_what_is_left(tools):
+  def seconds(config):
+    if config.method == "um":
+      raise InputError("of images of any shape")
+    return 3600.0 * config.train_steps
+
+  plan = {**PLAN, "variants": {**PLAN["variants"], "um": {"method": "um"}}}
+  tools.fail = ("train at_seed_2", "train um_seed_1", "train um_seed_2")
+  comparison = Comparison(ComparisonPlan.from_dict(plan), tools.folder)
+  table, hours = estimates.trainings(comparison, "all", seconds)
+  assert hours == 80 and list(table.rows[-1][-1:]) == ["80.0"]
+  tools.compare(plan)
+  table, hours = estimates.trainings(tools.comparison, "left", seconds)
+  assert [(row[0], *row[3:]) for row in table.rows[:3]] == [
+    ("at", "fresh weights", "20", "1 of 2", "20.0", "20.0"),
+    ("um", "fresh weights", "20", "2 of 2", "unknown", "unknown"),
+    ("tuned", "at", "20", "1 of 2", "20.0", "20.0"),
+  ]
+  assert hours == 40
+
+
+def test_hours_of_equal_seconds_are_those(tools):
+  plan = {**PLAN, "settings": {"network": "mlp_16"}, "budget": {"seconds": 7200}}
+  tools.fail, tools.seconds = ("time tuned",), {"at": 7.2}
+  comparison = Comparison(ComparisonPlan.from_dict(plan), tools.folder)
+  table, hours = estimates.trainings(comparison, "all", None)
+  assert hours == 8 and table.rows[0][3:] == ("fresh weights", "to be measured", "2 of 2", "2.00", "4.00")
+  tools.compare(plan)
+  table, _ = estimates.trainings(tools.comparison, "left", lambda config: 3600.0)
+  assert [row[4] for row in table.rows] == ["1,000", "to be measured", ""]
+
+
 def test_what_cannot_be_timed_is_not_trained(tools):
   tools.fail = ("time tuned",)
   tools.seconds = {"at": 0.01}
@@ -298,6 +330,13 @@ def test_a_variant_with_a_seed_of_its_own_serves_the_others(tools):
   assert f"--source_run_dir={tools.folder / 'runs' / 'um' / 'seed_9'}" in tools.commands[-1]
   assert [variant.name for variant in outcome.record.variants] == ["at"]
   assert tools.compare(plan)[1] == []
+
+
+def test_no_run_is_attacked_from_itself_as_a_black_box(tools):
+  plan = {**PLAN, "seeds": [1], "variants": {"um": {"method": "um"}, "at": {"method": "at"}}}
+  tools.compare({**plan, "judge": [{"suite": "table1", "source": "um"}]})
+  sources = [[word for word in command if "--source_run_dir" in word] for command in tools.commands[2:]]
+  assert sources == [[], [f"--source_run_dir={tools.folder / 'runs' / 'um' / 'seed_1'}"]]
 
 
 @pytest.mark.parametrize(

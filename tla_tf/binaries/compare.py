@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pathlib
 import shlex
+import sys
 import typing
 
 from absl import flags
@@ -82,20 +83,26 @@ def _say_what_was_done(outcome: Outcome) -> None:
   if outcome.failed:
     said = "; ".join(f"{end.job.name}: {end.failure}" for end in outcome.failed)
     raise ToolError(
-      f"{len(outcome.failed)} jobs failed, which the same command tries again; logs are in "
+      f"{len(outcome.failed)} of the jobs failed, which the same command tries again; their logs are in "
       f"{pathlib.Path(FLAGS.output_dir) / 'logs'} ({said})"
     )
 
 
 def _say_what_would_be_run(comparison: Comparison) -> None:
-  """Prints commands, and what they take."""
-  trainings = comparison.trainings()
+  """Prints commands, and what the trainings take."""
+  from tla_tf import reporting
+
   judgings = [one for held_out in (True, False) for one in comparison.judgings(held_out)]
-  for job in trainings:
-    print(f"python -m {shlex.join(job.command)}")
-  for one in judgings:
-    if not comparison.is_done(one):
-      print(f"python -m {shlex.join(one.job().command)}")
+  left = [one.job() for one in judgings if not comparison.is_done(one)]
+  for job in [*comparison.trainings(), *left]:
+    # Equal seconds are measured first, and change the number of steps.
+    print(f"{pathlib.Path(sys.executable).name} -m {shlex.join(job.command)}")
+  entry.load_tensorflow()
+  from tla_tf.comparing import estimates
+
+  table, hours = estimates.trainings(comparison, "Trainings, one after the other on this machine")
+  reporting.print_table(table)
+  print(f"in all       {hours:.1f} hours, without {len(left)} evaluations and analyses")
 
 
 def run() -> None:

@@ -72,6 +72,10 @@ class Comparison:
     data_dir: folder of the data set's files; None for the plan's.
     note: called with lines on what happens.
 
+  Attributes:
+    plan: as given.
+    wanted: names of the variants to work on now.
+
   Raises:
     InputError: for anything wrong in the plan or the folder.
   """
@@ -87,11 +91,11 @@ class Comparison:
     note: Note = lambda text: None,
   ):
     require(at_once >= 1, "jobs", "a whole number of at least 1", at_once)
-    self._plan, self._folder, self._data_dir = plan, pathlib.Path(output_dir), data_dir
+    self.plan, self._folder, self._data_dir = plan, pathlib.Path(output_dir), data_dir
     self._at_once, self._note = at_once, note
     self._start: jobs.Start | None = None
     self._known_runs: dict[tuple[tuple[str, int], ...], list[PlannedRun]] = {}
-    self._wanted = self._named(only)
+    self.wanted = self._named(only)
     if self._folder.is_dir() and not (self._folder / PLAN).is_file():
       other = next((path.name for path in self._folder.iterdir() if not path.name.startswith(".")), None)
       if other:
@@ -114,10 +118,14 @@ class Comparison:
 
   def _runs_with(self, train_steps: tuple[tuple[str, int], ...]) -> list[PlannedRun]:
     if train_steps not in self._known_runs:
-      self._known_runs[train_steps] = self._plan.runs(
+      self._known_runs[train_steps] = self.plan.runs(
         self._folder, data_dir=self._data_dir, train_steps=dict(train_steps)
       )
     return self._known_runs[train_steps]
+
+  def has_length(self, variant: str) -> bool:
+    """Whether it is known how many steps a variant trains for: equal seconds are to be measured first."""
+    return self.plan.seconds is None or variant in self._train_steps()
 
   def trainings(self) -> list[Job]:
     """Jobs of the trainings to work on now that are not finished."""
@@ -126,7 +134,7 @@ class Comparison:
     return [
       work.training(run, logs, by_folder.get(run.init_from) if run.init_from else None)
       for run in by_folder.values()
-      if run.variant in self._wanted and not work.is_trained(run)
+      if run.variant in self.wanted and not work.is_trained(run)
     ]
 
   def judgings(self, held_out: bool, chosen: collections.abc.Collection[str] | None = None) -> list[work.Judged]:
@@ -136,9 +144,9 @@ class Comparison:
       held_out: of held-out images, or of test images.
       chosen: names of the variants that are judged; None for all.
     """
-    judged = {variant.name for variant in self._plan.variants if variant.seed is None} & self._wanted
-    asked: list[tuple[Judging, bool]] = [(judging, False) for judging in self._plan.judge]
-    asked += [(self._plan.analyze, True)] if self._plan.analyze else []
+    judged = {variant.name for variant in self.plan.variants if variant.seed is None} & self.wanted
+    asked: list[tuple[Judging, bool]] = [(judging, False) for judging in self.plan.judge]
+    asked += [(self.plan.analyze, True)] if self.plan.analyze else []
     runs = self.runs()
     of = {(run.variant, run.seed): run for run in runs}
     return [
@@ -147,8 +155,11 @@ class Comparison:
         judging,
         analysis,
         self._folder,
-        of[judging.source, self._plan.seed_of(judging.source, run.seed)] if judging.source else None,
-        self._data_dir or self._plan.data_dir,
+        # What is made on a network itself is no black box.
+        of[judging.source, self.plan.seed_of(judging.source, run.seed)]
+        if judging.source and judging.source != run.variant
+        else None,
+        self._data_dir or self.plan.data_dir,
       )
       for run in runs
       for judging, analysis in asked
@@ -174,7 +185,7 @@ class Comparison:
     message = f"{self._folder}: another process works on this comparison; wait for it, or choose another `output_dir`."
     with files.locked(self._folder / ".lock", message, _PATIENCE) as lock:
       files.remove_leftovers(self._folder)
-      files.write_text(self._folder / PLAN, self._plan.text())
+      files.write_text(self._folder / PLAN, self.plan.text())
       self._start = start or jobs.spawner(lock, self.threads)
       failed = self._measure()
       if failed:
@@ -182,7 +193,7 @@ class Comparison:
       failed += self._train()
       untrained = self._untrained()
       if not untrained:
-        chosen = selection.chosen(self._plan, self.runs(), self._folder)
+        chosen = selection.chosen(self.plan, self.runs(), self._folder)
         failed += self._do([], [one for one in self.judgings(False, chosen) if not self.is_done(one)])
       record = self._write()
       if any(RunFolder(run.folder).is_run for run in self.runs()):
@@ -191,13 +202,13 @@ class Comparison:
 
   def _measure(self) -> list[Ended]:
     """Measures the steps of variants whose lengths follow from seconds; returns what failed."""
-    if self._plan.seconds is None:
+    if self.plan.seconds is None:
       return []
     known = self._measured()
     place = self._folder / "timing"
     wanted: dict[str, PlannedRun] = {}
     for run in self.runs():
-      if run.variant in self._wanted and run.variant not in known:
+      if run.variant in self.wanted and run.variant not in known:
         wanted.setdefault(run.variant, run)
     if not wanted:
       return []
@@ -214,7 +225,7 @@ class Comparison:
         known[variant] = MeasuredStep(phases, _settings(run), self.threads)
         BudgetRecord(known).write(self._folder / "budget.json")
         steps = self._train_steps()[variant]
-        self._note(f"time {variant}: {phases[-1][1]:.4g} s a step, {steps:,} steps in {self._plan.seconds:g} s")
+        self._note(f"time {variant}: {phases[-1][1]:.4g} s a step, {steps:,} steps in {self.plan.seconds:g} s")
     return failed
 
   def _train(self) -> list[Ended]:
@@ -258,9 +269,9 @@ class Comparison:
       self._folder,
       [
         (variant.name, seed, RunFolder(of[variant.name, seed].folder))
-        for variant in self._plan.variants
+        for variant in self.plan.variants
         if variant.seed is None
-        for seed in self._plan.seeds
+        for seed in self.plan.seeds
       ],
       self._notes(),
     )
@@ -268,8 +279,8 @@ class Comparison:
   def _notes(self) -> list[str]:
     """What a reader of the tables should know."""
     notes = []
-    if self._plan.seconds is not None:
-      notes.append(f"All runs had {self._plan.seconds:g} seconds of training steps, as one step of each was measured.")
+    if self.plan.seconds is not None:
+      notes.append(f"All runs had {self.plan.seconds:g} seconds of training steps, as one step of each was measured.")
     for group, choice in selection.read(self._folder).items():
       notes.append(
         f"Of {group} ({', '.join(choice.means)}) {choice.variant} goes to the test images: on held-out images "
@@ -284,7 +295,7 @@ class Comparison:
 
   def _named(self, only: collections.abc.Sequence[str]) -> set[str]:
     """Names of the variants to work on."""
-    names = [variant.name for variant in self._plan.variants]
+    names = [variant.name for variant in self.plan.variants]
     found: set[str] = set()
     for pattern in only or ["*"]:
       matching = fnmatch.filter(names, pattern)
@@ -292,10 +303,10 @@ class Comparison:
         raise InputError(f"`only={pattern}`: no variant is called so; there are {', '.join(names)}.")
       found |= set(matching)
     for name in list(found):
-      begun = self._plan.variant(name).init_from
+      begun = self.plan.variant(name).init_from
       while begun is not None:
         found.add(begun)
-        begun = self._plan.variant(begun).init_from
+        begun = self.plan.variant(begun).init_from
     return found
 
   def _measured(self) -> dict[str, MeasuredStep]:
@@ -307,7 +318,7 @@ class Comparison:
 
   def _train_steps(self) -> dict[str, int]:
     """Steps by variant, where equal seconds make them."""
-    seconds = self._plan.seconds
+    seconds = self.plan.seconds
     if seconds is None:
       return {}
     return {name: steps_within(seconds, step.phases) for name, step in self._measured().items()}

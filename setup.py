@@ -88,6 +88,7 @@ setuptools.setup(
       "tla-analyze = tla_tf.binaries.analyze:run",
       "tla-report = tla_tf.binaries.report:run",
       "tla-compare = tla_tf.binaries.compare:run",
+      "tla-reproduce = tla_tf.binaries.reproduce:run",
       "tla-export = tla_tf.binaries.export:run",
     ]
   },

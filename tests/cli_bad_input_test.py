@@ -93,6 +93,7 @@ def test_every_tool_says_its_version_without_tensorflow(tmp_path):
     "tla-analyze",
     "tla-report",
     "tla-compare",
+    "tla-reproduce",
     "tla-export",
   ):
     done = cli.run_anew(tool, "--version", cwd=tmp_path)

@@ -138,7 +138,9 @@ def test_the_list_of_attacks_in_evaluation_is_read(tmp_path):
 @pytest.mark.parametrize("page", PAGES)
 def test_named_tools_and_flags_exist(page):
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
-  named = set(re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report|compare)[a-z0-9-]+)\b", PAGES[page]))
+  named = set(
+    re.findall(r"\b(tla-(?:train|import|evaluate|export|analyze|report|compare|reproduce)[a-z0-9-]+)\b", PAGES[page])
+  )
   assert named <= scripts | {"tla-train-"}
   for flag in set(re.findall(r"--([a-z_0-9]{3,})", PAGES[page])) - {"logdir", "flagfile", "help"}:
     assert {flag, flag.removeprefix("no")} & FLAGS, flag

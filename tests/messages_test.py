@@ -24,7 +24,7 @@ def _defined(name):
   return {node.args[0].value for node in defines if isinstance(node.args[0], ast.Constant)}
 
 
-_OTHER_TOOLS = ("analyze", "compare", "evaluate", "export", "import_tf1", "report")
+_OTHER_TOOLS = ("analyze", "compare", "evaluate", "export", "import_tf1", "report", "reproduce")
 TRAINING = (
   {"dataset", "method", *settings.flag_of_path().values()}
   | _defined("train")

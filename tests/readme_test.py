@@ -22,7 +22,7 @@ def test_python_blocks_run_one_after_the_other(capsys):
 
 def test_named_commands_exist():
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))
-  tools = r"\b(tla-(?:train|import|evaluate|export|analyze|report|compare)(?:-[a-z0-9]+)*)\b"
+  tools = r"\b(tla-(?:train|import|evaluate|export|analyze|report|compare|reproduce)(?:-[a-z0-9]+)*)\b"
   assert set(re.findall(tools, README)) <= scripts
   assert set(re.findall(tools, (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8"))) == scripts
   rules = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

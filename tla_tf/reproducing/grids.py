@@ -64,13 +64,14 @@ def wanted(
   networks: dict[tuple[str, str], list[Part]] = {}
   for part in parts:
     networks.setdefault((part.dataset, part.network), []).append(part)
+  files = {(dataset, network): path(dataset, network, scale) for dataset, network in networks}
   if scale not in SCALES and len(networks) > 1:
     shown = ", ".join(f"{network} on {dataset}" for dataset, network in networks)
     raise InputError(f"`scale={scale}`: a plan is of one network, and these tables are of {shown}; choose one.")
   known: dict[str, str] = {}
   found = []
   for (dataset, network), own in networks.items():
-    file = path(dataset, network, scale)
+    file = files[dataset, network]
     whole = ComparisonPlan.read(file)
     if whole.dataset != dataset:
       raise InputError(f"`scale={scale}`: is a plan for {whole.dataset}, and the table is of {dataset}.")

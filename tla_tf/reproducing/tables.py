@@ -5,6 +5,9 @@ from __future__ import annotations
 import collections.abc
 import typing
 
+from tla_tf import datasets
+from tla_tf.records import PoolTimes
+from tla_tf.records.comparison import ComparisonRecord
 from tla_tf.reporting import Number, Table
 from tla_tf.reproducing.paper import Column, Part
 from tla_tf.reproducing.record import Cell, ReproducedRecord, Row
@@ -30,6 +33,50 @@ class Ours(typing.NamedTuple):
 
 # From (variant, what the column is compared with) to what was measured.
 Measured = collections.abc.Mapping[tuple[str, str], Ours]
+
+
+def measured_of(record: ComparisonRecord, part: Part) -> dict[tuple[str, str], Ours]:
+  """What a comparison found of all that a table has columns for.
+
+  Args:
+    record: `comparison.json`.
+    part: of the paper.
+  """
+  # The paper's "Adv" is at the epsilon of training.
+  names = {"neighbours/adversarial": f"neighbours/{datasets.get(part.dataset).analysis_scale.usual}"}
+  found = {}
+  for variant in record.variants:
+    for column in part.columns:
+      mean = variant.find(names.get(column.ours, column.ours))
+      if mean is not None:
+        by_seed = {str(seed): value for seed, value in zip(mean.seeds, mean.values)}
+        found[variant.name, column.ours] = Ours(mean.mean, mean.interval, by_seed)
+  return found
+
+
+def times_of(times: PoolTimes | None, part: Part) -> dict[tuple[str, str], Ours]:
+  """What steps with the pools of a table's rows take, in seconds; nothing without times."""
+  found = {}
+  for pool, time in (times.by_pool() if times else {}).items():
+    variant = part.variants.get(str(pool))
+    if variant is not None:
+      found[variant, "seconds/step"] = Ours(time.seconds, None, {})
+      found[variant, "seconds/mining"] = Ours(time.mining_seconds, None, {})
+  return found
+
+
+def notes_of(times: PoolTimes | None) -> list[str]:
+  """On what machine times are, and how they stand to AT's; nothing without times."""
+  if times is None:
+    return []
+  how = "measured" if all(time.measured for time in times.pools) else "counted from operations, some of them"
+  relative = ", ".join(f"{time.relative:.2f} ({time.pool:,})" for time in times.pools)
+  minutes = ", ".join(f"{time.minutes_per_100_steps:.3g}" for time in times.pools)
+  return [
+    f"Times: ours of {times.network} with batch {times.batch_size} on {times.machine}, {how}; the paper's of a Tesla "
+    f"V100. A step of AT takes {times.at.seconds:.3g} s; relative to it (of a pool of): {relative}; minutes per 100 "
+    f"steps: {minutes}."
+  ]
 
 
 def beside(

@@ -1,0 +1,29 @@
+"""Times steps with pools of negatives in a process of its own, for the paper's Table 2.
+
+python -m tla_tf.reproducing.timing SETTINGS.json TRAINING_TIMES.json
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+from tla_tf.config import TrainingConfig
+
+
+def main(settings: str, place: str) -> None:
+  """Writes `records.PoolTimes`.
+
+  Args:
+    settings: file with the `TrainingConfig` of TLA.
+    place: the file to write.
+  """
+  from tla_tf.training.pool_times import training_times
+
+  config = TrainingConfig.from_dict(json.loads(pathlib.Path(settings).read_text(encoding="utf-8")))
+  training_times(config, progress=lambda what: print(what, flush=True)).write(place)
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])

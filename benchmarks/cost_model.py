@@ -106,7 +106,7 @@ def report_large():
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--repeats", type=int, default=9)
   repeats = parser.parse_args().repeats
   report_checks(repeats)
   report_large()

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -280,6 +281,13 @@ def test_a_step_on_noise_stays_finite():
   before = timer.model.network.trainable_variables[0].numpy()
   timer.seconds(3)
   assert (timer.model.network.trainable_variables[0].numpy() == before).all()
+
+
+def test_noise_has_every_class_twice_and_fits_into_memory():
+  labels = step_timer.noise((2, 2, 1), 1500).labels
+  assert (np.bincount(labels) == 2).all() and len(labels) == 3000
+  assert len(step_timer.noise((8, 8, 1), 10)) == 2000
+  assert step_timer.noise((4096, 4096, 3), 10).images.nbytes < 2**28
 
 
 def test_seconds_are_found_on_this_machine(forgetful):

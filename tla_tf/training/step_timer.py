@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import typing
 import warnings
@@ -21,8 +22,8 @@ from tla_tf.training.loop import TrainingLoop
 from tla_tf.training.trainer import build_model
 from tla_tf.types import Jit, Norm, PassMode, Precision, PrecisionChoice, Role, Schedule
 
-# Of noise, at least; a pool runs through them again and again.
-_IMAGES = 2000
+# Of noise; a pool runs through them again and again. Large ones are fewer.
+_IMAGES, _MOST_BYTES = 2000, 2**28
 # Steps that are never reached.
 _ENDLESS = 10**9
 
@@ -252,8 +253,8 @@ class _Watch(keras.callbacks.Callback):
 
 
 def noise(image_shape: tuple[int, ...], num_classes: int) -> data.ImageData:
-  """uint8 images of noise, every class at least twice."""
+  """uint8 images of noise, every class at least twice unless they are large."""
   rng = np.random.default_rng(0)
-  count = max(_IMAGES, 2 * num_classes)
+  count = max(2, min(max(_IMAGES, 2 * num_classes), _MOST_BYTES // math.prod(image_shape)))
   images = rng.integers(0, 256, (count, *image_shape), dtype=np.uint8)
   return data.ImageData(images, np.arange(count) % num_classes, tuple(map(str, range(num_classes))), "noise")

@@ -27,9 +27,10 @@ def embedding_blocks(runs: Runs) -> list[Block]:
       f"{name} {result.embedding_dimensions:,} dimensions, {result.zero_share:.0%} zeros"
       for name, result in analysed.items()
     )
-    counts = " or ".join(dict.fromkeys(f"{r.num_examples:,} {r.split.images}" for r in analysed.values()))
+    counts = " or ".join(f"{count:,}" for count in dict.fromkeys(r.num_examples for r in analysed.values()))
+    images = " or ".join(dict.fromkeys(r.split.images for r in analysed.values()))
     blocks.append(
-      Text(f"Attacks: PGD on {counts}, whether or not they were classified correctly. Embeddings: {shares}.")
+      Text(f"Attacks: PGD on {counts} {images}, whether or not they were classified correctly. Embeddings: {shares}.")
     )
     blocks += _analysis_figures(runs)
   return blocks + missing(runs, "analysis", "Tables 5 and 6, Figures 1, 2 and 4", "tla-analyze")

@@ -117,6 +117,8 @@ def test_numbers_are_means_over_seeds_with_intervals_over_seeds_and_images(compa
   assert alone.interval == pytest.approx(statistics.interval(7, 10))
   seconds = found.variant("at").find("total seconds")
   assert (seconds.values, seconds.over) == ([10, 14], Over.SEEDS)
+  validated = found.variant("at").find("validation/robust", Split.HELD_OUT)
+  assert (validated.values, validated.std, validated.interval) == ([0.5, 0.5], 0, None)
   # What no share bounds may go below 0.
   assert seconds.interval[0] == pytest.approx(12 - stats.t.ppf(0.975, 1) * 2)
   single = found.runs[2].find("own/PGD")
@@ -278,7 +280,7 @@ def test_an_analysis_is_part_of_it(compared):
 def test_the_example_of_the_documentation_runs(compared, capsys):
   results.write(*compared)
   page = (pathlib.Path(__file__).parent.parent / "docs" / "comparing.md").read_text()
-  (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+  (code,) = re.findall(r"```python\n(from tla_tf.records.*?)```", page, re.DOTALL)
   names = {}
   code = code.replace("compared/", f"{compared[0]}/").replace("table1/PGD-100", "own/PGD")
   exec(compile(code, "comparing.md", "exec"), names)
@@ -314,6 +316,18 @@ def test_the_figure_shows_means_intervals_and_runs(compared, monkeypatch):
   np.testing.assert_allclose(ends, at.interval)
   assert len(axes.containers) == 2
   assert "95% intervals" in figure._suptitle.get_text()  # noqa: SLF001
+
+
+@pytest.mark.parametrize("low, high, ticks", [(7, 60, [5, 10, 20, 50, 100]), (3, 9000, [1, 10, 100, 1000, 10000])])
+def test_seconds_far_apart_have_round_ticks(low, high, ticks, compared, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(comparison_figures, "save", lambda figure, path: drawn.append(figure))
+  folder, runs = compared
+  for factor, (_, _, run) in zip((low / 12, low / 12, high / 30), runs):
+    run.write_metrics([row | {"seconds": row["seconds"] * factor} for row in run.read_metrics()])
+  comparison_figures.accuracy_against_seconds(results.read(folder, runs[:3]), None)
+  shown = [label.get_text() for label in drawn[0].axes[0].get_xticklabels()]
+  assert shown == [f"{tick:,}" for tick in ticks]
 
 
 @pytest.mark.parametrize("count", [9, drawing.MOST + 1])

@@ -325,6 +325,8 @@ def _mean(quantity: Quantity, measures: list[tuple[int, Measure]]) -> SeedMean:
   of_images = own if len(own) == len(values) else None
   mean, deviation = statistics.spread(values)
   interval = statistics.interval_of_mean(values, of_images)
+  if of_images is None and quantity.is_share:
+    interval = None  # How many images they are shares of is not known: seeds alone would make too much of them.
   if interval is not None and quantity.is_share:
     interval = max(0.0, interval[0]), min(1.0, interval[1])
   several = Over.SEEDS if of_images is None else Over.BOTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 
 import numpy as np
@@ -23,6 +24,14 @@ from tla_tf.reporting.drawing import (
 
 # From this ratio of the longest to the shortest training on, seconds are shown by their logarithm.
 _FAR_APART = 4
+
+
+def _ticks(low: float, high: float) -> list[float]:
+  """Round numbers on a logarithmic axis, from the last one below the lowest value to the first above the highest."""
+  first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+  steps = (1, 2, 5) if last - first <= 2 else (1,)
+  ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+  return [max(t for t in ticks if t <= low), *(t for t in ticks if low < t < high), min(t for t in ticks if t >= high)]
 
 
 class _Point(typing.NamedTuple):
@@ -72,7 +81,7 @@ def accuracy_against_seconds(record: ComparisonRecord, path: Place) -> Place:
   figure, places, rows = paired_panels(shortened_names(points, 2.2, 8), "variants", count=1)
   for name, (accuracy, seconds) in points.items():
     axes, i = places[name]
-    style: typing.Any = {"color": color(i), "marker": marker(i)}
+    style: typing.Any = {"color": color(i), "marker": marker(i), "clip_on": False}
     seconds_by_seed = dict(zip(seconds.seeds, seconds.values))
     runs = [(seconds_by_seed[s], v) for s, v in zip(accuracy.seeds, accuracy.values) if s in seconds_by_seed]
     if len(runs) > 1:
@@ -87,16 +96,19 @@ def accuracy_against_seconds(record: ComparisonRecord, path: Place) -> Place:
       capsize=2,
       **style,
     )
-  means = [seconds.mean for _, seconds in points.values()]
-  lows = [(accuracy.interval or (accuracy.mean,))[0] for accuracy, _ in points.values()]
-  highs = [(accuracy.interval or (accuracy.mean,))[-1] for accuracy, _ in points.values()]
+  times = [value for _, seconds in points.values() for value in seconds.values if value > 0]
+  lows = [min(*(accuracy.interval or ()), *accuracy.values, accuracy.mean) for accuracy, _ in points.values()]
+  highs = [max(*(accuracy.interval or ()), *accuracy.values, accuracy.mean) for accuracy, _ in points.values()]
   room = max(0.02, 0.08 * (max(highs) - min(lows)))
   for (axes,) in rows:
-    if max(means) >= _FAR_APART * min(means):
+    if max(times) >= _FAR_APART * min(times):
       axes.set_xscale("log")
-      axes.set_xlim(min(means) / 1.5, max(means) * 1.5)
+      ticks = _ticks(min(times), max(times))
+      axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+      axes.minorticks_off()
+      axes.set_xlim(ticks[0] / 1.1, ticks[-1] * 1.1)
     else:
-      axes.set_xlim(0, max(means) * 1.15)
+      axes.set_xlim(0, max(times) * 1.1)
     axes.set(
       xlabel="seconds of training", ylabel="accuracy", ylim=(max(0, min(lows) - room), min(1, max(highs) + room))
     )

@@ -44,7 +44,8 @@ def training_times(
     config: TrainingConfig of TLA with a fresh pool; AT has its batch, its attack and its own published settings.
     pools: sizes.
     rounds: medians are taken of so many.
-    longest: seconds of a step that is still measured; one that would take longer is counted.
+    longest: seconds of a step that is still measured; one that would take longer is counted, at the rates of TLA's
+      step.
     image_shape: (height, width, channels); None for the data set's.
     num_classes: number of classes; None for the data set's.
     progress: called with what is being done, or None.
@@ -59,10 +60,13 @@ def training_times(
     require(type(pool) is int and pool >= 1, "pools", "sizes of at least 1", pool)
   shape, classes = cost.data_shape(config, image_shape, num_classes)
   configs = {0: _of_at(config), **{pool: _with_pool(config, pool) for pool in pools}}
+  say("operations per second")
+  # One pair for all: what is counted is to be compared, and a machine may be busier a minute later.
+  rates = cost.rates(config, shape, classes)
   steps, mining, counted = {}, {}, {}
   for pool, each in configs.items():
     say(f"{_named(pool)}: compiling")
-    counted[pool] = _counted(each, pool, shape, classes)
+    counted[pool] = _counted(pool, each.method, cost.step_operations(each, shape, classes), rates)
     if counted[pool].seconds <= longest:
       steps[pool] = StepTimer(same_step(each), shape, classes)
       if counted[pool].mining_seconds:
@@ -104,18 +108,13 @@ def _with_pool(config, size):
   return config.replace(triplet=triplet, negative_pool_size=config.batch_size)
 
 
-def _counted(config, pool, image_shape, num_classes):
+def _counted(pool, method, operations, rates):
   """What counting says of a step."""
-  operations, rates = (
-    cost.step_operations(config, image_shape, num_classes),
-    cost.rates(config, image_shape, num_classes),
-  )
-  seconds = operations.seconds(rates)
   return PoolTime(
-    method=config.method,
+    method=method,
     pool=pool,
     mining_seconds=operations.mining / rates.attack,
-    seconds=seconds,
+    seconds=operations.seconds(rates),
     relative=1.0,
     measured=False,
   )

@@ -13,12 +13,12 @@ class MeasuredStep:
 
   Attributes:
     phases: (number of its first step, seconds of a step), several where a cheaper inner attack comes before PGD.
-    settings: digest of the settings that were measured.
+    work: digest of the settings that the time hangs on.
     threads: of the process; None for as many as it likes.
   """
 
   phases: list[tuple[int, float]]
-  settings: str
+  work: str
   threads: int | None = None
 
 

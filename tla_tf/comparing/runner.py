@@ -20,7 +20,7 @@ from tla_tf.comparing import jobs, results, selection, work
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import ComparisonPlan, Judging, PlannedRun
 from tla_tf.comparing.records import BudgetRecord, MeasuredStep
-from tla_tf.config import require
+from tla_tf.config import TrainingConfig, require
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 from tla_tf.persistence.run_folder import RunFolder
@@ -204,29 +204,39 @@ class Comparison:
     """Measures the steps of variants whose lengths follow from seconds; returns what failed."""
     if self.plan.seconds is None:
       return []
-    known = self._measured()
-    place = self._folder / "timing"
-    wanted: dict[str, PlannedRun] = {}
-    for run in self.runs():
-      if run.variant in self.wanted and run.variant not in known:
-        wanted.setdefault(run.variant, run)
-    if not wanted:
-      return []
-    files.make_folder(place)
     failed: list[Ended] = []
-    for variant, run in wanted.items():  # Alone: what runs beside it would count.
-      settings, seconds = place / f"{variant}.settings.json", place / f"{variant}.json"
-      files.write_text(settings, json.dumps(run.config.to_dict()))
-      command = ("tla_tf.comparing.timing", str(settings), str(seconds))
-      ends = self._do([Job(f"time {variant}", command, self._folder / "logs" / f"{variant}.time.log")])
-      failed += ends
-      if not ends:
-        phases = [(first, taken) for first, taken in json.loads(seconds.read_text(encoding="utf-8"))]
-        known[variant] = MeasuredStep(phases, _settings(run), self.threads)
-        BudgetRecord(known).write(self._folder / "budget.json")
-        steps = self._train_steps()[variant]
-        self._note(f"time {variant}: {phases[-1][1]:.4g} s a step, {steps:,} steps in {self.plan.seconds:g} s")
+    for variant in self.plan.variants:
+      run = next(run for run in self._runs_with(()) if run.variant == variant.name)
+      if run.variant not in self.wanted or self.has_length(run.variant):
+        continue
+      # Steps of the same work take the same time, whatever is measured: a choice between them is to be a fair one.
+      known = {step.work: step for step in self._measured().values()}
+      if _work(run.config) not in known:
+        ends = self._time(run)
+        failed += ends
+        if ends:
+          continue
+        phases = json.loads(self._timed(run).read_text(encoding="utf-8"))
+        known[_work(run.config)] = MeasuredStep(
+          [(first, taken) for first, taken in phases], _work(run.config), self.threads
+        )
+      step = known[_work(run.config)]
+      BudgetRecord({**self._measured(), run.variant: step}).write(self._folder / "budget.json")
+      steps = self._train_steps()[run.variant]
+      self._note(f"time {run.variant}: {step.phases[-1][1]:.4g} s a step, {steps:,} steps in {self.plan.seconds:g} s")
     return failed
+
+  def _time(self, run: PlannedRun) -> list[Ended]:
+    """Measures the step of a run, alone: what runs beside it would count. Returns what failed."""
+    place = self._timed(run)
+    files.make_folder(place.parent)
+    settings = place.with_suffix(".settings.json")
+    files.write_text(settings, json.dumps(run.config.to_dict()))
+    command = ("tla_tf.comparing.timing", str(settings), str(place))
+    return self._do([Job(f"time {run.variant}", command, self._folder / "logs" / f"{run.variant}.time.log")])
+
+  def _timed(self, run: PlannedRun) -> pathlib.Path:
+    return self._folder / "timing" / f"{run.variant}.json"
 
   def _train(self) -> list[Ended]:
     """Trains, and judges on held-out images what is trained; returns what failed."""
@@ -313,8 +323,8 @@ class Comparison:
     """Steps that were measured, of variants whose settings are still those."""
     path = self._folder / "budget.json"
     known = BudgetRecord.read(path).steps if path.is_file() else {}
-    now = {run.variant: _settings(run) for run in self._runs_with(())}
-    return {variant: step for variant, step in known.items() if now.get(variant) == step.settings}
+    now = {run.variant: _work(run.config) for run in self._runs_with(())}
+    return {variant: step for variant, step in known.items() if now.get(variant) == step.work}
 
   def _train_steps(self) -> dict[str, int]:
     """Steps by variant, where equal seconds make them."""
@@ -339,7 +349,34 @@ def steps_within(seconds: float, phases: collections.abc.Sequence[tuple[int, flo
   raise AssertionError("the last phase has no end")
 
 
-def _settings(run: PlannedRun) -> str:
-  """Digest of all that the time of a step may hang on."""
-  config: dict[str, typing.Any] = {**run.config.to_dict(), "seed": 0, "train_steps": 0, "cosine_steps": 0}
-  return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+# What the work of a step does not hang on.
+_NO_WORK = (
+  "seed",
+  "init",
+  "train_steps",
+  "cosine_steps",
+  "warmup_steps",
+  "learning_rate_schedule",
+  "learning_rate_drops",
+  "schedules",
+  "weight_average_start",
+  "validation_attack",
+  "validation_examples",
+  "checkpoint_every",
+  "keep_checkpoints",
+  "log_every",
+  "profile_steps",
+)
+
+
+def _work(config: TrainingConfig) -> str:
+  """Digest of the settings that the time of a step hangs on: of a weight or a length no more than whether it is 0."""
+
+  def plain(value: typing.Any) -> typing.Any:
+    if isinstance(value, dict):
+      return {name: plain(part) for name, part in value.items() if name not in _NO_WORK}
+    if isinstance(value, list):
+      return [plain(part) for part in value]
+    return bool(value) if isinstance(value, float) else value
+
+  return hashlib.sha256(json.dumps(plain(config.to_dict()), sort_keys=True).encode()).hexdigest()

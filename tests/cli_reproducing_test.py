@@ -20,3 +20,17 @@ def test_wrong_choices_end_in_one_sentence(tmp_path, arguments, words):
   done = cli.run("tla-reproduce", *arguments, cwd=tmp_path)
   cli.assert_refused(done, words)
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_is_left_and_makes_nothing(tmp_path):
+  plan = tmp_path / "tiny.yaml"
+  plan.write_text(
+    "dataset: mnist\nsettings: {network: mlp_16, train_steps: 20, jit: off}\nseeds: [1, 2]\n"
+    "variants: {at: {method: at}}\n"
+    "judge: [{suite: [table1], num_examples: 10}]\n"
+  )
+  choice = ("--table=4", "--dataset=mnist", f"--scale={plan}", "--only=at", "--seeds=1")
+  said = cli.run_well("tla-reproduce", *choice, "--dry_run", f"--output_dir={tmp_path / 'out'}")
+  assert "mnist_mlp_tiny: trainings of Table 4" in said and "tla-evaluate --suite=table1 --num_examples=10" in said
+  assert "1 of 1" in said and said.splitlines()[-1].endswith("hours on this machine, one after the other")
+  assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records.run import CheckpointRecord, DataFacts
 from tla_tf.summaries import keep_evaluations
+from tla_tf.training import judging_cost
 from tla_tf.types import Split
 
 PLAN = {
@@ -303,6 +304,49 @@ def test_hours_are_those_of_what_is_left(tools):
     ("tuned", "at", "20", "1 of 2", "20.0", "20.0"),
   ]
   assert hours == 40
+
+
+def test_runs_that_were_trained_elsewhere_are_moved_into_a_new_folder(tools, tmp_path):
+  tools.compare(PLAN)
+  (tools.folder / "runs").rename(tmp_path / "moved")
+  tools.folder = tmp_path / "new"
+  tools.folder.mkdir()
+  (tmp_path / "moved").rename(tools.folder / "runs")
+  with pytest.raises(InputError, match="holds runs but no comparison.yaml"):
+    tools.compare({**PLAN, "variants": {"at": {"method": "at"}}})
+  _, done = tools.compare({**PLAN, "variants": {**PLAN["variants"], "um": {"method": "um"}}})
+  assert [name for name in done if name.startswith("train")] == ["train um_seed_1", "train um_seed_2"]
+
+
+def test_hours_of_judging_are_those_of_what_is_left(tools):
+  plan = {**PLAN, "judge": [*PLAN["judge"], {"suite": ["table1"], "split": "held_out"}]}
+  tools.fail = ("evaluate at_seed_2", "evaluate tuned_seed_2 held out")
+  tools.compare(plan)
+  table, hours = estimates.judgings(tools.comparison, "left", lambda one: 3600.0 * one.run.seed)
+  assert table.rows == (
+    ("tla-evaluate --suite=table1 --split=held_out", "1", "2.00", "2.00"),
+    ("tla-evaluate --suite=quick --num_examples=10", "1", "2.00", "2.00"),
+    ("in all", "", "", "4.00"),
+  )
+  assert hours == 4
+
+
+def test_judging_is_counted_from_the_attacks_images_and_radii_of_the_plan(tools, monkeypatch):
+  asked = []
+  monkeypatch.setattr(judging_cost, "judging_seconds", lambda *a, **k: asked.append((a, k)) or 1.0)
+  monkeypatch.setattr(judging_cost, "analysis_seconds", lambda *a, **k: asked.append((a, k)) or 2.0)
+  judge = [{"suite": ["quick"], "epsilon": [0.1, "1/5"], "num_examples": 10, "num_seeds": 3}]
+  variants = {"at": {"method": "at"}}
+  plan = ComparisonPlan.from_dict(
+    {**PLAN, "seeds": [1], "variants": variants, "judge": judge, "analyze": {"num_examples": 7}}
+  )
+  _, hours = estimates.judgings(Comparison(plan, tools.folder), "all")
+  assert hours == pytest.approx(3 / 3600)
+  (config, attacks, count), others = asked[0]
+  assert (config.network, count, others) == ("mlp_16", 10, {"num_seeds": 3})
+  assert {attack.config.epsilon for attack in attacks} == {0.1, 0.2}
+  assert asked[1][0][1].epsilon == 0.05 and asked[1][1]["num_examples"] == 7
+  assert asked[1][1]["fit_examples"] == 10_000
 
 
 def test_hours_of_equal_seconds_are_those(tools):

@@ -110,14 +110,18 @@ def _data_dirs(wanted: list) -> dict[str, str | None]:
 def _say_what_it_takes(wanted: list) -> int:
   entry.load_tensorflow()
   from tla_tf import reporting
-  from tla_tf.reproducing import estimates
+  from tla_tf.comparing import estimates
+  from tla_tf.reproducing import reproduce
 
   total = 0.0
   for one in wanted:
-    table, hours = estimates.table(one, FLAGS.output_dir or ".")
-    total += hours
-    reporting.print_table(table)
-  print(f"in all       {total:,.1f} hours on this machine, one training after the other")
+    comparison = reproduce.comparison(one, FLAGS.output_dir or ".")
+    of = ", ".join(dict.fromkeys(part.name for part in one.parts))
+    for what, table_of in (("trainings", estimates.trainings), ("judging", estimates.judgings)):
+      table, hours = table_of(comparison, f"{one.name}: {what} of {of}")
+      total += hours
+      reporting.print_table(table)
+  print(f"in all       {total:,.1f} hours on this machine, one after the other")
   return 0
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
+import shlex
+import typing
 
 from tla_tf.comparing import work
-from tla_tf.comparing.plan import PlannedRun
+from tla_tf.comparing.plan import PlannedRun, words_of
 from tla_tf.comparing.runner import Comparison
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
+from tla_tf.records import training_epsilon
 from tla_tf.reporting import Number, Table
+from tla_tf.settings.texts import fraction
+
+# Where a plan does not say how many images.
+_TEST_IMAGES, _TRAINING_IMAGES = 10_000, 50_000
 
 
 def trainings(
@@ -56,6 +63,73 @@ def trainings(
   rows.append(("in all", "", "", "", "", "", "", _hours(total, True)))
   header = ("Variant", "method", "network", "begins with", "steps", "runs left", "hours a run", "hours")
   return Table(title, header, tuple(rows)), total
+
+
+def judgings(
+  comparison: Comparison, title: str, seconds: collections.abc.Callable[[work.Judged], float] | None = None
+) -> tuple[Table, float]:
+  """The evaluations and analyses that are left, alike ones in a row, with their hours, and the sum of these.
+
+  Hours that cannot be known are left open and not in the sum.
+
+  Args:
+    comparison: Comparison.
+    title: of the table.
+    seconds: of an evaluation or analysis; by default as `training.judging_cost` counts them.
+  """
+  alike: dict[str, list[work.Judged]] = {}
+  for one in [*comparison.judgings(True), *comparison.judgings(False)]:
+    if not comparison.is_done(one):
+      tool = "tla-analyze" if one.analysis else "tla-evaluate"
+      alike.setdefault(shlex.join([tool, *words_of(one.judging.flags)]), []).append(one)
+  rows: list[tuple] = []
+  total = 0.0
+  for what, several in alike.items():
+    with contextlib.suppress(InputError):
+      hours = sum(map(seconds or _judging_seconds, several)) / 3600
+      total += hours
+      rows.append((what, str(len(several)), _hours(hours / len(several), True), _hours(hours, True)))
+      continue
+    rows.append((what, str(len(several)), _hours(None, True), _hours(None, True)))
+  rows.append(("in all", "", "", _hours(total, True)))
+  return Table(title, ("Judging", "runs left", "hours a run", "hours"), tuple(rows)), total
+
+
+def _judging_seconds(one: work.Judged) -> float:
+  """Of an evaluation or analysis; where it is of all images, of 10,000 test images and 50,000 of training."""
+  from tla_tf.evaluation import analysis_planning, planning
+  from tla_tf.training import judging_cost
+
+  config, flags = one.run.config, {flag: texts[-1] for flag, texts in one.judging.flags.items()}
+  epsilon, count = training_epsilon(config.to_dict()), int(flags.get("num_examples", _TEST_IMAGES))
+
+  def radii(name: str) -> typing.Any:
+    found = [fraction(text) for text in flags[name].split(",")] if name in flags else [None]
+    return found[0] if len(found) == 1 else tuple(found)
+
+  if one.analysis:
+    names = ("weak_epsilon", "strong_epsilon")
+    asked = analysis_planning.AnalysisOptions(**{name: radii(name) for name in names})
+    attacks = analysis_planning.planned_attacks(asked, config.dataset, epsilon)
+    return judging_cost.analysis_seconds(
+      config,
+      attacks.weak,
+      attacks.strong,
+      num_examples=count,
+      num_train_examples=int(flags.get("num_train_examples", _TRAINING_IMAGES)),
+      fit_examples=int(flags.get("fit_examples", asked.fit_examples)),
+    )
+  options = planning.EvaluationOptions(
+    suites=tuple(flags["suite"].split(",")) if "suite" in flags else (),
+    suite_file=flags.get("suite_file"),
+    **{name: radii(name) for name in ("epsilon", "l2_epsilon", "l0_epsilon")},
+  )
+  plans = [
+    planning.planned_attacks(each, config.dataset, one.source is not None, epsilon)
+    for each in planning.one_by_one(options, config.dataset)
+  ]
+  found = [attack for plan in plans for attack in plan.attacks]
+  return judging_cost.judging_seconds(config, found, count, num_seeds=int(flags.get("num_seeds", 1)))
 
 
 def _seconds(config: TrainingConfig, run_seconds: collections.abc.Callable[[TrainingConfig], float]) -> float | None:

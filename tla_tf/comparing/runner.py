@@ -97,13 +97,19 @@ class Comparison:
     self._known_runs: dict[tuple[tuple[str, int], ...], list[PlannedRun]] = {}
     self.wanted = self._named(only)
     if self._folder.is_dir() and not (self._folder / PLAN).is_file():
-      other = next((path.name for path in self._folder.iterdir() if not path.name.startswith(".")), None)
+      other = next((path.name for path in self._folder.iterdir() if not self._may_be_there(path)), None)
       if other:
         raise InputError(
           f"{output_dir}: holds {other} but no {PLAN}, so it is no comparison; choose an empty or new `output_dir`."
         )
     for run in self.runs():
       work.require_same(run)
+
+  def _may_be_there(self, path: pathlib.Path) -> bool:
+    """Whether a new folder may hold a path: hidden files, and runs of the plan that were trained elsewhere."""
+    names = {variant.name for variant in self.plan.variants}
+    moved = path.name == "runs" and path.is_dir() and {child.name for child in path.iterdir()} <= names
+    return path.name.startswith(".") or moved
 
   # ------------------------------------------------------------- what there is to do
 

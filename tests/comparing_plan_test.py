@@ -5,11 +5,12 @@ import re
 
 import pytest
 
-from tla_tf import published
+from tla_tf import datasets, published
 from tla_tf.comparing import yaml_file
 from tla_tf.comparing.plan import ComparisonPlan
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
+from tla_tf.settings import presets
 
 # The short trainings of the paper's Table 4 on MNIST.
 SHORT = """
@@ -107,6 +108,18 @@ def test_judging_has_flags_and_a_source(short):
   assert second.flags["epsilon"] == ("0.1,3/10",) and not second.held_out
   assert short.analyze.flags == {"weak_epsilon": ("0.03",)}
   assert plan(judge=[{"suite": "quick", "split": "held_out"}]).judge[0].held_out
+
+
+@pytest.mark.parametrize("name", presets.paths())
+def test_every_preset_can_be_compared(name):
+  dataset = max((dataset for dataset in datasets.names() if name in presets.names(dataset)), key=len)
+  own = presets.texts(name, dataset)
+  made = plan(
+    dataset=dataset, preset=name, settings=None, variants={"one": {} if "method" in own else {"method": "at"}}
+  )
+  (run,) = made.runs("out")
+  assert (run.config.network, run.config.train_steps) == (own["network"][0], int(own["train_steps"][0]))
+  assert run.flags[:2] == (f"--dataset={dataset}", f"--preset={name}")
 
 
 def test_a_plan_is_written_as_it_is_read(short, tmp_path):

@@ -200,6 +200,11 @@ def test_of_a_group_the_best_on_held_out_images_alone_is_judged(tools):
   assert choice["variant"] == "tuned_margin_0.2"
   assert choice["means"] == pytest.approx({"tuned_margin_0.1": 0.5, "tuned_margin_0.2": 0.6, "tuned_margin_0.3": 0.525})
   assert "tuned_margin_0.2 goes to the test images" in " ".join(outcome.record.notes)
+  # What comes later may be better; that test images were looked at before is said.
+  tools.robust["tuned_margin_0.4"] = 0.99
+  later, done = tools.compare({**plan, "grid": {"of": "tuned", "margin": [0.1, 0.2, 0.3, 0.4]}})
+  assert done[2:] == [f"evaluate tuned_margin_0.4_seed_{seed}" for seed in (1, 2)]
+  assert len(outcome.record.notes) == 1 and "tuned_margin_0.2 was judged on test images, too" in later.record.notes[1]
 
 
 def test_a_plan_may_grow(tools):

@@ -302,6 +302,9 @@ class Comparison:
         f"Of {group} ({', '.join(choice.means)}) {choice.variant} goes to the test images: on held-out images "
         f"{choice.means[choice.variant]:.1%} withstand the validation attack, the most of them."
       )
+      seen = {run.variant for run in self.runs() if RunFolder(run.folder).evaluation.is_file()} & set(choice.means)
+      for variant in sorted(seen - {choice.variant}):
+        notes.append(f"{variant} was judged on test images, too: it was chosen of {group} before others were added.")
     return notes
 
   # ------------------------------------------------------------- parts

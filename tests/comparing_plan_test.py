@@ -264,6 +264,7 @@ def test_the_plan_of_the_docs_is_one():
     ({"judge": [{"suite_file": "nowhere.yaml"}]}, "judge 1: suite_file: nowhere.yaml: no such file."),
     ({"judge": [{"suite": "quick", "run_dir": "x"}]}, "judge 1: no flag of tla-evaluate that goes into a plan"),
     ({"judge": [{"suite": "quick", "num_examples": "all"}]}, "judge 1: num_examples: Invalid value"),
+    ({"judge": [{"suite": "quick"}, {"suite": ["quick"]}]}, "judge 2: is judge 1 again."),
     ({"judge": [{"suite": "quick", "source": "at"}]}, "judge 1: source: is for the black-box column"),
     ({"judge": [{"suite": "table1", "source": "um"}]}, "judge 1: source: no variant is called 'um'"),
     ({"judge": [{"suite": "quick", "epsilon": [0.1, "x"]}]}, "judge 1: epsilon: Invalid value"),

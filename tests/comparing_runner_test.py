@@ -407,6 +407,22 @@ def test_steps_within_seconds(seconds, phases, steps):
   assert runner.steps_within(seconds, phases) == steps
 
 
+def test_evaluations_that_differ_in_one_flag_or_the_source_are_two(tools):
+  plan = {**PLAN, "seeds": [1], "variants": {"um": {"method": "um"}, "at": {"method": "at"}, "alp": {"method": "alp"}}}
+  judge = [{"suite": "table1", "source": source, "num_examples": n} for source in ("um", "at") for n in (5, 10)]
+  _, done = tools.compare({**plan, "judge": judge}, at_once=3)
+  assert sorted(done[3:]) == [f"evaluate {name}_seed_1" for name in ("alp", "at", "um") for _ in range(4)]
+  names = [one.name for one in tools.comparison.judgings(False)]
+  assert len(set(names)) == 12
+  assert names[0] == "evaluate um_seed_1 (suite=table1 num_examples=5 source=um)"
+  assert tools.compare({**plan, "judge": judge})[1] == []
+
+
+def test_a_folder_of_files_for_data_that_needs_none_is_refused(tools):
+  with pytest.raises(InputError, match="`data_dir` does not go with the data set digits"):
+    tools.compare(PLAN, data_dir="here")
+
+
 def test_two_at_once_share_the_cores(tools, monkeypatch):
   monkeypatch.setattr(runner.jobs, "cores", lambda: 9)
   plan = ComparisonPlan.from_dict(PLAN)

@@ -79,7 +79,7 @@ def _say_what_was_done(outcome: Outcome) -> None:
   if outcome.record is not None:
     for table in reporting.tables_of_comparison(outcome.record)[:1]:
       reporting.print_table(table)
-  print(f"compared     {pathlib.Path(FLAGS.output_dir) / 'comparison.md'}")
+    print(f"compared     {pathlib.Path(FLAGS.output_dir) / 'comparison.md'}")
   if outcome.failed:
     said = "; ".join(f"{end.job.name}: {end.failure}" for end in outcome.failed)
     raise ToolError(

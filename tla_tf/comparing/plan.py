@@ -517,7 +517,7 @@ class _Reader:
     entries = self._content.get("judge", [])
     if not isinstance(entries, list):
       raise InputError("judge: expected a list, each entry such as {suite: [table1], num_examples: 1000}.")
-    found = []
+    found: list[Judging] = []
     for number, entry in enumerate(entries, 1):
       place = f"judge {number}"
       entry = dict(_mapping(entry, place))
@@ -530,6 +530,8 @@ class _Reader:
         raise InputError(f"{place}: give a suite, or a suite_file.")
       if source is not None and "table1" not in flags.get("suite", ("",))[0].split(","):
         raise InputError(f"{place}: source: is for the black-box column of the suite table1, which is not there.")
+      if Judging(flags, source) in found:
+        raise InputError(f"{place}: is judge {found.index(Judging(flags, source)) + 1} again.")
       found.append(Judging(flags, source))
     return tuple(found)
 

@@ -15,7 +15,7 @@ import json
 import pathlib
 import typing
 
-from tla_tf import api, files
+from tla_tf import api, datasets, files
 from tla_tf.comparing import jobs, results, selection, work
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import ComparisonPlan, Judging, PlannedRun
@@ -96,6 +96,8 @@ class Comparison:
     self._start: jobs.Start | None = None
     self._known_runs: dict[tuple[tuple[str, int], ...], list[PlannedRun]] = {}
     self.wanted = self._named(only)
+    if data_dir is not None and "data_dir" not in datasets.get(plan.dataset).reading_flags:
+      raise InputError(f"`data_dir` does not go with the data set {plan.dataset}, which needs no files; leave it out.")
     if self._folder.is_dir() and not (self._folder / PLAN).is_file():
       other = next((path.name for path in self._folder.iterdir() if not self._may_be_there(path)), None)
       if other:

@@ -114,10 +114,9 @@ class Judged:
   @property
   def name(self) -> str:
     """The name of its job."""
-    what = "analysis" if self.analysis else ",".join(sorted(self._suites()))
-    others = [word.removeprefix("--") for flag, word in zip(self.judging.flags, words_of(self.judging.flags))]
-    ending = " ".join(word for word in others if not word.startswith(("suite=", "suite_file=")))
-    return f"{'analyze' if self.analysis else 'evaluate'} {self.run.name} ({' '.join(filter(None, [what, ending]))})"
+    words = [word.removeprefix("--") for word in words_of(self.judging.flags)]
+    words += [f"source={self.judging.source}"] if self.judging.source else []
+    return f"{'analyze' if self.analysis else 'evaluate'} {self.run.name}" + (f" ({' '.join(words)})" if words else "")
 
   @property
   def runs(self) -> list[PlannedRun]:

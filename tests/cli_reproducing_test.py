@@ -1,7 +1,12 @@
 """tla-reproduce on the command line."""
 
+import struct
+
 import cli_support as cli
+import numpy as np
 import pytest
+
+from tla_tf.reproducing.record import ReproducedRecord
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,46 @@ def test_a_dry_run_says_what_is_left_and_makes_nothing(tmp_path):
   assert "mnist_mlp_tiny: trainings of Table 4" in said and "tla-evaluate --suite=table1 --num_examples=10" in said
   assert "1 of 1" in said and said.splitlines()[-1].endswith("hours on this machine, one after the other")
   assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def mnist(tmp_path):
+  """A folder with MNIST's four files, of noise."""
+  folder, rng = tmp_path / "mnist", np.random.default_rng(0)
+  folder.mkdir()
+  for part, count in (("train", 300), ("t10k", 50)):
+    images, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count).astype(np.uint8)
+    for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+      header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+      (folder / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
+  return folder
+
+
+@pytest.mark.slow
+def test_one_command_gives_the_table_and_survives_kill_9(tmp_path, mnist):
+  """Of the installed script, with real tools on images of noise."""
+  plan = tmp_path / "tiny.yaml"
+  small = " ".join(word.removeprefix("--").replace("=", ": ") + "," for word in cli.SMALL if "pool" not in word)
+  plan.write_text(
+    f"dataset: mnist\nsettings: {{{small} heldout_examples: 50}}\nseeds: [1]\n"
+    "variants: {at: {method: at}, tla: {method: tla}}\n"
+    "judge: [{suite: [table1], num_examples: 10, probe_examples: 0}]\n"
+  )
+  arguments = (
+    "--table=4",
+    "--dataset=mnist",
+    f"--scale={plan}",
+    "--only=at,tla",
+    f"--data_dir={mnist}",
+    f"--output_dir={tmp_path / 'out'}",
+  )
+  cli.kill_anew_when("train tla_seed_1: began", "tla-reproduce", *arguments)
+  done = cli.run_anew("tla-reproduce", *arguments)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert "train at_seed_1" not in done.stdout and "train tla_seed_1: done" in done.stdout
+  record = ReproducedRecord.read(tmp_path / "out" / "table_4_mnist_tiny.json")
+  assert [row.name for row in record.rows] == ["AT", "TLA"]
+  assert all(cell.ours is not None and cell.interval is not None for row in record.rows for cell in row.cells)
+  assert record.rows[1].cells[4].printed == "65.88%"
+  again = cli.run_anew("tla-reproduce", *arguments)
+  assert again.returncode == 0 and "began" not in again.stdout

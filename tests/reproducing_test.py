@@ -129,7 +129,7 @@ def test_a_table_is_trained_judged_and_written_beside_the_papers(tmp_path, tiny)
   assert (pgd.column, pgd.ours, pgd.printed, pgd.by_seed) == ("PGD (100)", 0.4, "65.88%", {"1": 0.4, "2": 0.4})
   text = (folder / "table_4_mnist_tiny.md").read_text()
   assert "| TLA, ours | " in text and "| 65.88% |" in text and "| mine, ours |" in text
-  assert "- Ours: mlp_16, 20 training steps, seeds 1, 2." in text
+  assert "- Ours: mlp_16 (the paper's: mlp), 20 training steps, seeds 1, 2." in text
   assert "- Suite table1: the first 10 test images." in text
   assert [table.title for table in done.tables()] == [text.splitlines()[0].replace("\\", "")]
   _, again = run(tools, folder, "table", "4", "mnist", scale=tiny, only=ROWS)
@@ -213,3 +213,15 @@ def test_contradictions_of_the_papers_numbers_stand_below_the_table_that_they_ar
   ]
   assert found["Table 6", "mnist"] == found["Figure 5", "mnist"] == []
   assert sorted({text for texts in found.values() for text in texts}) == sorted(paper.read().contradictions)
+
+
+def test_notes_say_how_many_images_a_table_is_of():
+  found = grids.wanted(paper.read().chosen(dataset="cifar10"), "short")
+  (one,) = (one for one in found if one.name == "cifar10_wrn_32_10_short")
+  its = reproduce.comparison(one, "out")
+  notes = {part.name: reproduce.notes_of(one, its, part) for part in one.parts}
+  assert notes["Table 3"][0] == "Ours: wrn_10_2 (the paper's: wrn_32_10), 1,000 to 2,000 training steps, seed 1."
+  assert "Suite table3: the first 200 test images." in notes["Table 3"]
+  assert not any(note.startswith(("Suite table1", "Analysed")) for note in notes["Table 3"])
+  assert "Analysed: 2,000 test images." in notes["Table 5"] and "Analysed: 2,000 test images." in notes["Figure 1"]
+  assert any("ours on a further AT network" in note for note in notes["Table 1"])

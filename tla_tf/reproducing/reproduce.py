@@ -114,7 +114,7 @@ def write(one: Wanted, its: Comparison, folder: pathlib.Path) -> dict[pathlib.Pa
       further=one.further,
       scale=one.scale,
       comparison=one.name,
-      notes=[*_notes(one, its, part), *tables.notes_of(times)],
+      notes=[*notes_of(one, its, part), *tables.notes_of(times)],
       pictures=[picture.relative_to(folder).as_posix()] if picture is not None and picture.is_file() else [],
     )
     path = folder / f"{file_name(part, one.scale)}.md"
@@ -139,18 +139,23 @@ def markdown(record: ReproducedRecord) -> str:
   return text + "".join(f"\n- {note}" for note in record.notes) + "\n"
 
 
-def _notes(one: Wanted, its: Comparison, part: Part) -> list[str]:
+def notes_of(one: Wanted, its: Comparison, part: Part) -> list[str]:
   """How ours were made, what the marks mean, and what is known of the paper's numbers."""
   configs = [run.config for run in its.runs()]
   networks = " and ".join(dict.fromkeys(config.network for config in configs))
   steps = sorted({config.train_steps for config in configs})
   length = " to ".join(f"{number:,}" for number in dict.fromkeys((steps[0], steps[-1])))
   seeds = ", ".join(map(str, one.plan.seeds))
-  notes = [f"Ours: {networks}, {length} training steps, seed{'s' * (len(one.plan.seeds) > 1)} {seeds}."]
+  other = f" (the paper's: {part.network})" if networks != part.network else ""
+  notes = [f"Ours: {networks}{other}, {length} training steps, seed{'s' * (len(one.plan.seeds) > 1)} {seeds}."]
+  suites = {column.suite for column in part.columns} - {None}
   for judging in one.plan.judge:
     images = judging.flags.get("num_examples")
-    if images:
+    if images and suites & set(judging.flags.get("suite", ("",))[0].split(",")):
       notes.append(f"Suite {judging.flags['suite'][0]}: the first {int(images[0]):,} test images.")
+  analyzed = one.plan.analyze.flags if one.plan.analyze else {}
+  if "num_examples" in analyzed and (part.is_picture or any(column.of_analysis for column in part.columns)):
+    notes.append(f"Analysed: {int(analyzed['num_examples'][0]):,} test images.")
   if part.columns:
     notes.append(
       "In parentheses 95% intervals: of one seed for other test images, of several for other seeds, too. "

@@ -89,7 +89,7 @@ def _say_what_was_done(outcome: Outcome) -> None:
 
 
 def _say_what_would_be_run(comparison: Comparison) -> None:
-  """Prints commands, and what the trainings take."""
+  """Prints commands, and what they take."""
   from tla_tf import reporting
 
   judgings = [one for held_out in (True, False) for one in comparison.judgings(held_out)]
@@ -100,9 +100,12 @@ def _say_what_would_be_run(comparison: Comparison) -> None:
   entry.load_tensorflow()
   from tla_tf.comparing import estimates
 
-  table, hours = estimates.trainings(comparison, "Trainings, one after the other on this machine")
-  reporting.print_table(table)
-  print(f"in all       {hours:.1f} hours, without {len(left)} evaluations and analyses")
+  total = 0.0
+  for title, table_of in (("Trainings", estimates.trainings), ("Judging", estimates.judgings)):
+    table, hours = table_of(comparison, f"{title}, one after the other on this machine")
+    total += hours
+    reporting.print_table(table)
+  print(f"in all       {total:,.1f} hours on this machine, one after the other")
 
 
 def run() -> None:

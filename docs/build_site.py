@@ -38,7 +38,7 @@ MENUS = {
       "importing",
     )
   ],
-  "Background": ["docs/faithful.md", "docs/results.md", "CONTRIBUTING.md", "CHANGELOG.md"],
+  "Background": ["docs/faithful.md", "docs/results.md", "docs/measurements.md", "CONTRIBUTING.md", "CHANGELOG.md"],
 }
 # What pages link to besides.
 _LINKED = ("LICENSE", "examples/*", "docs/*.png")

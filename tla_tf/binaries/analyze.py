@@ -111,7 +111,7 @@ flags.DEFINE_boolean(
   "unit_embeddings",
   False,
   "Scale embeddings to length 1 before the detector's Gaussians. The "
-  "paper does not say so; docs/results.md has what it does on MNIST.",
+  "paper does not say so; docs/measurements.md has what it does on MNIST.",
 )
 flags.DEFINE_float(
   "false_positive_rate",

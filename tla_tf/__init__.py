@@ -8,7 +8,7 @@ import importlib
 
 from tla_tf import registration
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 _SUBPACKAGES = frozenset(
   {

@@ -300,3 +300,18 @@ def test_yaml_words_and_numbers_are_what_they_look_like(tmp_path):
   (tmp_path / "x.yaml").write_text("[off, yes, true, 1e-4, 50000:0.01, 010, 1_000, null, ~, 2026-01-01, -3, .5]")
   read = yaml_file.read(tmp_path / "x.yaml")
   assert read == ["off", "yes", True, 1e-4, "50000:0.01", "010", "1_000", None, None, "2026-01-01", -3, 0.5]
+
+
+@pytest.mark.parametrize(
+  "path", sorted((pathlib.Path(__file__).parent.parent / "benchmarks").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_the_plans_of_the_benchmarks_can_be_run(path):
+  """Their settings resolve, and each variant differs from all others."""
+  plan = ComparisonPlan.read(path)
+  configs = [run.config for run in plan.runs("compared")]
+  assert len(configs) == len(plan.variants) * len(plan.seeds)
+  assert all(config not in configs[:i] for i, config in enumerate(configs))
+
+
+def test_there_are_plans_of_benchmarks():
+  assert list((pathlib.Path(__file__).parent.parent / "benchmarks").glob("*.yaml"))

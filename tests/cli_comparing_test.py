@@ -141,7 +141,7 @@ def test_the_tool_says_what_it_would_do_and_what_it_did(killed, tmp_path):
       PLAN.replace("suite_file: SUITE", "suite: quik"),
       ["plan.yaml: judge 1: suite: 'quik' is not known; did you mean 'quick'?"],
     ),
-    ("variants: {", ["plan.yaml: is no YAML"]),
+    ("variants: {", ["plan.yaml: neither YAML nor JSON"]),
   ],
 )
 def test_a_wrong_plan_is_one_sentence(tmp_path, plan, words):

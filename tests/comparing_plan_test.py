@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from tla_tf import datasets, published
-from tla_tf.comparing import yaml_file
+from tla_tf import datasets, published, yaml_file
 from tla_tf.comparing.plan import ComparisonPlan
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
@@ -268,7 +267,8 @@ def test_the_plan_of_the_docs_is_one():
     ({"judge": [{"suite": "quick", "source": "at"}]}, "judge 1: source: is for the black-box column"),
     ({"judge": [{"suite": "table1", "source": "um"}]}, "judge 1: source: no variant is called 'um'"),
     ({"judge": [{"suite": "quick", "epsilon": [0.1, "x"]}]}, "judge 1: epsilon: Invalid value"),
-    ({"analyze": {"metric": "angle"}}, "analyze: metric: 'angle' is not known"),
+    ({"analyze": {"metric": "angle"}}, "analyze: metric: Invalid value for 'metric': expected one of ['cosine'"),
+    ({"analyze": {"covariance": "spherical"}}, "analyze: covariance: 'spherical' is not known"),
   ],
 )
 def test_a_wrong_plan_ends_in_one_sentence_with_the_place(changes, message):

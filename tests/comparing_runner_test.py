@@ -2,22 +2,18 @@
 
 import json
 import pathlib
-import re
 
 import pytest
-from result_support import attack_row, measured
+from comparing_support import FakeTools, Killed, leave_evaluations, leave_training
+from result_support import attack_row
 
 from tla_tf import files
 from tla_tf.comparing import estimates, runner
 from tla_tf.comparing.plan import ComparisonPlan
 from tla_tf.comparing.runner import Comparison
 from tla_tf.errors import InputError
-from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
-from tla_tf.records.run import CheckpointRecord, DataFacts
-from tla_tf.summaries import keep_evaluations
 from tla_tf.training import judging_cost
-from tla_tf.types import Split
 
 PLAN = {
   "dataset": "digits",
@@ -34,24 +30,19 @@ def nothing_drawn(monkeypatch):
   monkeypatch.setattr(runner.results, "write", runner.results.read)
 
 
-class Killed(BaseException):
-  """The process has gone."""
-
-
-class Tools:
+class Tools(FakeTools):
   """Leaves what the tools leave.
 
   Args:
     folder: of the comparison.
     robust: robust accuracy on held-out images by variant.
     seconds: of a step, by variant.
-    fail: names of jobs that fail.
-    kill: from the name of a job to when the process dies: "before" or "after" its results are there.
+    fail, kill: see `FakeTools`.
   """
 
-  def __init__(self, folder, robust=None, seconds=None, fail=(), kill=None):
-    self.folder, self.robust, self.seconds, self.fail, self.kill = folder, robust or {}, seconds or {}, fail, kill or {}
-    self.done, self.commands, self.comparison = [], [], None
+  def __init__(self, folder, robust=None, seconds=None, **more):
+    super().__init__(**more)
+    self.folder, self.robust, self.seconds, self.comparison = folder, robust or {}, seconds or {}, None
 
   def compare(self, plan, **arguments):
     """Runs the plan; returns (Outcome, names of the jobs that ran, shortened)."""
@@ -60,55 +51,16 @@ class Tools:
     outcome = self.comparison.run(self.start)
     return outcome, self.done
 
-  def start(self, job):
-    tool, flags = job.command[0].rpartition(".")[2], dict(re.findall(r"--(\w+)=(\S*)", " ".join(job.command[1:])))
-    name = job.name.partition(" (")[0] + (" held out" if "--split=held_out" in job.command else "")
-    self.done.append(name)
-    self.commands.append(job.command)
-    status = 1 if name in self.fail else 0
-    if self.kill.get(name) == "before":
-      raise Killed
-    if not status:
-      {"train": self._train, "evaluate": self._evaluate, "timing": self._time}[tool](job, flags)
-    if self.kill.get(name) == "after":
-      raise Killed
-    self._status = status
-    return self
-
-  def poll(self):
-    return self._status
-
-  def send_signal(self, sig):
-    pass
-
-  def _train(self, job, flags):
+  def train(self, job, flags):
     (run,) = (run for run in self.comparison.runs() if str(run.folder) == flags["output_dir"])
-    folder = RunFolder(run.folder)
-    config = run.config
-    if run.init_from:
-      assert RunFolder(run.init_from).is_run
-      config = config.replace(init={"run_dir": str(run.init_from), "checkpoint": 20, "digest": "d"})
-    folder.write_config(config, DataFacts("d", (8, 8, 1), 10, tuple("0123456789"), None), {})
     value = self.robust.get(run.variant, 0.5)
-    value = value[run.seed] if isinstance(value, dict) else value
-    place = folder.checkpoints / f"step_{config.train_steps:09d}"
-    place.mkdir(parents=True)
-    metrics = {"val_robust_accuracy": value, "val_accuracy": 0.9}
-    CheckpointRecord(config.train_steps, metrics, [value, 0.9], [], {"state": str(place)}).write(place / "meta.json")
+    leave_training(run, value[run.seed] if isinstance(value, dict) else value)
 
-  def _evaluate(self, job, flags):
-    folder = RunFolder(flags["run_dir"])
-    store = CheckpointStore(folder.checkpoints)
-    place = folder.of_split(Split(flags.get("split", "test")))
-    rows = [[attack_row("PGD", suite)] for suite in flags["suite"].split(",")]
-    digest, step = store.digest(store.best()), store.best()
-    new = [measured(row, [range(5)], checkpoint_digest=digest, checkpoint=step, split=Split.TEST) for row in rows]
+  def evaluate(self, job, flags):
     # Several times the same results, as no two takes as long.
-    new = [one._replace(record=one.record.replace(seconds=float(len(self.done)))) for one in new]
-    files.make_folder(place.results)
-    keep_evaluations(place.evaluation, place.evaluation_images, new)
+    leave_evaluations(flags, [[attack_row("PGD", suite)] for suite in flags["suite"].split(",")], float(len(self.done)))
 
-  def _time(self, job, flags):
+  def timing(self, job, flags):
     variant = pathlib.Path(job.command[1]).name.partition(".")[0]
     pathlib.Path(job.command[2]).write_text(json.dumps([[0, self.seconds[variant]]]))
 

@@ -18,7 +18,7 @@ from tla_tf.evaluation.planning import EvaluationOptions, planned_attacks
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.networks.flops import flops
 from tla_tf.training import cost
-from tla_tf.training.judging_cost import analysis_seconds, forward_passes, judging_seconds, transfer_seconds
+from tla_tf.training.judging_cost import analysis_seconds, forward_passes, judging_seconds
 
 CONFIG = published.setting("digits", "at", "mlp_8")
 
@@ -75,10 +75,6 @@ def test_attacks_on_survivors_see_what_stands():
   assert judging_seconds(CONFIG, attacks, 2) == expected
   # Those of their own suite.
   assert judging_seconds(CONFIG, [NamedAttack("FGSM", presets.fgsm(0.3)), *attacks], 2) == expected + 2 * 3
-
-
-def test_images_of_the_black_box_column_are_made_once():
-  assert transfer_seconds(CONFIG, presets.pgd(0.3, 0.01, 100), 3) == 3 * 201
 
 
 def test_an_analysis_is_its_attacks_its_embeddings_and_its_neighbours():

@@ -169,7 +169,7 @@ def test_flag_files_say_the_same_figures():
 def test_each_contradiction_is_one():
   """Each sentence of the file, recomputed."""
   assert len(PAPER.contradictions) == 11
-  said = "\n".join(PAPER.contradictions)
+  said = "\n".join(map(str, PAPER.contradictions))
   # Table 1.
   assert gain("1", "mnist", 5, ("AT", "ALP")) == 1.90 > 1.86
   assert (gain("1", "cifar10", 6, ("ALP",)), gain("1", "cifar10", 6, ("AT",))) == (4.05, 4.82)

@@ -2,22 +2,17 @@
 
 import json
 import pathlib
-import re
 
 import pytest
-from result_support import attack_row, measured
+from comparing_support import FakeTools, Killed, leave_evaluations, leave_training
+from result_support import attack_row
 
 from tla_tf import files
 from tla_tf.comparing import results, runner
 from tla_tf.config import TrainingConfig
-from tla_tf.persistence.checkpoints import CheckpointStore
-from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import PoolTime, PoolTimes
-from tla_tf.records.run import CheckpointRecord, DataFacts
 from tla_tf.reproducing import grids, paper, reproduce
 from tla_tf.reproducing.record import ReproducedRecord
-from tla_tf.summaries import keep_evaluations
-from tla_tf.types import Split
 
 ROWS = ("AT", "tla", "mine")
 ATTACKS = {"table1/FGSM": 0.7, "table1/BIM-40": 0.6, "table1/C&W-40": 0.5, "table1/PGD-100": 0.4}
@@ -29,65 +24,25 @@ def nothing_drawn(monkeypatch):
   monkeypatch.setattr(runner.results, "write", results.read)
 
 
-class Killed(BaseException):
-  """The process has gone."""
+class Tools(FakeTools):
+  """Leaves what the tools leave, without work."""
 
+  def train(self, job, flags):
+    folder = pathlib.Path(flags["output_dir"])
+    (run,) = (run for one in self.wanted for run in one.plan.runs(folder.parents[2]) if run.folder == folder)
+    leave_training(run, init_step=run.config.train_steps)
 
-class Tools:
-  """Leaves what the tools leave, without work.
-
-  Args:
-    kill: the name of a job before whose results the process dies.
-  """
-
-  def __init__(self, kill=None):
-    self.done, self.kill, self.fail = [], kill, ()
-
-  def start(self, job):
-    self.done.append(job.name.partition(" (")[0])
-    if self.done[-1] == self.kill:
-      raise Killed
-    self._status = int(self.done[-1] in self.fail)
-    flags = dict(re.findall(r"--(\w+)=(\S*)", " ".join(job.command[1:])))
-    if not self._status:
-      {"train": self._train, "evaluate": self._evaluate, "analyze": self._draw, "timing": self._time}[
-        job.command[0].rpartition(".")[2]
-      ](job, flags)
-    return self
-
-  def poll(self):
-    return self._status
-
-  def send_signal(self, sig):
-    pass
-
-  def _train(self, job, flags):
-    folder = RunFolder(flags["output_dir"])
-    (run,) = (run for one in self.wanted for run in one.plan.runs(folder.path.parents[2]) if run.folder == folder.path)
-    config = run.config
-    if run.init_from:
-      config = config.replace(init={"run_dir": str(run.init_from), "checkpoint": config.train_steps, "digest": "d"})
-    folder.write_config(config, DataFacts("d", (8, 8, 1), 10, tuple("0123456789"), None), {})
-    place = folder.checkpoints / f"step_{config.train_steps:09d}"
-    place.mkdir(parents=True)
-    metrics = {"val_robust_accuracy": 0.5, "val_accuracy": 0.9}
-    CheckpointRecord(config.train_steps, metrics, [0.5, 0.9], [], {"state": str(place)}).write(place / "meta.json")
-
-  def _evaluate(self, job, flags):
-    folder = RunFolder(flags["run_dir"])
-    store, place = CheckpointStore(folder.checkpoints), folder.of_split(Split.TEST)
+  def evaluate(self, job, flags):
     rows = [attack_row(name.partition("/")[2], "table1", accuracies=(value,)) for name, value in ATTACKS.items()]
-    one = measured(rows, [range(5)] * len(rows), checkpoint_digest=store.digest(store.best()), split=Split.TEST)
-    files.make_folder(place.results)
-    keep_evaluations(place.evaluation, place.evaluation_images, [one])
+    leave_evaluations(flags, [rows])
 
-  def _draw(self, job, flags):
+  def analyze(self, job, flags):
     if "compare_dir" in flags:
       files.make_folder(flags["compare_dir"])
       for name in ("tsne_class.png", "tsne_pair.png", "retrieval.png", "roc.png"):
         pathlib.Path(flags["compare_dir"], name).write_bytes(b"png")
 
-  def _time(self, job, flags):
+  def timing(self, job, flags):
     TrainingConfig.from_dict(json.loads(pathlib.Path(job.command[1]).read_text()))
     times = {pool: PoolTime(method="tla", pool=pool, mining_seconds=0.1, seconds=1.0 + pool, relative=2.0)
       for pool in (0, 1, 250, 500, 1000, 2000)}  # fmt: skip
@@ -138,10 +93,10 @@ def test_a_table_is_trained_judged_and_written_beside_the_papers(tmp_path, tiny)
 
 @pytest.mark.parametrize("job", ["train tla_seed_1", "evaluate at_seed_2"])
 def test_killed_it_goes_on_with_what_is_missing(tmp_path, tiny, job):
-  tools, folder = Tools(kill=job), tmp_path / "out"
+  tools, folder = Tools(kill={job: "before"}), tmp_path / "out"
   with pytest.raises(Killed):
     run(tools, folder, "table", "4", "mnist", scale=tiny, only=ROWS)
-  before, tools.kill = tools.done, None
+  before, tools.kill = tools.done, {}
   done, after = run(tools, folder, "table", "4", "mnist", scale=tiny, only=ROWS)
   assert after[0] == job and len(before) - 1 + len(after) == 12
   assert not done.failed
@@ -202,7 +157,7 @@ def test_a_picture_is_drawn_again_for_other_networks(tmp_path):
 
 def test_contradictions_of_the_papers_numbers_stand_below_the_table_that_they_are_of():
   found = {
-    (part.name, part.dataset): [text for text in paper.read().contradictions if reproduce.is_of(text, part)]
+    (part.name, part.dataset): [str(one) for one in paper.read().contradictions if one.is_of(part)]
     for part in paper.read().parts
   }
   assert len(found["Table 1", "cifar10"]) == 3 and len(found["Table 1", "mnist"]) == 1
@@ -212,7 +167,7 @@ def test_contradictions_of_the_papers_numbers_stand_below_the_table_that_they_ar
     "Table 2",
   ]
   assert found["Table 6", "mnist"] == found["Figure 5", "mnist"] == []
-  assert sorted({text for texts in found.values() for text in texts}) == sorted(paper.read().contradictions)
+  assert sorted({text for texts in found.values() for text in texts}) == sorted(map(str, paper.read().contradictions))
 
 
 def test_notes_say_how_many_images_a_table_is_of():

@@ -1,9 +1,6 @@
 """Suites as data: the paper's Table 3, AutoAttack, a user's own list."""
 
-import ast
 import json
-import pathlib
-import re
 
 import pytest
 
@@ -103,10 +100,9 @@ def test_a_list_of_ones_own_is_not_changed_but_refused(tmp_path):
     _for_classes(3, **own)
 
 
-def test_the_tool_lists_every_suite():
-  # It names them before TensorFlow is there to ask.
-  source = (pathlib.Path(__file__).parent.parent / "tla_tf" / "binaries" / "evaluate.py").read_text(encoding="utf-8")
-  assert ast.literal_eval(re.search(r"^_SUITES = (\(.*\))$", source, re.MULTILINE)[1]) == SUITES
+def test_every_suite_has_its_attacks():
+  # Their names stand where tools read them without TensorFlow.
+  assert all(suite(name, "mnist") for name in SUITES)
 
 
 def test_suites_share_an_attack_but_no_link_of_a_chain(tmp_path):

@@ -44,6 +44,7 @@ _SUBPACKAGES = frozenset(
     "types",
     "user_code",
     "xla_flags",
+    "yaml_file",
   }
 )
 

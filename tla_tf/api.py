@@ -20,14 +20,14 @@ import os
 import pathlib
 import typing
 
-from tla_tf.config import ReadingConfig, TrainingConfig, require
+from tla_tf.config import ReadingConfig, TrainingConfig, choice
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
 from tla_tf.persistence.model_file import ModelFile
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, training_epsilon
 from tla_tf.records.comparison import ComparisonRecord
-from tla_tf.types import DataSource, Split, values
+from tla_tf.types import DataSource, Split
 
 if typing.TYPE_CHECKING:
   from tla_tf.detection import Detector
@@ -450,8 +450,7 @@ def _split(options: EvaluationOptions | AnalysisOptions) -> Split:
   Raises:
     InputError: if there are none of that name.
   """
-  require(options.split in values(Split), "split", f"one of {values(Split)}", options.split)
-  return Split(options.split)
+  return choice(Split, "split", options.split)
 
 
 def read_evaluations(run_dir: PathLike) -> Evaluations:

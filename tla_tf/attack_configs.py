@@ -244,6 +244,8 @@ class LibraryAttackFacts(typing.NamedTuple):
 # What brings them.
 GET_LIBRARIES = "pip install 'tla_tf[crosscheck]' brings it"
 _BOTH, _L2 = (types.Norm.LINF, types.Norm.L2), (types.Norm.L2,)
+# Lists of attacks by name, see `evaluation.suites`.
+SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_attack_plus")
 LIBRARY_ATTACKS = {
   f"{facts.library}_{facts.name}": facts
   for facts in (

@@ -77,7 +77,7 @@ def _say_what_was_done(outcome: Outcome) -> None:
     names = ", ".join(run.name for run in outcome.untrained)
     print(f"not trained  {names}: test images are judged when all of the plan are")
   if outcome.record is not None:
-    for table in reporting.tables_of_comparison(outcome.record)[:1]:
+    for table in reporting.tables_of_comparison(outcome.record)[:-1]:
       reporting.print_table(table)
     print(f"compared     {pathlib.Path(FLAGS.output_dir) / 'comparison.md'}")
   if outcome.failed:

@@ -18,7 +18,7 @@ import typing
 from absl import flags
 
 from tla_tf import types
-from tla_tf.attack_configs import LIBRARY_ATTACKS
+from tla_tf.attack_configs import LIBRARY_ATTACKS, SUITES
 from tla_tf.binaries import entry, flag_names, model_flags, progress
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
@@ -26,7 +26,6 @@ from tla_tf.records.shown import cross_checked
 
 FLAGS = flags.FLAGS
 
-_SUITES = ("quick", "table1", "table3", "auto_attack", "auto_attack_l2", "auto_attack_plus")
 # Arguments of the library that are flags of another name.
 _RENAMED = {"suites": "suite", "source": "source_run_dir"}
 # Flags that are arguments of `EvaluationOptions`.
@@ -51,7 +50,7 @@ model_flags.define()
 flags.DEFINE_list(
   "suite",
   None,
-  f"One or several of {', '.join(_SUITES)}. quick: FGSM, PGD, 20-restart PGD; table1, "
+  f"One or several of {', '.join(SUITES)}. quick: FGSM, PGD, 20-restart PGD; table1, "
   "table3: the attacks of the paper's tables with its steps (digits, images: ours); auto_attack, "
   "auto_attack_l2: the standard AutoAttack in L-infinity and in L2; auto_attack_plus: its version with "
   "more starts, in L-infinity. quick by default.",
@@ -172,9 +171,9 @@ def _check_flags(argv: list[str]) -> None:
   for radius in given_radii if isinstance(given_radii, tuple) else (given_radii,):
     if radius is not None and not 0 <= radius <= 1:
       raise InputError(f"--epsilon: expected a number in [0, 1], got {radius:g}; 8 of 255 is 8/255.")
-  unknown = [name for name in FLAGS.suite or () if name not in _SUITES]
+  unknown = [name for name in FLAGS.suite or () if name not in SUITES]
   if unknown:
-    raise InputError(f"--suite: unknown suite {unknown[0]!r}; expected some of {', '.join(_SUITES)}.")
+    raise InputError(f"--suite: unknown suite {unknown[0]!r}; expected some of {', '.join(SUITES)}.")
   entry.refuse_arguments(argv)
   model_flags.check()
 

@@ -124,6 +124,38 @@ def run(
   return found
 
 
+def run_and_say(
+  jobs: collections.abc.Sequence[Job],
+  at_once: int,
+  start: Start,
+  note: collections.abc.Callable[[str], None],
+  done: collections.abc.Callable[[Job], None] = lambda job: None,
+) -> list[Ended]:
+  """`run`, saying when each job begins and ends.
+
+  Args:
+    jobs: in the order in which they begin where nothing holds them up.
+    at_once: how many run at the same time.
+    start: function that starts a job; see `spawner`.
+    note: called with lines.
+    done: called with a job that has not failed, when that is said.
+
+  Returns:
+    Those that failed.
+  """
+  count = iter(range(1, len(jobs) + 1))
+
+  def began(job: Job) -> None:
+    note(f"{job.name}: began ({next(count)} of {len(jobs)}; {job.log})")
+
+  def ended(end: Ended) -> None:
+    note(f"{end.job.name}: {end.failure or 'done'}" + (f" ({end.seconds:.0f} s)" if end.seconds else ""))
+    if end.failure is None:
+      done(end.job)
+
+  return [end for end in run(jobs, at_once, start, began, ended) if end.failure is not None]
+
+
 def spawner(lock: int, threads: int | None = None) -> Start:
   """A function that starts jobs as child processes.
 

@@ -26,9 +26,8 @@ import pathlib
 import re
 import typing
 
-from tla_tf import datasets, recipes
-from tla_tf.comparing import yaml_file
-from tla_tf.comparing.judging_flags import ANALYZE, JUDGE
+from tla_tf import datasets, recipes, yaml_file
+from tla_tf.comparing.judging_flags import ANALYZE, ENTRIES, JUDGE
 from tla_tf.config import Option, TrainingConfig
 from tla_tf.datasets import DatasetSpec
 from tla_tf.errors import InputError
@@ -318,8 +317,7 @@ class _Reader:
       analyze=self._analyze(),
       content=self._content,
     )
-    for run in plan.runs("."):  # Whatever is wrong with a training is known before the first begins.
-      del run
+    plan.runs(".")  # Whatever is wrong with a training is known before the first begins.
     return plan
 
   def _data_dir(self) -> str | None:
@@ -647,8 +645,7 @@ def _check_judging(option: Option, text: str) -> None:
     if not pathlib.Path(text).is_file():
       raise InputError(f"{text}: no such file.")
   else:
-    value = parsed(option, text)
-    choices = option.help.split("|") if option.help else []
+    value, choices = parsed(option, text), ENTRIES.get(option.flag)
     for one in value if isinstance(value, list) else [text]:
       if choices and one not in choices:
         raise InputError(f"{one!r} is not known; {expected(one, choices)}.")

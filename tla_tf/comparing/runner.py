@@ -260,8 +260,6 @@ class Comparison:
   def _do(self, others: list[Job], judgings: collections.abc.Sequence[work.Judged] = ()) -> list[Ended]:
     """Runs jobs; returns what failed."""
     of = {one.name: one for one in judgings}
-    todo = [*others, *(one.job() for one in judgings)]
-    count = iter(range(1, len(todo) + 1))
 
     def start(job: Job) -> jobs.Process:
       if job.name in of:
@@ -269,16 +267,12 @@ class Comparison:
       assert self._start is not None
       return self._start(job)
 
-    def began(job: Job) -> None:
-      self._note(f"{job.name}: began ({next(count)} of {len(todo)}; {job.log})")
+    def done(job: Job) -> None:
+      with contextlib.suppress(InputError):  # It is said at the end.
+        self._write()
 
-    def ended(end: Ended) -> None:
-      self._note(f"{end.job.name}: {end.failure or 'done'}" + (f" ({end.seconds:.0f} s)" if end.seconds else ""))
-      if end.failure is None:
-        with contextlib.suppress(InputError):  # It is said at the end.
-          self._write()
-
-    return [end for end in jobs.run(todo, self._at_once, start, began, ended) if end.failure is not None]
+    todo = [*others, *(one.job() for one in judgings)]
+    return jobs.run_and_say(todo, self._at_once, start, self._note, done)
 
   def _write(self) -> ComparisonRecord:
     """Writes what is known so far."""

@@ -11,8 +11,8 @@ import json
 import pathlib
 
 from tla_tf import files
+from tla_tf.attack_configs import SUITES
 from tla_tf.comparing.jobs import Job
-from tla_tf.comparing.judging_flags import SUITES
 from tla_tf.comparing.plan import Judging, PlannedRun, words_of
 from tla_tf.comparing.records import BegunRecord
 from tla_tf.errors import InputError

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
-import json
 import pathlib
 import re
 import typing
 
-import yaml
-
-from tla_tf import attack_configs, datasets
+from tla_tf import attack_configs, datasets, yaml_file
 from tla_tf.attack_configs import (
   GET_LIBRARIES,
   KINDS,
   LIBRARY_ATTACKS,
+  SUITES,
   ApgdConfig,
   CarliniWagnerConfig,
   DeepFoolConfig,
@@ -200,7 +198,6 @@ _MAKERS = {
   "auto_attack_l2": lambda given: _auto_attack(given, Norm.L2),
   "auto_attack_plus": lambda given: _auto_attack(given, version=auto_attack.plus),
 }
-SUITES = tuple(_MAKERS)
 # Attacks of other libraries, in the balls of the other suites.
 CROSS_CHECK = "cross_check"
 
@@ -288,13 +285,7 @@ def read_suite(
     InputError: naming the file and the entry, for anything wrong in it.
   """
   path = pathlib.Path(path)
-  try:
-    text = path.read_text(encoding="utf-8")
-    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-  except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
-  except (ValueError, RecursionError, yaml.YAMLError) as error:
-    raise InputError(f"{path}: neither YAML nor JSON ({str(error).splitlines()[0]}).") from None
+  content = yaml_file.read(path)
   entries = content.get("attacks") if isinstance(content, dict) else content
   if not isinstance(entries, list) or not entries:
     raise InputError(f"{path}: expected a list of attacks, each with 'attack: pgd' or the like.")

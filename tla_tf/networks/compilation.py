@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
 import re
 import typing
 import warnings
@@ -31,6 +33,18 @@ _LONGEST = 160
 _HEADINGS = ("Graph execution error", "Detected at node", "<stack traces")
 
 Result = typing.TypeVar("Result")
+
+
+@contextlib.contextmanager
+def unwarned() -> collections.abc.Iterator[None]:
+  """Without TensorFlow's own warnings, such as that a function is traced too often where each has a new network."""
+  logger = tf.get_logger()
+  level = logger.level
+  logger.setLevel("ERROR")
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def prefers_xla(network: typing.Any, precision: Precision | str = "float32") -> bool:

@@ -6,8 +6,7 @@ import functools
 import pathlib
 import typing
 
-import yaml
-
+from tla_tf import datasets, yaml_file
 from tla_tf.errors import InputError
 from tla_tf.registry import expected
 
@@ -119,6 +118,22 @@ class Claim(typing.NamedTuple):
   value: Cell
 
 
+class Contradiction(typing.NamedTuple):
+  """Where numbers of tables contradict each other or the text; `dataset` is None where it is of several."""
+
+  tables: tuple[str, ...]
+  dataset: str | None
+  text: str
+
+  def is_of(self, part: Part) -> bool:
+    """Whether a reader of a part should know."""
+    return part.kind == TABLE and part.number in self.tables and self.dataset in (None, part.dataset)
+
+  def __str__(self) -> str:
+    of = f", {datasets.get(self.dataset).title}" if self.dataset else ""
+    return f"Table{'s' * (len(self.tables) > 1)} {' and '.join(self.tables)}{of} - {self.text}"
+
+
 class Paper(typing.NamedTuple):
   """The paper.
 
@@ -126,13 +141,13 @@ class Paper(typing.NamedTuple):
     title: author, year, title, place.
     parts: in the paper's order, tables first.
     claims: of the text.
-    contradictions: sentences on numbers that contradict each other or the text.
+    contradictions: between numbers, or of numbers and the text.
   """
 
   title: str
   parts: tuple[Part, ...]
   claims: tuple[Claim, ...]
-  contradictions: tuple[str, ...]
+  contradictions: tuple[Contradiction, ...]
 
   def chosen(self, kind: str | None = None, number: str | None = None, dataset: str | None = None) -> list[Part]:
     """The parts of a table or figure and a data set; None for any.
@@ -155,7 +170,7 @@ class Paper(typing.NamedTuple):
 @functools.cache
 def read() -> Paper:
   """All of `paper.yaml`."""
-  content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+  content = yaml_file.read(FILE)
   tables = [
     _table(number, table, dataset, part)
     for number, table in content["tables"].items()
@@ -179,7 +194,10 @@ def read() -> Paper:
     )
     for claim in content["claims"]
   ]
-  return Paper(content["paper"], (*tables, *figures), tuple(claims), tuple(content["contradictions"]))
+  contradictions = [
+    Contradiction(tuple(one["tables"]), one.get("dataset"), one["text"]) for one in content["contradictions"]
+  ]
+  return Paper(content["paper"], (*tables, *figures), tuple(claims), tuple(contradictions))
 
 
 def cell(printed: str, percent: bool) -> Cell:

@@ -165,18 +165,7 @@ def notes_of(one: Wanted, its: Comparison, part: Part) -> list[str]:
     notes.append(
       "The paper does not say on which network its black-box images (BB) are made; ours on a further AT network."
     )
-  said = paper.read().contradictions
-  notes += [f"Of the paper's numbers: {text}" for text in said if is_of(text, part)]
-  return notes
-
-
-def is_of(text: str, part: Part) -> bool:
-  """Whether a sentence on contradictions is of a table: it begins with its number, and perhaps a data set."""
-  about = text.partition(" - ")[0]
-  titles = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny_imagenet": "Tiny ImageNet"}
-  others = [title for name, title in titles.items() if name != part.dataset]
-  numbers = about.partition(",")[0]
-  return part.kind == paper.TABLE and part.number in numbers and not any(title in about for title in others)
+  return notes + [f"Of the paper's numbers: {one}" for one in paper.read().contradictions if one.is_of(part)]
 
 
 # --------------------------------------------------------------------------- pictures and times
@@ -272,19 +261,12 @@ def _do(todo: list[Further], folder: pathlib.Path, start: jobs.Start | None, not
     return []
   of = {further.job.name: further for further in todo}
 
-  def begun(job: Job) -> None:
-    note(f"{job.name}: began ({job.log})")
-
-  def ended(end: Ended) -> None:
-    note(f"{end.job.name}: {end.failure or 'done'} ({end.seconds:.0f} s)")
-    if end.failure is None:
-      further = of[end.job.name]
-      files.write_text(further.about, json.dumps(further.facts, indent=1) + "\n")
+  def done(job: Job) -> None:
+    files.write_text(of[job.name].about, json.dumps(of[job.name].facts, indent=1) + "\n")
 
   message = f"{folder}: another process works on this comparison; wait for it, or choose another `output_dir`."
   with files.locked(folder / ".lock", message) as lock:
     for further in todo:
       if "settings" in further.facts:
         files.write_text(_settings_of(further.result), json.dumps(further.facts["settings"]))
-    ends = jobs.run([further.job for further in todo], 1, start or jobs.spawner(lock), begun, ended)
-  return [end for end in ends if end.failure is not None]
+    return jobs.run_and_say([further.job for further in todo], 1, start or jobs.spawner(lock), note, done)

@@ -25,7 +25,7 @@ from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.networks.flops import Flops, flops
 from tla_tf.training.step_timer import AttackTimer, StepTimer, UpdateTimer, same_step
-from tla_tf.types import Jit, PassMode, Precision, Role
+from tla_tf.types import PassMode, Precision, Role
 
 # Operations that are tried at once before it is known what the machine reaches; seconds of what is then tried.
 _FIRST_OPERATIONS, _LONGEST_TRIAL = 5e10, 1.0
@@ -139,30 +139,6 @@ def _looks(config, counted):
 # --------------------------------------------------------------------------- rates
 
 
-def measured_rate(
-  network: keras.Model,
-  batch_size: int = 50,
-  seconds: float = _MEASURING,
-  *,
-  mode: PassMode | str = PassMode.INFERENCE,
-  precision: Precision | str = Precision.FLOAT32,
-  jit: Jit | str = Jit.AUTO,
-) -> float:
-  """Floating-point operations per second that attack steps reach here: the median of three trials.
-
-  A batch that would take long is cut.
-
-  Args:
-    network: the network to be trained.
-    batch_size: images of a batch.
-    seconds: how long to measure, at least; compiling comes on top.
-    mode: a `types.PassMode`, in which the attack sees the network.
-    precision: a `types.Precision`, of its passes.
-    jit: a `types.Jit`.
-  """
-  return _attack_trial(network, batch_size, seconds, mode, precision, jit).rate
-
-
 class _Trial(typing.NamedTuple):
   """The rate of an attack, and the images of its batch, which may have been cut."""
 
@@ -170,7 +146,8 @@ class _Trial(typing.NamedTuple):
   batch: int
 
 
-def _attack_trial(network, batch_size, seconds, mode, precision, jit):
+def _attack_trial(network, batch_size, mode, precision, jit):
+  """The rate of attack steps: the median of three trials. A batch that would take long is cut."""
   once = flops(network)
   batch = _cut(batch_size, once.attack, _FIRST_OPERATIONS)
   timer = AttackTimer(network, batch, mode=mode, precision=precision, jit=jit)
@@ -180,7 +157,7 @@ def _attack_trial(network, batch_size, seconds, mode, precision, jit):
     timer = AttackTimer(network, batch, mode=mode, precision=precision, jit=jit)
     step = timer.seconds(1)
   # So many that to start the loop is little beside them.
-  steps = max(1, round(seconds / _FEWEST / step))
+  steps = max(1, round(_MEASURING / _FEWEST / step))
   return _Trial(batch * once.attack / statistics.median(timer.seconds(steps) for _ in range(_FEWEST)), batch)
 
 
@@ -372,7 +349,7 @@ def _attack_rate(network, image_shape, num_classes, batch_size, *how):
   known = _trials.setdefault((network, image_shape, num_classes, *how), [])
   found = next((trial for asked, trial in known if asked == batch_size or trial.batch < min(asked, batch_size)), None)
   if found is None:
-    found = _attack_trial(networks.build(network, image_shape, num_classes), batch_size, _MEASURING, *how)
+    found = _attack_trial(networks.build(network, image_shape, num_classes), batch_size, *how)
     known.append((batch_size, found))
   return found.rate
 

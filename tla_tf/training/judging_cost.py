@@ -109,19 +109,6 @@ def judging_seconds(
   return cost.STARTING + compiling + num_examples * passes * _pass_seconds(config, shape, classes)
 
 
-def transfer_seconds(
-  config: TrainingConfig,
-  attack: AttackConfig,
-  num_examples: int,
-  *,
-  image_shape: tuple[int, ...] | None = None,
-  num_classes: int | None = None,
-) -> float:
-  """Seconds to make the images of the black-box column on the network of a training, which are made once."""
-  shape, classes = cost.data_shape(config, image_shape, num_classes)
-  return num_examples * forward_passes(attack, shape, classes) * _pass_seconds(config, shape, classes)
-
-
 def analysis_seconds(
   config: TrainingConfig,
   weak: AttackConfig,

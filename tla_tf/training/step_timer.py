@@ -16,10 +16,10 @@ from tla_tf.attacks.gradient_loop import gradient_loop
 from tla_tf.config import AttackConfig, InitConfig, ReadingConfig, TrainingConfig
 from tla_tf.errors import AttackWarning
 from tla_tf.losses.weight_decay import weight_decay
-from tla_tf.models.factory import needs
+from tla_tf.networks.compilation import unwarned
 from tla_tf.ops import objectives
 from tla_tf.training.loop import TrainingLoop
-from tla_tf.training.trainer import build_model
+from tla_tf.training.trainer import build_model, stream_of
 from tla_tf.types import Jit, Norm, PassMode, Precision, PrecisionChoice, Role, Schedule
 
 # Of noise; a pool runs through them again and again. Large ones are fewer.
@@ -103,17 +103,7 @@ class StepTimer:
       warnings.simplefilter("ignore", AttackWarning)
       self.model, _ = build_model(config, image_shape, num_classes)
     self.model.optimizer.iterations.assign(step)
-    classmates, pool = needs(config)
-    stream = data.BatchStream(
-      noise(image_shape, num_classes),
-      config.batch_size,
-      config.seed,
-      classmates=classmates,
-      pool_size=pool,
-      augment_pad=config.augment_pad,
-      augment_flip=config.augment_flip,
-      replays=self.model.inner_attack.replays,
-    )
+    stream = stream_of(config, noise(image_shape, num_classes), self.model)
     # A batch of the stream, for what is timed of a step by itself.
     self.batch = stream.batch(tf.constant(step))
     # One iterator for all: batches are made ahead, as in a training.
@@ -228,12 +218,8 @@ class AttackTimer:
     self._search = networks.Compiler(jit, network, precision).function(search, "the attack")
     images = np.random.default_rng(0).random((batch_size, *network.input_shape[1:]))
     self._given = tf.constant(images, tf.float32), tf.zeros([batch_size], tf.int32)
-    logger, level = tf.get_logger(), tf.get_logger().level
-    logger.setLevel("ERROR")  # A new network each is no function traced again, as TensorFlow believes of a dozen.
-    try:
+    with unwarned():
       self.seconds(1)  # compiles
-    finally:
-      logger.setLevel(level)
 
   def seconds(self, steps: int) -> float:
     """Seconds of a step, of so many in a row."""

@@ -19,6 +19,7 @@ from tla_tf.attack_configs import falls_short
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data.stream import to_float
 from tla_tf.errors import AttackWarning, InputError
+from tla_tf.models import RobustModel
 from tla_tf.models.factory import needs
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
@@ -247,18 +248,17 @@ def _shortest_attack(config: TrainingConfig) -> AttackConfig:
   return min(attacks, key=lambda attack: attack.reach)
 
 
-def _run(workers, config, folder, splits, model, network, store, start, say):
-  """Trains from step `start` to the end."""
-  say(
-    f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
-    f"{len(splits.train):,} training images; "
-    + (f"going on at step {start}" if start else "starting")
-    + "; the first step is compiled."
-  )
+def stream_of(config: TrainingConfig, images: data.ImageData, model: RobustModel) -> data.BatchStream:
+  """The batches that a model trains on.
 
+  Args:
+    config: TrainingConfig.
+    images: training images.
+    model: what they are for, of the same configuration.
+  """
   classmates, pool = needs(config)
-  stream = data.BatchStream(
-    splits.train,
+  return data.BatchStream(
+    images,
     config.batch_size,
     config.seed,
     classmates=classmates,
@@ -268,6 +268,18 @@ def _run(workers, config, folder, splits, model, network, store, start, say):
     replays=model.inner_attack.replays,
     replays_until=model.inner_attack.first_pgd_step,
   )
+
+
+def _run(workers, config, folder, splits, model, network, store, start, say):
+  """Trains from step `start` to the end."""
+  say(
+    f"{config.method} on {config.dataset}: {config.network}, {network.count_params():,} parameters, "
+    f"{len(splits.train):,} training images; "
+    + (f"going on at step {start}" if start else "starting")
+    + "; the first step is compiled."
+  )
+
+  stream = stream_of(config, splits.train, model)
   writing: typing.Any = (
     _writing(config, folder, splits, model, stream, store, start, say)
     if workers.is_chief

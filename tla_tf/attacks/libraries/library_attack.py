@@ -16,6 +16,7 @@ from tla_tf import attack_configs, balls
 from tla_tf.attacks.attack import Attack, missed
 from tla_tf.attacks.result import AttackResult
 from tla_tf.errors import InputError
+from tla_tf.networks.compilation import unwarned
 from tla_tf.ops import objectives
 from tla_tf.types import Jit
 
@@ -106,15 +107,9 @@ def _seeded(seed: np.random.SeedSequence) -> collections.abc.Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> collections.abc.Iterator[None]:
   """Without warnings: of packages that the libraries could use, of their arithmetic, of how they use TensorFlow."""
-  logger = tf.get_logger()
-  level = logger.level
-  logger.setLevel("ERROR")
-  with warnings.catch_warnings():
+  with unwarned(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    try:
-      yield
-    finally:
-      logger.setLevel(level)
+    yield
 
 
 def starting_points(logits: typing.Callable, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

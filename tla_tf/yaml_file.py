@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 import typing
 
@@ -39,22 +40,22 @@ def parse(text: str) -> typing.Any:
 
 
 def read(path: AnyPath) -> typing.Any:
-  """What a YAML or JSON file holds.
+  """What a YAML or, by its ending, JSON file holds.
 
   Raises:
     InputError: naming the file and the line, if it cannot be read.
   """
   try:
-    with open(path, encoding="utf-8") as file:
-      return parse(file.read())
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    return json.loads(text) if pathlib.Path(path).suffix == ".json" else parse(text)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   except yaml.MarkedYAMLError as error:
     mark = error.problem_mark
     where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    raise InputError(f"{path}: is no YAML ({error.problem}{where}).") from None
+    raise InputError(f"{path}: neither YAML nor JSON ({error.problem}{where}).") from None
   except (ValueError, RecursionError, yaml.YAMLError) as error:
-    raise InputError(f"{path}: is no YAML ({str(error).splitlines()[0]}).") from None
+    raise InputError(f"{path}: neither YAML nor JSON ({str(error).splitlines()[0]}).") from None
 
 
 def text_of(content: typing.Any) -> str:

@@ -395,3 +395,10 @@ def test_nothing_of_anybody_elses_is_touched(tools, monkeypatch):
   with files.locked(tools.folder / ".lock"), pytest.raises(InputError, match="another process works on this"):
     tools.compare(PLAN)
   assert tools.done == []
+
+
+def test_without_its_data_nothing_begins(tools):
+  plan = {**PLAN, "dataset": "mnist"}
+  with pytest.raises(InputError, match="`data_dir=nowhere`: no such folder or file; give that of mnist's data"):
+    tools.compare(plan, data_dir="nowhere")
+  assert tools.done == [] and not tools.folder.exists()

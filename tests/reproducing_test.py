@@ -55,7 +55,7 @@ class Tools(FakeTools):
 def run(tools, folder, *which, scale="short", **choice):
   """Reproduces a table with tools that do no work; returns (what was done, names of the jobs)."""
   tools.wanted, tools.done = grids.wanted(paper.read().chosen(*which), scale, **choice), []
-  done = reproduce.reproduce(tools.wanted, folder, data_dirs={"mnist": "data"}, start=tools.start)
+  done = reproduce.reproduce(tools.wanted, folder, data_dirs={"mnist": str(folder.parent)}, start=tools.start)
   return done, tools.done
 
 

@@ -187,8 +187,11 @@ class Comparison:
       start: how tools are started; as child processes by default.
 
     Raises:
-      InputError: if another process works on the folder, or something in it is damaged.
+      InputError: if there are no data, another process works on the folder, or something in it is damaged.
     """
+    data = self._data_dir or self.plan.data_dir
+    if data is not None and not pathlib.Path(data).exists():
+      raise InputError(f"`data_dir={data}`: no such folder or file; give that of {self.plan.dataset}'s data.")
     files.make_folder(self._folder)
     message = f"{self._folder}: another process works on this comparison; wait for it, or choose another `output_dir`."
     with files.locked(self._folder / ".lock", message, _PATIENCE) as lock:

@@ -1,0 +1,175 @@
+"""Writes the training steps of a plan's run as an XLA program, for a machine with an accelerator and no TensorFlow.
+
+The program is what XLA would compile here: the step of `RobustModel` with its attack, its optimizer and its random
+numbers. Beside it lie the images and which of them every step takes. `run_steps.py` runs it by JAX, `import_steps.py`
+makes a run folder of the network that it trained.
+
+  python benchmarks/export_steps.py --plan=PLAN.yaml --data_dir=DIR --variant=tla --seed=1 --output_dir=exported
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from tla_tf import data, datasets
+from tla_tf.comparing.plan import ComparisonPlan
+from tla_tf.config import TrainingConfig
+from tla_tf.data.stream import to_float
+from tla_tf.errors import InputError
+from tla_tf.training import trainer
+
+_FLAGS = flags.FLAGS
+flags.DEFINE_string("plan", None, "Plan of `tla-compare`.", required=True)
+flags.DEFINE_string("data_dir", None, "Folder of the data set's files.")
+flags.DEFINE_string("variant", None, "Variant of the plan.", required=True)
+flags.DEFINE_integer("seed", 1, "Seed of the run.")
+flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+flags.DEFINE_integer("steps_per_call", 50, "Training steps that a call of the program makes.")
+flags.DEFINE_integer("heldout", 1000, "Held-out images that are looked at.")
+flags.DEFINE_integer("train_steps", None, "Steps that images are chosen for; by default those of the plan.")
+
+
+class _Stream(data.BatchStream):
+  """A stream whose images are gathered inside the program, by numbers that were drawn before."""
+
+  def of(self, images, labels, indices, step):
+    """The batch of a step: as `batch`, from `images` uint8 [m, ...], `labels` int32 [m] and `indices` int32 [n]."""
+    sizes = [self._batch_size] * (1 + self._classmates) + [self._pool_size] * bool(self._pool_size)
+    names = ["anchor"] + ["positive"] * self._classmates + ["pool"] * bool(self._pool_size)
+    found = self._augmented(tf.gather(images, indices), step, None, sum(sizes))
+    parts = dict(zip(names, tf.split(found, sizes)))
+    places = dict(zip(names, tf.split(indices, sizes)))
+    batch = {"image": parts["anchor"], "label": tf.gather(labels, places["anchor"])}
+    if "positive" in parts:
+      batch["positive"] = parts["positive"]
+    if "pool" in parts:
+      batch["pool"], batch["pool_label"] = parts["pool"], tf.gather(labels, places["pool"])
+    return batch
+
+
+def _indices(stream: _Stream, steps: int, size: int) -> np.ndarray:
+  """Which images every step takes: whole numbers [steps, n]; anchors, class-mates, pool."""
+  chosen = tf.autograph.experimental.do_not_convert(lambda step: tf.concat(list(stream.indices(step).values()), 0))
+  found = tf.data.Dataset.range(steps).map(chosen, num_parallel_calls=tf.data.AUTOTUNE).batch(1000)
+  return np.concatenate([part.numpy().astype(np.uint16 if size <= 2**16 else np.uint32) for part in found])
+
+
+def _program(path, function, *arguments):
+  """Writes a function as an XLA program, with what it captured beside it."""
+  compiled = tf.function(function, jit_compile=True, autograph=False)
+  captured = compiled.get_concrete_function(*arguments).captured_inputs
+  path.with_suffix(".hlo").write_bytes(compiled.experimental_get_compiler_ir(*arguments)(stage="hlo_serialized"))
+  # Of variables the program is given the shape alone: it assigns before it reads.
+  values = {f"{i:03d}": c.numpy() for i, c in enumerate(captured) if c.dtype != tf.resource}
+  np.savez(path.with_suffix(".npz"), **values)
+
+
+class Exported:
+  """The training steps of a configuration as functions of all that they change.
+
+  Args:
+    config: TrainingConfig.
+    splits: `data.Splits` that it trains on.
+
+  Attributes:
+    variables: all that training changes, in the order of the functions' states.
+    network: the network, whose variables are among them.
+    stream: which images every step takes.
+    logged: names of what a step logs.
+  """
+
+  def __init__(self, config: TrainingConfig, splits: data.Splits):
+    self._model, self.network = trainer.build_model(config, splits.train.image_shape, splits.train.num_classes)
+    if self._model.inner_attack.replays > 1:
+      raise InputError(f"Method {config.method}: replays batches, which a program cannot; train by `tla-train`.")
+    self._model.optimizer.build(self._model.trained_variables)
+    classmates, pool = trainer.needs(config)
+    self.stream = _Stream(
+      splits.train,
+      config.batch_size,
+      config.seed,
+      classmates=classmates,
+      pool_size=pool,
+      augment_pad=config.augment_pad,
+      augment_flip=config.augment_flip,
+    )
+    self.variables = [v for _, part in sorted(self._model.state().items()) for v in part.variables]
+    self.logged = self._model.logged_names
+
+  def train(self, *given: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Steps in a row: their last state, and the means of what they log, float32 [names].
+
+    Args:
+      *given: the state, training images uint8 [m, ...], labels int32 [m], and the images of every step, int32
+        [steps, n].
+    """
+    *state, images, labels, indices = given
+    self._begin(state)
+
+    def one(i, _):
+      step = tf.cast(tf.convert_to_tensor(self._model.optimizer.iterations), tf.int64)
+      logged = self._model.stream_train_step(self.stream.of(images, labels, indices[i], step))
+      return i + 1, tf.stack([logged[name] for name in self.logged])
+
+    nothing = tf.zeros([len(self.logged)])
+    _, logged = tf.while_loop(lambda i, _: i < indices.shape[0], one, (0, nothing), parallel_iterations=1)
+    return [tf.convert_to_tensor(v) for v in self.variables], logged
+
+  def look(self, *given: tf.Tensor) -> tf.Tensor:
+    """Clean and robust accuracy, float32 [2], of the state, images uint8 [k, ...] and labels int32 [k]."""
+    *state, images, labels = given
+    self._begin(state)
+    found = self._model.stream_test_step({"image": to_float(images), "label": labels})
+    return tf.stack([found[name] for name in ("accuracy", "robust_accuracy")])
+
+  def _begin(self, state):
+    for variable, value in zip(self.variables, state):
+      variable.assign(value)
+    for metric in self._model.metrics:
+      metric.reset_state()
+
+
+def main(_):
+  # Full float32, as on the processors that the project was checked on.
+  tf.config.experimental.enable_tensor_float_32_execution(False)
+  runs = ComparisonPlan.read(_FLAGS.plan).runs("runs", data_dir=_FLAGS.data_dir)
+  run = next(r for r in runs if (r.variant, r.seed) == (_FLAGS.variant, _FLAGS.seed))
+  config = run.config
+  splits = datasets.load(config.dataset, _FLAGS.data_dir, config.data_source, config.reading)
+  exported, heldout = Exported(config, splits), splits.heldout.take(slice(_FLAGS.heldout))
+  indices = _indices(exported.stream, _FLAGS.train_steps or config.train_steps, len(splits.train))
+  output = pathlib.Path(_FLAGS.output_dir)
+  output.mkdir(parents=True, exist_ok=True)
+  state = [tf.TensorSpec(v.shape, v.dtype) for v in exported.variables]
+  chosen = tf.TensorSpec([_FLAGS.steps_per_call, indices.shape[1]], tf.int32)
+  _program(output / "train", exported.train, *state, *_specs(splits.train), chosen)
+  _program(output / "look", exported.look, *state, *_specs(heldout))
+  arrays = {"images": splits.train.images, "heldout_images": heldout.images}
+  labels = {"labels": splits.train.labels, "heldout_labels": heldout.labels}
+  np.savez_compressed(output / "images.npz", **arrays, **{k: np.asarray(v, np.int32) for k, v in labels.items()})
+  np.savez(output / "indices.npz", indices=indices)
+  np.savez(output / "state.npz", **{f"{i:03d}": v.numpy() for i, v in enumerate(exported.variables)})
+  own = [any(v is w for w in exported.network.variables) for v in exported.variables]
+  record = {
+    "variant": run.variant,
+    "seed": run.seed,
+    "train_steps": config.train_steps,
+    "steps_per_call": _FLAGS.steps_per_call,
+    "logged": exported.logged,
+    "variables": [v.path for v in exported.variables],
+    "network_variables": [i for i, of_network in enumerate(own) if of_network],
+  }
+  (output / "program.json").write_text(json.dumps(record, indent=1))
+
+
+def _specs(part):
+  return tf.TensorSpec(part.images.shape, tf.uint8), tf.TensorSpec([len(part)], tf.int32)
+
+
+if __name__ == "__main__":
+  app.run(main)

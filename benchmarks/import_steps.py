@@ -1,0 +1,64 @@
+"""Makes the run folder of a network that `run_steps.py` trained, to judge and to analyse it as any other.
+
+Its `config.json` names the device that trained it. It holds no optimizer: the training cannot go on here.
+
+  python benchmarks/import_steps.py --plan=PLAN.yaml --data_dir=DIR --variant=tla --seed=1 --output_dir=compared \
+    --program=exported --trained=trained
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+from absl import app, flags
+
+from tla_tf import datasets, files
+from tla_tf.comparing.plan import ComparisonPlan
+from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.persistence.versions import versions
+from tla_tf.records.run import DataFacts
+from tla_tf.training.trainer import build_model
+
+_FLAGS = flags.FLAGS
+flags.DEFINE_string("plan", None, "Plan of `tla-compare`.", required=True)
+flags.DEFINE_string("data_dir", None, "Folder of the data set's files.", required=True)
+flags.DEFINE_string("variant", None, "Variant of the plan.", required=True)
+flags.DEFINE_integer("seed", 1, "Seed of the run.")
+flags.DEFINE_string("output_dir", None, "Folder of the comparison.", required=True)
+flags.DEFINE_string("program", None, "What `export_steps.py` wrote.", required=True)
+flags.DEFINE_string("trained", None, "What `run_steps.py` wrote.", required=True)
+
+
+def main(_):
+  runs = ComparisonPlan.read(_FLAGS.plan).runs(_FLAGS.output_dir, data_dir=_FLAGS.data_dir)
+  run = next(r for r in runs if (r.variant, r.seed) == (_FLAGS.variant, _FLAGS.seed))
+  trained = pathlib.Path(_FLAGS.trained)
+  program = json.loads((pathlib.Path(_FLAGS.program) / "program.json").read_text())
+  lines = [json.loads(line) for line in (trained / "curve.jsonl").read_text().splitlines()]
+  splits = datasets.load(run.config.dataset, _FLAGS.data_dir, run.config.data_source, run.config.reading)
+  _, network = build_model(run.config, splits.train.image_shape, splits.train.num_classes)
+  saved = np.load(trained / "network.npz")
+  step, places = int(saved["step"]), {path: i for i, path in enumerate(program["variables"])}
+  for variable in network.variables:
+    variable.assign(saved[f"{places[variable.path]:03d}"])
+  trained_by = {name: str(saved[name]) for name in ("jax", "device")}
+  facts = DataFacts(
+    digest=splits.digest(),
+    image_shape=splits.train.image_shape,
+    num_classes=splits.train.num_classes,
+    class_names=tuple(splits.train.class_names),
+    data_dir=str(pathlib.Path(_FLAGS.data_dir).resolve()),
+  )
+  output, _ = RunFolder.create(run.folder)
+  with output.lock():
+    output.write_config(run.config, facts, {**versions(), **trained_by})
+    files.write_text(output.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    metrics = next(line for line in lines if line["step"] == step)
+    CheckpointStore(output.checkpoints).save(step, {"network": network}, metrics)
+  print(f"{output.path}: step {step}, {metrics['val_accuracy']:.3f}, {metrics['val_robust_accuracy']:.3f}")
+
+
+if __name__ == "__main__":
+  app.run(main)

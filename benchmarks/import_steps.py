@@ -37,6 +37,9 @@ def main(_):
   trained = pathlib.Path(_FLAGS.trained)
   program = json.loads((pathlib.Path(_FLAGS.program) / "program.json").read_text())
   lines = [json.loads(line) for line in (trained / "curve.jsonl").read_text().splitlines()]
+  # A run's lines have the seconds since the last one.
+  ends = [0.0, *(line["seconds"] for line in lines)]
+  lines = [{**line, "seconds": line["seconds"] - before} for line, before in zip(lines, ends)]
   splits = datasets.load(run.config.dataset, _FLAGS.data_dir, run.config.data_source, run.config.reading)
   _, network = build_model(run.config, splits.train.image_shape, splits.train.num_classes)
   saved = np.load(trained / "network.npz")

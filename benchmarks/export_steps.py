@@ -9,29 +9,19 @@ makes a run folder of the network that it trained.
 
 from __future__ import annotations
 
+import argparse
 import json
 import pathlib
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
 
 from tla_tf import data, datasets
-from tla_tf.comparing.plan import ComparisonPlan
+from tla_tf.comparing.plan import ComparisonPlan, PlannedRun
 from tla_tf.config import TrainingConfig
 from tla_tf.data.stream import to_float
 from tla_tf.errors import InputError
 from tla_tf.training import trainer
-
-_FLAGS = flags.FLAGS
-flags.DEFINE_string("plan", None, "Plan of `tla-compare`.", required=True)
-flags.DEFINE_string("data_dir", None, "Folder of the data set's files.")
-flags.DEFINE_string("variant", None, "Variant of the plan.", required=True)
-flags.DEFINE_integer("seed", 1, "Seed of the run.")
-flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
-flags.DEFINE_integer("steps_per_call", 50, "Training steps that a call of the program makes.")
-flags.DEFINE_integer("heldout", 1000, "Held-out images that are looked at.")
-flags.DEFINE_integer("train_steps", None, "Steps that images are chosen for; by default those of the plan.")
 
 
 class _Stream(data.BatchStream):
@@ -134,19 +124,44 @@ class Exported:
       metric.reset_state()
 
 
-def main(_):
+def parser(description: str, output: str) -> argparse.ArgumentParser:
+  """What names a run of a plan, and the folder to write to."""
+  found = argparse.ArgumentParser(description=description)
+  found.add_argument("--plan", required=True, help="Plan of `tla-compare`.")
+  found.add_argument("--data_dir", help="Folder of the data set's files.")
+  found.add_argument("--variant", required=True, help="Variant of the plan.")
+  found.add_argument("--seed", type=int, default=1, help="Seed of the run.")
+  found.add_argument("--output_dir", required=True, help=output)
+  return found
+
+
+def planned_run(given: argparse.Namespace) -> PlannedRun:
+  """The run that such arguments name, in the folder of the comparison."""
+  runs = ComparisonPlan.read(given.plan).runs(given.output_dir, data_dir=given.data_dir)
+  return next(run for run in runs if (run.variant, run.seed) == (given.variant, given.seed))
+
+
+def main():
+  arguments = parser(__doc__.splitlines()[0], "Folder to write to.")
+  arguments.add_argument(
+    "--steps_per_call", type=int, default=50, help="Training steps that a call of the program makes."
+  )
+  arguments.add_argument("--heldout", type=int, default=1000, help="Held-out images that are looked at.")
+  arguments.add_argument(
+    "--train_steps", type=int, help="Steps that images are chosen for; by default those of the plan."
+  )
+  given = arguments.parse_args()
   # Full float32, as on the processors that the project was checked on.
   tf.config.experimental.enable_tensor_float_32_execution(False)
-  runs = ComparisonPlan.read(_FLAGS.plan).runs("runs", data_dir=_FLAGS.data_dir)
-  run = next(r for r in runs if (r.variant, r.seed) == (_FLAGS.variant, _FLAGS.seed))
+  run = planned_run(given)
   config = run.config
-  splits = datasets.load(config.dataset, _FLAGS.data_dir, config.data_source, config.reading)
-  exported, heldout = Exported(config, splits), splits.heldout.take(slice(_FLAGS.heldout))
-  indices = _indices(exported.stream, _FLAGS.train_steps or config.train_steps, len(splits.train))
-  output = pathlib.Path(_FLAGS.output_dir)
+  splits = datasets.load(config.dataset, given.data_dir, config.data_source, config.reading)
+  exported, heldout = Exported(config, splits), splits.heldout.take(slice(given.heldout))
+  indices = _indices(exported.stream, given.train_steps or config.train_steps, len(splits.train))
+  output = pathlib.Path(given.output_dir)
   output.mkdir(parents=True, exist_ok=True)
   state = [tf.TensorSpec(v.shape, v.dtype) for v in exported.variables]
-  chosen = tf.TensorSpec([_FLAGS.steps_per_call, indices.shape[1]], tf.int32)
+  chosen = tf.TensorSpec([given.steps_per_call, indices.shape[1]], tf.int32)
   _program(output / "train", exported.train, *state, *_specs(splits.train), chosen)
   _program(output / "look", exported.look, *state, *_specs(heldout))
   arrays = {"images": splits.train.images, "heldout_images": heldout.images}
@@ -159,7 +174,7 @@ def main(_):
     "variant": run.variant,
     "seed": run.seed,
     "train_steps": config.train_steps,
-    "steps_per_call": _FLAGS.steps_per_call,
+    "steps_per_call": given.steps_per_call,
     "logged": exported.logged,
     "variables": [v.path for v in exported.variables],
     "network_variables": [i for i, of_network in enumerate(own) if of_network],
@@ -172,4 +187,4 @@ def _specs(part):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

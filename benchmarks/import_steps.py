@@ -12,35 +12,28 @@ import json
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from export_steps import parser, planned_run
 
 from tla_tf import datasets, files
-from tla_tf.comparing.plan import ComparisonPlan
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
 from tla_tf.records.run import DataFacts
 from tla_tf.training.trainer import build_model
 
-_FLAGS = flags.FLAGS
-flags.DEFINE_string("plan", None, "Plan of `tla-compare`.", required=True)
-flags.DEFINE_string("data_dir", None, "Folder of the data set's files.", required=True)
-flags.DEFINE_string("variant", None, "Variant of the plan.", required=True)
-flags.DEFINE_integer("seed", 1, "Seed of the run.")
-flags.DEFINE_string("output_dir", None, "Folder of the comparison.", required=True)
-flags.DEFINE_string("program", None, "What `export_steps.py` wrote.", required=True)
-flags.DEFINE_string("trained", None, "What `run_steps.py` wrote.", required=True)
 
-
-def main(_):
-  runs = ComparisonPlan.read(_FLAGS.plan).runs(_FLAGS.output_dir, data_dir=_FLAGS.data_dir)
-  run = next(r for r in runs if (r.variant, r.seed) == (_FLAGS.variant, _FLAGS.seed))
-  trained = pathlib.Path(_FLAGS.trained)
-  program = json.loads((pathlib.Path(_FLAGS.program) / "program.json").read_text())
+def main():
+  arguments = parser(__doc__.splitlines()[0], "Folder of the comparison.")
+  arguments.add_argument("--program", required=True, help="What `export_steps.py` wrote.")
+  arguments.add_argument("--trained", required=True, help="What `run_steps.py` wrote.")
+  given = arguments.parse_args()
+  run = planned_run(given)
+  trained = pathlib.Path(given.trained)
+  program = json.loads((pathlib.Path(given.program) / "program.json").read_text())
   lines = [json.loads(line) for line in (trained / "curve.jsonl").read_text().splitlines()]
   # A run's lines have the seconds since the last one.
   ends = [0.0, *(line["seconds"] for line in lines)]
   lines = [{**line, "seconds": line["seconds"] - before} for line, before in zip(lines, ends)]
-  splits = datasets.load(run.config.dataset, _FLAGS.data_dir, run.config.data_source, run.config.reading)
+  splits = datasets.load(run.config.dataset, given.data_dir, run.config.data_source, run.config.reading)
   _, network = build_model(run.config, splits.train.image_shape, splits.train.num_classes)
   saved = np.load(trained / "network.npz")
   step, places = int(saved["step"]), {path: i for i, path in enumerate(program["variables"])}
@@ -52,7 +45,7 @@ def main(_):
     image_shape=splits.train.image_shape,
     num_classes=splits.train.num_classes,
     class_names=tuple(splits.train.class_names),
-    data_dir=str(pathlib.Path(_FLAGS.data_dir).resolve()),
+    data_dir=str(pathlib.Path(given.data_dir).resolve()),
   )
   output, _ = RunFolder.create(run.folder)
   with output.lock():
@@ -64,4 +57,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

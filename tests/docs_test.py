@@ -135,6 +135,11 @@ def test_the_list_of_attacks_in_evaluation_is_read(tmp_path):
   ]
 
 
+def test_the_lists_of_attacks_of_the_benchmarks_are_read():
+  lists = list((ROOT / "benchmarks" / "suites").glob("*.yaml"))
+  assert lists and all(read_suite(path, "mnist") for path in lists)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_named_tools_and_flags_exist(page):
   scripts = set(re.findall(r'"(tla-[a-z0-9-]+) = ', (ROOT / "setup.py").read_text()))

@@ -72,7 +72,7 @@ def _described(text):
 
 
 def main():
-  parser = argparse.ArgumentParser()
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--program", type=pathlib.Path, required=True)
   parser.add_argument("--output_dir", type=pathlib.Path, required=True)
   parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop then.")
@@ -103,19 +103,25 @@ def main():
   print(
     f"{given.output_dir}: {device.device_kind}, compiled in {compiled:.1f} s, from step {step} to {stop}", flush=True
   )
+  curve = given.output_dir / "curve.jsonl"
+  # Of a training that goes on; what was looked at after the last state will be looked at again.
+  lines = [json.loads(line) for line in curve.read_text().splitlines()] if curve.exists() else []
+  lines = [line for line in lines if line["step"] <= step]
+  curve.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  before = lines[-1]["seconds"] if lines else 0.0
   began, first = time.time(), step
 
   def looked(logged):
     accuracy, robust = np.asarray(look(*state, on_device["heldout_images"], on_device["heldout_labels"])[0]).tolist()
     line = {
       "step": step,
-      "seconds": round(time.time() - began, 2),
+      "seconds": before + time.time() - began,
       "val_accuracy": accuracy,
       "val_robust_accuracy": robust,
     }
     line |= dict(zip(record["logged"], np.asarray(logged).tolist()))
     line |= {name: round(value, 6) for name, value in line.items()}
-    with (given.output_dir / "curve.jsonl").open("a") as file:
+    with curve.open("a") as file:
       file.write(json.dumps(line) + "\n")
     rate = (step - first) / (time.time() - began)
     print(
@@ -131,18 +137,17 @@ def main():
       given.output_dir / "network.npz", **about, **{f"{i:03d}": values[i] for i in record["network_variables"]}
     )
 
-  logged = None
-  while step + count <= stop:
+  late = False
+  while step + count <= stop and not late:
     part = np.ascontiguousarray(indices[step : step + count].astype(np.int32))
     found = train(*state, on_device["images"], on_device["labels"], jax.device_put(part, device))
     state, logged = list(found[:n]), found[n]
     step += count
-    if step % given.look_every == 0 or step + count > stop:
+    late = time.time() - began > given.seconds
+    if step % given.look_every == 0 or step + count > stop or late:
       looked(logged)
     if step % (5 * given.look_every) == 0:
       save()
-    if time.time() - began > given.seconds:
-      break
   save()
 
 

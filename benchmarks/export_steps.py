@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import typing
 
 import numpy as np
 import tensorflow as tf
@@ -29,17 +30,10 @@ class _Stream(data.BatchStream):
 
   def of(self, images, labels, indices, step):
     """The batch of a step: as `batch`, from `images` uint8 [m, ...], `labels` int32 [m] and `indices` int32 [n]."""
-    sizes = [self._batch_size] * (1 + self._classmates) + [self._pool_size] * bool(self._pool_size)
-    names = ["anchor"] + ["positive"] * self._classmates + ["pool"] * bool(self._pool_size)
-    found = self._augmented(tf.gather(images, indices), step, None, sum(sizes))
-    parts = dict(zip(names, tf.split(found, sizes)))
-    places = dict(zip(names, tf.split(indices, sizes)))
-    batch = {"image": parts["anchor"], "label": tf.gather(labels, places["anchor"])}
-    if "positive" in parts:
-      batch["positive"] = parts["positive"]
-    if "pool" in parts:
-      batch["pool"], batch["pool_label"] = parts["pool"], tf.gather(labels, places["pool"])
-    return batch
+    sizes = self._sizes()
+    parts = dict(zip(sizes, tf.split(indices, list(sizes.values()))))
+    found = self._augmented(tf.gather(images, indices), step, None, indices.shape[0])
+    return self._parted(found, labels, parts, sizes)
 
 
 def _indices(stream: _Stream, steps: int, size: int) -> np.ndarray:
@@ -78,16 +72,7 @@ class Exported:
     if self._model.inner_attack.replays > 1:
       raise InputError(f"Method {config.method}: replays batches, which a program cannot; train by `tla-train`.")
     self._model.optimizer.build(self._model.trained_variables)
-    classmates, pool = trainer.needs(config)
-    self.stream = _Stream(
-      splits.train,
-      config.batch_size,
-      config.seed,
-      classmates=classmates,
-      pool_size=pool,
-      augment_pad=config.augment_pad,
-      augment_flip=config.augment_flip,
-    )
+    self.stream = typing.cast(_Stream, trainer.stream_of(config, splits.train, self._model, _Stream))
     self.variables = [v for _, part in sorted(self._model.state().items()) for v in part.variables]
     self.logged = self._model.logged_names
 
@@ -138,7 +123,10 @@ def parser(description: str, output: str) -> argparse.ArgumentParser:
 def planned_run(given: argparse.Namespace) -> PlannedRun:
   """The run that such arguments name, in the folder of the comparison."""
   runs = ComparisonPlan.read(given.plan).runs(given.output_dir, data_dir=given.data_dir)
-  return next(run for run in runs if (run.variant, run.seed) == (given.variant, given.seed))
+  found = [run for run in runs if (run.variant, run.seed) == (given.variant, given.seed)]
+  if not found:
+    raise SystemExit(f"{given.plan}: has no run {given.variant} of seed {given.seed}; it has {[r.name for r in runs]}.")
+  return found[0]
 
 
 def main():

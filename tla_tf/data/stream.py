@@ -102,8 +102,8 @@ class BatchStream:
     step = self._number(step)
     indices = self.indices(step)
     # One gather for all: what is read stays where it is, in memory or on disk.
-    sizes = {"anchor": self._batch_size, "positive": self._batch_size, "pool": self._pool_size}
-    total, places = sum(sizes[name] for name in indices), None
+    sizes = self._sizes()
+    total, places = sum(sizes.values()), None
     if replicas > 1:
       replica = tf.cast(replica, tf.int64)
       before, parts_ = 0, []
@@ -115,14 +115,7 @@ class BatchStream:
         before += whole
       places = tf.concat(parts_, 0)
     images = self._augmented(self._gather(tf.concat(list(indices.values()), 0)), step, places, total)
-    parts = dict(zip(indices, tf.split(images, [sizes[name] for name in indices])))
-    result = {"image": parts["anchor"], "label": tf.gather(self._labels, indices["anchor"])}
-    if "positive" in parts:
-      result["positive"] = parts["positive"]
-    if "pool" in parts:
-      result["pool"] = parts["pool"]
-      result["pool_label"] = tf.gather(self._labels, indices["pool"])
-    return result
+    return self._parted(images, self._labels, indices, sizes)
 
   def dataset(self, start: int, stop: int, first: int = 0, local: int = 1, replicas: int = 1) -> tf.data.Dataset:
     """A `tf.data.Dataset` of the batches start, ..., stop - 1.
@@ -142,6 +135,22 @@ class BatchStream:
     batch = tf.autograph.experimental.do_not_convert(batch if replicas > 1 else self.batch)
     numbers = tf.data.Dataset.range(start * local, stop * local)
     return numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2 * local)
+
+  def _sizes(self):
+    """Images in each part of a batch, in their order."""
+    positives = {"positive": self._batch_size} if self._classmates else {}
+    return {"anchor": self._batch_size, **positives, **({"pool": self._pool_size} if self._pool_size else {})}
+
+  def _parted(self, images, labels, indices, sizes):
+    """The batch of images that stand one after the other, each part as long as `sizes` says."""
+    parts = dict(zip(sizes, tf.split(images, list(sizes.values()))))
+    result = {"image": parts["anchor"], "label": tf.gather(labels, indices["anchor"])}
+    if "positive" in parts:
+      result["positive"] = parts["positive"]
+    if "pool" in parts:
+      result["pool"] = parts["pool"]
+      result["pool_label"] = tf.gather(labels, indices["pool"])
+    return result
 
   def _number(self, step):
     """Which batch a step has: each counts for `replays` steps, while there are such."""

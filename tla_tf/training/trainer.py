@@ -248,16 +248,19 @@ def _shortest_attack(config: TrainingConfig) -> AttackConfig:
   return min(attacks, key=lambda attack: attack.reach)
 
 
-def stream_of(config: TrainingConfig, images: data.ImageData, model: RobustModel) -> data.BatchStream:
+def stream_of(
+  config: TrainingConfig, images: data.ImageData, model: RobustModel, kind: type[data.BatchStream] = data.BatchStream
+) -> data.BatchStream:
   """The batches that a model trains on.
 
   Args:
     config: TrainingConfig.
     images: training images.
     model: what they are for, of the same configuration.
+    kind: class of the stream.
   """
   classmates, pool = needs(config)
-  return data.BatchStream(
+  return kind(
     images,
     config.batch_size,
     config.seed,

@@ -1,6 +1,7 @@
 """Makes the run folder of a network that `run_steps.py` trained, to judge and to analyse it as any other.
 
-Its `config.json` names the device that trained it. It holds no optimizer: the training cannot go on here.
+Its `config.json` names the device that trained it. With `state.npz` the training can go on here; with `network.npz`
+alone it holds no optimizer, and cannot.
 
   python benchmarks/import_steps.py --plan=PLAN.yaml --data_dir=DIR --variant=tla --seed=1 --output_dir=compared \
     --program=exported --trained=trained
@@ -34,11 +35,19 @@ def main():
   ends = [0.0, *(line["seconds"] for line in lines)]
   lines = [{**line, "seconds": line["seconds"] - before} for line, before in zip(lines, ends)]
   splits = datasets.load(run.config.dataset, given.data_dir, run.config.data_source, run.config.reading)
-  _, network = build_model(run.config, splits.train.image_shape, splits.train.num_classes)
-  saved = np.load(trained / "network.npz")
-  step, places = int(saved["step"]), {path: i for i, path in enumerate(program["variables"])}
-  for variable in network.variables:
-    variable.assign(saved[f"{places[variable.path]:03d}"])
+  model, network = build_model(run.config, splits.train.image_shape, splits.train.num_classes)
+  saved, whole = np.load(trained / "network.npz"), trained / "state.npz"
+  step = int(saved["step"])
+  if whole.exists():
+    model.optimizer.build(model.trained_variables)
+    state, values = model.state(), np.load(whole)
+    for i, variable in enumerate(v for _, part in sorted(state.items()) for v in part.variables):
+      variable.assign(values[f"{i:03d}"])
+    assert step == int(model.optimizer.iterations.numpy()), f"{whole} is of another step than network.npz."
+  else:
+    state, places = {"network": network}, {path: i for i, path in enumerate(program["variables"])}
+    for variable in network.variables:
+      variable.assign(saved[f"{places[variable.path]:03d}"])
   trained_by = {name: str(saved[name]) for name in ("jax", "device")}
   facts = DataFacts(
     digest=splits.digest(),
@@ -52,7 +61,7 @@ def main():
     output.write_config(run.config, facts, {**versions(), **trained_by})
     files.write_text(output.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     metrics = next(line for line in lines if line["step"] == step)
-    CheckpointStore(output.checkpoints).save(step, {"network": network}, metrics)
+    CheckpointStore(output.checkpoints).save(step, state, metrics)
   print(f"{output.path}: step {step}, {metrics['val_accuracy']:.3f}, {metrics['val_robust_accuracy']:.3f}")
 
 

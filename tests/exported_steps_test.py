@@ -65,7 +65,7 @@ def test_the_program_trains_as_the_tools_do(variant):
   assert [int(value) for path, value in kernels.items() if path.endswith("/iteration")] == [2]
 
 
-def test_a_network_comes_back_as_a_run_that_is_judged_and_not_trained_further(tmp_path):
+def test_a_network_comes_back_as_a_run_that_is_judged_and_with_its_optimizer_trained_further(tmp_path):
   plan, program, trained = tmp_path / "plan.yaml", tmp_path / "program", tmp_path / "trained"
   plan.write_text(json.dumps(_PLAN))
   words = [f"--plan={plan}", f"--data_dir={tmp_path}", "--variant=tla", "--seed=1"]
@@ -94,6 +94,17 @@ def test_a_network_comes_back_as_a_run_that_is_judged_and_not_trained_further(tm
   for variable in network.variables:
     np.testing.assert_array_equal(variable, own[f"{record['variables'].index(variable.path):03d}"])
   run_well("tla-evaluate", f"--run_dir={run}", "--suite=quick", "--num_examples=20")
+  assert_refused(run_tool(*_further(run)), "holds no optimizer")
+  # With all of the state, training goes on.
+  values = {name: state[name] + (state[name].dtype == np.float32) for name in state.files}
+  (counter,) = (i for i, path in enumerate(record["variables"]) if path.endswith("/iteration"))
+  np.savez(trained / "state.npz", **values | {f"{counter:03d}": np.asarray(4, state[f"{counter:03d}"].dtype)})
+  script("import_steps", f"--program={program}", f"--trained={trained}", f"--output_dir={tmp_path / 'whole'}")
+  run = tmp_path / "whole" / "runs" / "tla" / "seed_1"
+  assert "going on at step 4" in run_well(*_further(run))
+  assert CheckpointStore(run / "checkpoints").last() == 8
+
+
+def _further(run):
   settings = {**_PLAN["settings"], "train_steps": 8, "method": "tla", "dataset": "digits", "seed": 1}
-  further = run_tool("tla-train", *(f"--{name}={value}" for name, value in settings.items()), f"--output_dir={run}")
-  assert_refused(further, "holds no optimizer")
+  return "tla-train", *(f"--{name}={value}" for name, value in settings.items()), f"--output_dir={run}"

@@ -35,6 +35,7 @@ MENUS = {
       "analysis",
       "comparing",
       "serving",
+      "reliability",
       "importing",
     )
   ],

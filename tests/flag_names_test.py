@@ -30,6 +30,12 @@ def test_arguments_become_flags_where_there_are_such(text, expected):
   assert flag_names.in_flags(text, NAMES, {"k": "neighbors", "suites": "suite"}) == expected
 
 
+def test_what_the_user_gave_is_no_argument(monkeypatch):
+  monkeypatch.setattr("sys.argv", ["tla-train", "--output_dir=runs/`seed` `k`", "`b`"])
+  text = "/home/runs/`seed` `k`/a, `b`: choose another `suite`."
+  assert flag_names.in_flags(text, NAMES) == "/home/runs/`seed` `k`/a, `b`: choose another --suite."
+
+
 def test_a_tool_speaks_of_its_flags(monkeypatch):
   # A tool's own: all tools of one process would define the same flags twice.
   own = flags.FlagValues()

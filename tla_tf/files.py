@@ -21,6 +21,9 @@ from tla_tf.errors import InputError
 
 AnyPath = str | os.PathLike[str]
 
+# Bytes. Most systems take names of 255, of which a temporary entry needs some for two dots and a random end.
+_LONGEST_NAME = 240
+
 
 def write_text(path: AnyPath, text: str) -> None:
   """Replaces a file in one step, as `write_bytes` does."""
@@ -35,7 +38,7 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
   """
   path = pathlib.Path(path)
   try:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=_leftover(path.name), dir=path.parent)
     try:
       with os.fdopen(descriptor, "wb") as file:
         file.write(content)
@@ -76,7 +79,7 @@ def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
   temporary = None
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=_leftover(path.name), dir=path.parent))
     os.chmod(temporary, 0o755)
     yield temporary
     os.rename(temporary, path)
@@ -135,23 +138,38 @@ def locked(path: AnyPath, message: str | None = None, patience: float = 0.0) -> 
 def remove_folder(path: AnyPath) -> None:
   """Removes a folder whole: a kill leaves all of it, or a leftover of another name."""
   path = pathlib.Path(path)
-  trash = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+  trash = pathlib.Path(tempfile.mkdtemp(prefix=_leftover(path.name), dir=path.parent))
   os.rename(path, trash)
   shutil.rmtree(trash, ignore_errors=True)
 
 
-def remove_leftovers(folder: AnyPath, name: str = "*") -> None:
+def remove_leftovers(folder: AnyPath, name: str | None = None) -> None:
   """Removes what a killed writer left: hidden temporary entries of this module.
 
   Args:
     folder: where to look.
-    name: of the file or folder that was being written; any by default.
+    name: of the file or folder that was being written; None for any.
   """
-  for path in pathlib.Path(folder).glob(f".{name}.*"):
+  beginning = "." if name is None else _leftover(name)
+  for path in pathlib.Path(folder).glob(".*.*"):
+    if not path.name.startswith(beginning):
+      continue
     if path.is_dir():
       shutil.rmtree(path, ignore_errors=True)
     else:
       path.unlink(missing_ok=True)
+
+
+def _leftover(name: str) -> str:
+  """What the names of temporary entries begin with, in the place of a file or folder that is being written.
+
+  A very long name is cut and told from others by its digest: with what is added, it must not become too long.
+  """
+  encoded = os.fsencode(name)
+  if len(encoded) <= _LONGEST_NAME:
+    return f".{name}."
+  known = hashlib.sha256(encoded).hexdigest()[:16]
+  return f".{encoded[: _LONGEST_NAME - len(known)].decode(errors='ignore')}{known}."
 
 
 def digest(path: AnyPath) -> str:
@@ -220,7 +238,7 @@ def kept_arrays(
       # Another process may have made them while this one waited.
       arrays = _read_kept(place, facts, record, digests_key) if shared else None
       if arrays is None:
-        remove_leftovers(place.parent, place.name if shared else "*")
+        remove_leftovers(place.parent, place.name if shared else None)
         _clear(place)
         with new_folder(place) as temporary:
           make(temporary)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import collections.abc
 import functools
 import re
+import sys
 import typing
 
 from absl import flags
 
 from tla_tf.errors import InputError
 
-_ARGUMENT = re.compile(r"`([a-z][\w.]*)(=[^`]*)?`")
+_ARGUMENT = r"`([a-z][\w.]*)(=[^`]*)?`"
 
 
 def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str, str] | None = None) -> str:
@@ -31,13 +32,17 @@ def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str
   unknown: list[str] = []
 
   def flag(found: re.Match) -> str:
+    if found[1] is None:
+      return found[0]
     name = (renamed or {}).get(found[1], found[1])
     if name in names:
       return f"--{name}{found[2] or ''}"
     unknown.append(found[1])
     return f"{found[1]}{found[2] or ''}"
 
-  said = _ARGUMENT.sub(flag, text)
+  # A path of the user's may have backticks, too.
+  given = {re.escape(part) for word in sys.argv for part in re.split("[/=]", word) if "`" in part}
+  said = re.sub("|".join([*given, _ARGUMENT]), flag, text)
   if not unknown:
     return said
   listed = " and ".join(dict.fromkeys(unknown))

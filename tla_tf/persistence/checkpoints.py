@@ -17,6 +17,7 @@ import typing
 from tla_tf import files
 from tla_tf.errors import InputError
 from tla_tf.lazy import lazy
+from tla_tf.persistence.literal_path import literal_path
 from tla_tf.recipes import ROBUST_FIRST
 from tla_tf.records.run import CheckpointRecord
 
@@ -155,7 +156,8 @@ class CheckpointStore:
 
     checkpoint = tf.train.Checkpoint(**state)
     try:
-      checkpoint.read(str(self._path(step) / _PREFIX)).assert_existing_objects_matched().expect_partial()
+      with literal_path(self._path(step) / _PREFIX) as prefix:
+        checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
       raise InputError(
         f"{self._path(step)}: does not fit this network and optimiser ({str(error).splitlines()[0][:120]})."

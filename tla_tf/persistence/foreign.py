@@ -16,6 +16,7 @@ from tla_tf.data.image_data import ImageData
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 from tla_tf.networks.foreign import RANGES, ForeignNetwork, first_line, without_squashing
+from tla_tf.persistence.literal_path import literal_path
 
 
 class ForeignModel(ForeignNetwork):
@@ -97,7 +98,8 @@ def load_saved_model(path: AnyPath, pixel_range: tuple[float, float] = (0.0, 1.0
   if not (path / "saved_model.pb").is_file():
     raise InputError(f"{path}: holds no saved_model.pb; give the folder of a SavedModel.")
   try:
-    loaded = tf.saved_model.load(str(path))
+    with literal_path(path) as place:
+      loaded = tf.saved_model.load(place)
   except (OSError, tf.errors.OpError, ValueError, KeyError, RuntimeError) as error:
     raise InputError(f"{path}: damaged, TensorFlow cannot load it ({first_line(error)}).") from None
   shape = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -17,6 +18,7 @@ from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.persistence.literal_path import literal_path
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.persistence.tf1_names import last_layer, tf1_names
 from tla_tf.persistence.versions import versions
@@ -87,7 +89,9 @@ class Tf1Checkpoint:
   def __init__(self, path: AnyPath):
     self.prefix = _prefix(path)
     try:
-      self._reader = tf.train.load_checkpoint(self.prefix)
+      # The reader opens files as it needs them: what it reads through goes when this object does.
+      self._place = contextlib.ExitStack()
+      self._reader = tf.train.load_checkpoint(self._place.enter_context(literal_path(self.prefix)))
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
     except _READER_ERRORS as error:
       raise InputError(

@@ -1,0 +1,103 @@
+"""Folders and files of any name: signs of shell patterns, markup and formats, control characters, very long ones."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tla_tf import files, networks
+from tla_tf.errors import InputError
+from tla_tf.persistence import CheckpointStore
+from tla_tf.persistence.export import export_saved_model
+from tla_tf.persistence.foreign import load_saved_model
+from tla_tf.persistence.literal_path import literal_path
+from tla_tf.persistence.tf1_import import Tf1Checkpoint
+
+NAMES = (
+  "a b",
+  "at[1]",
+  "[",
+  "a*?",
+  "back\\slash",
+  'it\'s "so"',
+  "#%20%s{x}$HOME",
+  "ünï 数",
+  "-dash",
+  "`c`<b>&|",
+  "line\nbreak\x1b[31m\u202e",
+  "n" * 255,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+  return networks.build("mlp_4", (8, 8, 1), 10, seed=1)
+
+
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory):
+  """A SavedModel and a checkpoint of TF1's, both of that network's weights, to be copied."""
+  root = tmp_path_factory.mktemp("saved")
+  export_saved_model(network, (8, 8, 1), root / "model")
+  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    tf.compat.v1.get_variable("v", initializer=np.float32([1, 2]))
+    session.run(tf.compat.v1.global_variables_initializer())
+    tf.compat.v1.train.Saver().save(session, str(root / "tf1-7"))
+  return root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_written_into_a_folder_is_read_from_it(tmp_path, network, saved, name):
+  folder = tmp_path / name
+  store = CheckpointStore(folder)
+  store.save(1, {"network": network}, {})
+  fresh = networks.build("mlp_4", (8, 8, 1), 10, seed=2)
+  store.restore(1, {"network": fresh})
+  for ours, theirs in zip(network.variables, fresh.variables, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+  shutil.copytree(saved / "model", folder / "model")
+  images = np.zeros((1, 8, 8, 1), np.float32)
+  np.testing.assert_array_equal(load_saved_model(folder / "model")(images), network(images, training=False)["logits"])
+  for path in saved.glob("tf1-7.*"):
+    shutil.copy(path, folder)
+  np.testing.assert_array_equal(Tf1Checkpoint(folder / "tf1-7").read("v"), [1, 2])
+
+
+def test_a_prefix_of_odd_files_is_that_of_no_others(tmp_path, saved):
+  for path in saved.glob("tf1-7.*"):
+    shutil.copy(path, tmp_path / f"[a]*{path.suffix}")
+  np.testing.assert_array_equal(Tf1Checkpoint(tmp_path / "[a]*").read("v"), [1, 2])
+  with literal_path(tmp_path / "[a]") as place, pytest.raises(tf.errors.OpError):
+    tf.train.load_checkpoint(place)
+
+
+def test_where_no_link_can_be_made_the_remedy_is_said(tmp_path, monkeypatch):
+  monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+  with literal_path(tmp_path / "plain") as place:
+    assert place == str(tmp_path / "plain")
+  with pytest.raises(InputError, match="rename it"), literal_path(tmp_path / "a[1]"):
+    pass
+  (tmp_path / "[t]").mkdir()
+  monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "[t]"))
+  with pytest.raises(InputError, match="rename it"), literal_path(tmp_path / "a[1]"):
+    pass
+  assert not list((tmp_path / "[t]").iterdir())
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "数" * 85, "short"])
+def test_the_longest_names_are_written_and_their_leftovers_removed(tmp_path, monkeypatch, name):
+  """What is written first under a temporary name needs room for that, and is told from another's."""
+  files.write_text(tmp_path / name, "text")
+  assert (tmp_path / name).read_text() == "text"
+  (tmp_path / name).unlink()
+  with monkeypatch.context() as patch:
+    patch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # As a kill leaves it.
+    for other in (name, name[:-1]):
+      with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / other):
+        raise ZeroDivisionError
+  assert len(list(tmp_path.iterdir())) == 2
+  files.remove_leftovers(tmp_path, name)
+  assert len(list(tmp_path.iterdir())) == 1
+  files.remove_leftovers(tmp_path)
+  assert not list(tmp_path.iterdir())

@@ -26,6 +26,7 @@ _SUBPACKAGES = frozenset(
     "evaluation",
     "files",
     "lazy",
+    "limits",
     "losses",
     "models",
     "networks",

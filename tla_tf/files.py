@@ -12,11 +12,13 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from tla_tf import limits
 from tla_tf.errors import InputError
 
 AnyPath = str | os.PathLike[str]
@@ -64,6 +66,57 @@ def array_bytes(arrays: Mapping[str, Any]) -> bytes:
   content = io.BytesIO()
   np.savez_compressed(content, **arrays)
   return content.getvalue()
+
+
+def refusal(error: OSError) -> str:
+  """Why a file is not read, as a part of a sentence."""
+  return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
+
+
+def read_arrays(path: AnyPath, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+  """Reads a `.npz` file, without pickle, within `limits`.
+
+  Args:
+    path: the file.
+    names: of the arrays to read, of which some may be missing; None for all.
+
+  Returns:
+    Dict from name to array.
+
+  Raises:
+    OSError: if it cannot be opened, or is refused (`limits.LimitError`).
+    ValueError: if it is damaged; says in one line how.
+  """
+  arrays = {}
+  with _npz(path) as archive:
+    for member in archive.infolist():
+      name = member.filename.removesuffix(".npy")
+      if names is None or name in names:
+        with archive.open(member) as file:
+          limits.check_npy(file, member.file_size)
+          file.seek(0)
+          arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+          file.read(1)  # Its end, where the checksum is compared.
+  return arrays
+
+
+def array_names(path: AnyPath) -> list[str]:
+  """Names of the arrays of a `.npz` file, sorted; raises as `read_arrays`."""
+  with _npz(path) as archive:
+    return sorted(name.removesuffix(".npy") for name in archive.namelist())
+
+
+@contextlib.contextmanager
+def _npz(path: AnyPath) -> Iterator[zipfile.ZipFile]:
+  try:
+    with limits.open_zip(path) as archive:
+      yield archive
+  except (OSError, InputError):
+    raise
+  except Exception as error:
+    # zip, zlib and NumPy's own format have errors of all kinds.
+    line = (str(error).splitlines() or [""])[0][:120]
+    raise ValueError(f"{type(error).__name__}: {line}") from None
 
 
 @contextlib.contextmanager
@@ -175,7 +228,7 @@ def _leftover(name: str) -> str:
 def digest(path: AnyPath) -> str:
   """SHA-256 of a file's content, as hex."""
   result = hashlib.sha256()
-  with open(path, "rb") as file:
+  with limits.open_regular(path) as file:
     while block := file.read(1 << 20):
       result.update(block)
   return result.hexdigest()
@@ -256,7 +309,7 @@ def _read_kept(
 ) -> dict[str, np.ndarray] | None:
   """The arrays of a whole folder of these facts, else None."""
   try:
-    about = json.loads((place / record).read_text(encoding="utf-8"))
+    about = json.loads(limits.read_text(place / record))
     known = about.pop(digests_key)
     if about != json.loads(json.dumps(facts)) or first_damaged(place, {f"{n}.npy": known[n] for n in known}):
       return None

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from tla_tf import xla_flags
+from tla_tf import limits, xla_flags
 from tla_tf.binaries import flag_names
 from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
 from tla_tf.persistence import versions
@@ -52,6 +52,8 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
 
   def guarded(argv: list[str]) -> Any:
     try:
+      if flags.FLAGS.max_unpacked_gb is not None:
+        limits.allow_unpacked(flags.FLAGS.max_unpacked_gb)
       return main(argv[1:])
     except ToolError as error:
       print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr, flush=True)
@@ -97,6 +99,13 @@ class _VersionFlag(flags.BooleanFlag):
 
 
 flags.DEFINE_flag(_VersionFlag())
+flags.DEFINE_float(
+  "max_unpacked_gb",
+  None,
+  f"Gigabytes that a compressed file, or one with holes, may hold beyond those that it takes on disk; "
+  f"{limits.UNPACKED_GB:g} by default.",
+  lower_bound=0.0,
+)
 
 
 def _show_flags_of(main: Callable[[list[str]], Any]) -> None:

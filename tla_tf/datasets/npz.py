@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tla_tf import files
 from tla_tf.config import ReadingConfig
 from tla_tf.data.image_data import ImageData, Splits, heldout_count, in_proportion, split
 from tla_tf.datasets.images import SPEC as IMAGES
@@ -61,21 +62,18 @@ def load_npz(data_dir: AnyPath | None, reading: ReadingConfig = ReadingConfig())
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    raise InputError(f"{path}: no such file; `data_dir` is {_LAYOUT}.")
   try:
-    with np.load(path, allow_pickle=False) as content:
-      names = content.files
-      arrays = {name: content[name] for name in names if name in _KNOWN}
-  except Exception as error:  # noqa: BLE001  zip, zlib and NumPy's own formats have errors of all kinds.
-    line = (str(error).splitlines() or [""])[0][:120]
-    raise InputError(
-      f"{path}: cannot be read as .npz without pickle ({type(error).__name__}: {line}); write it by numpy.savez."
-    ) from None
-  for part in ("train", "test", *(("val",) if {"x_val", "y_val"} & set(names) else ())):
+    arrays = files.read_arrays(path, _KNOWN)
+  except (FileNotFoundError, IsADirectoryError):
+    raise InputError(f"{path}: no such file; `data_dir` is {_LAYOUT}.") from None
+  except OSError as error:
+    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+  except ValueError as error:
+    raise InputError(f"{path}: cannot be read as .npz without pickle ({error}); write it by numpy.savez.") from None
+  for part in ("train", "test", *(("val",) if {"x_val", "y_val"} & set(files.array_names(path)) else ())):
     absent = next((f"{axis}_{part}" for axis in "xy" if f"{axis}_{part}" not in arrays), None)
     if absent:
-      raise InputError(f"{path}: holds no array {absent} among {sorted(names)}; it must be {_LAYOUT}.")
+      raise InputError(f"{path}: holds no array {absent} among {files.array_names(path)}; it must be {_LAYOUT}.")
   return arrays
 
 

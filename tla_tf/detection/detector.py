@@ -64,12 +64,13 @@ class Detector(typing.NamedTuple):
       InputError: if the file is missing, damaged or of a newer format.
     """
     try:
-      with np.load(pathlib.Path(path), allow_pickle=False) as content:
-        about = json.loads(str(content["about"]))
-        arrays = {name: content[name] for name in _ARRAYS}
-    except Exception as error:
-      # Only NumPy and JSON read here; zip, zlib and NumPy's own format have errors of all kinds.
-      raise InputError(f"{path}: missing or damaged ({type(error).__name__}); {DetectorAbout.REMEDY}.") from None
+      content = files.read_arrays(path, ("about", *_ARRAYS))
+      about = json.loads(str(content.pop("about")))
+      arrays = {name: content[name] for name in _ARRAYS}
+    except OSError as error:
+      raise InputError(f"{path}: {files.refusal(error)}; {DetectorAbout.REMEDY}.") from None
+    except (ValueError, KeyError, RecursionError) as error:
+      raise InputError(f"{path}: damaged ({error}); {DetectorAbout.REMEDY}.") from None
     if not isinstance(about, dict):
       raise InputError(f"{path}: damaged, not a JSON object; {DetectorAbout.REMEDY}.")
     about = DetectorAbout.from_dict(about, path)

@@ -68,13 +68,13 @@ class ArrayRecord:
     try:
       if digest is not None and files.digest(path) != digest:
         raise InputError(f"{path}: not the file that belongs here; {cls.REMEDY}.")
-      with np.load(path, allow_pickle=False) as content:
-        arrays = {name: content[name] for name in content.files}
+      arrays = files.read_arrays(path)
+    except OSError as error:
+      raise InputError(f"{path}: {files.refusal(error)}; {cls.REMEDY}.") from None
     except InputError:
       raise
-    except Exception as error:
-      # Only NumPy reads here; zip, zlib and its own formats have errors of all kinds.
-      raise InputError(f"{path}: missing or damaged ({type(error).__name__}); {cls.REMEDY}.") from None
+    except ValueError as error:
+      raise InputError(f"{path}: damaged ({error}); {cls.REMEDY}.") from None
     names = [field.name for field in dataclasses.fields(cls)]
     odd = [name for name in names if name not in arrays] + [name for name in arrays if name not in names]
     if odd:

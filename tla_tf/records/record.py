@@ -30,7 +30,7 @@ import reprlib
 import types
 import typing
 
-from tla_tf import files
+from tla_tf import files, limits
 from tla_tf.config import Config
 from tla_tf.errors import InputError
 
@@ -152,7 +152,7 @@ def read_object(path: str | pathlib.Path, remedy: str = "") -> dict:
   """
   ending = f"; {remedy}." if remedy else "."
   try:
-    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    content = json.loads(limits.read_text(path))
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   except (ValueError, RecursionError):

@@ -1,0 +1,254 @@
+"""Files that cost more than they look: pipes, devices, holes, and archives that unpack to gigabytes."""
+
+import io
+import os
+import pathlib
+import resource
+import socket
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+
+from tla_tf import datasets, files, limits
+from tla_tf.data.idx import read_idx
+from tla_tf.errors import InputError
+
+GIGABYTE = 10**9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_memory():
+  """A bomb that goes off fails by MemoryError here, not by the end of the machine."""
+  before = resource.getrlimit(resource.RLIMIT_AS)
+  used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+  resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE // 2, before[1]))
+  yield
+  resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def odd_file(folder, kind):
+  """Something that is opened like a file and is none."""
+  path = folder / kind
+  if kind == "pipe":
+    os.mkfifo(path)
+  elif kind == "device":
+    path.symlink_to("/dev/zero")
+  elif kind == "socket":
+    with socket.socket(socket.AF_UNIX) as made:
+      made.bind(os.path.relpath(path))
+  return path
+
+
+def holes(path, size):
+  """A file of nothing but a hole."""
+  with open(path, "wb") as file:
+    file.truncate(size)
+  return path
+
+
+def npy(shape, dtype=np.uint8, content=b""):
+  """A `.npy` file that declares an array, with other content."""
+  file = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    file, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+  )
+  return file.getvalue() + content
+
+
+def npz(path, members, method=zipfile.ZIP_DEFLATED):
+  with zipfile.ZipFile(path, "w", method) as archive:
+    for name, content in members.items():
+      archive.writestr(f"{name}.npy", content)
+  return path
+
+
+@pytest.fixture(scope="module")
+def zeros():
+  """2.5 GB of zeros, deflated to 2.5 MB: one part, many times."""
+  part, count = bytes(1 << 24), 150
+  packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+  packed = packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH)
+  return packed * count + b"\3\0", len(part) * count
+
+
+# ------------------------------------------------------------------- what is opened
+
+
+@pytest.mark.parametrize("kind, words", [("pipe", "named pipe"), ("device", "device"), ("socket", "socket")])
+def test_only_regular_files_are_opened(tmp_path, monkeypatch, kind, words):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(limits.LimitError, match=f"{words}, not a regular file") as caught:
+    limits.open_regular(odd_file(tmp_path, kind))
+  assert caught.value.filename == str(tmp_path / kind)
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
+  regular, pipe = tmp_path / "regular", odd_file(tmp_path, "pipe")
+  regular.write_bytes(b"x")
+  found = os.stat(regular)
+  monkeypatch.setattr(os, "stat", lambda path: found)
+  with pytest.raises(limits.LimitError, match="named pipe"):
+    limits.open_regular(pipe)
+
+
+def test_a_file_is_read_no_further_than_it_was_long(tmp_path):
+  path = tmp_path / "x"
+  path.write_bytes(b"abc\r\nd\re")
+  assert limits.read_bytes(path) == b"abc\r\nd\re" and limits.read_text(path) == path.read_text() == "abc\nd\ne"
+  assert limits.read_bytes("/proc/self/maps") == b""
+  with pytest.raises(limits.LimitError, match="8 bytes, at most 7 bytes"):
+    limits.read_bytes(path, 7)
+  for missing, kind in ((tmp_path, IsADirectoryError), (tmp_path / "y", FileNotFoundError)):
+    with pytest.raises(kind):
+      limits.read_bytes(missing)
+
+
+def test_holes_are_counted(tmp_path, monkeypatch):
+  path = holes(tmp_path / "x", 4 * GIGABYTE)
+  with pytest.raises(limits.LimitError, match="holds 4 GB in 0 bytes of disk.*`max_unpacked_gb=4` allows it"):
+    limits.read_bytes(path)
+  with pytest.raises(limits.LimitError):
+    files.digest(path)
+  monkeypatch.setenv(limits.VARIABLE, "4")
+  with limits.open_regular(path) as file:
+    assert file.read(3) == bytes(3)
+  monkeypatch.setenv(limits.VARIABLE, "0")
+  path.write_bytes(bytes(100_000))
+  assert limits.read_bytes(path) == bytes(100_000)
+
+
+@pytest.mark.parametrize("text", ["many", "nan", "-1", "inf"])
+def test_a_limit_that_is_no_number_is_refused(monkeypatch, text):
+  monkeypatch.setenv(limits.VARIABLE, text)
+  with pytest.raises(InputError, match=f"{limits.VARIABLE}={text}"):
+    limits.unpacked_bytes()
+  if text != "many":
+    with pytest.raises(InputError, match="`max_unpacked_gb"):
+      limits.allow_unpacked(float(text))
+
+
+# ------------------------------------------------------------------- .npz
+
+
+def test_arrays_are_read_back(tmp_path):
+  arrays = {"a": np.arange(6).reshape(2, 3), "b": np.array(["x", "yz"]), "c": np.array(2.5), "d": np.zeros((0, 3))}
+  arrays["e"] = np.asfortranarray(arrays["a"])
+  for save in (np.savez, np.savez_compressed):
+    save(tmp_path / "x.npz", **arrays)
+    found = files.read_arrays(tmp_path / "x.npz")
+    assert list(found) == list(arrays) == files.array_names(tmp_path / "x.npz")
+    for name, array in arrays.items():
+      np.testing.assert_array_equal(found[name], array)
+      assert found[name].dtype == array.dtype
+  assert list(files.read_arrays(tmp_path / "x.npz", ("b", "z"))) == ["b"]
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, zeros):
+  packed, size = zeros
+  header = npy((size,))
+  # Written by hand: zipfile would take half a minute to pack it.
+  content = tmp_path / "content"
+  first = zlib.compressobj(9, zlib.DEFLATED, -15)
+  start = first.compress(header) + first.flush(zlib.Z_FULL_FLUSH)
+  content.write_bytes(start + packed)
+  npz(tmp_path / "x.npz", {"x_train": header}, zipfile.ZIP_STORED)
+  raw = bytearray((tmp_path / "x.npz").read_bytes())
+  at = raw.index(b"PK\1\2")
+  local, central = raw[:at], raw[at:]
+  body = start + packed
+  local = local[: len(local) - len(header)] + body
+  end = central.index(b"PK\5\6")
+  struct.pack_into("<H", central, 10, zipfile.ZIP_DEFLATED)
+  struct.pack_into("<II", central, 20, len(body), len(header) + size)
+  struct.pack_into("<I", central, end + 16, len(local))
+  (tmp_path / "x.npz").write_bytes(local + central)
+  with pytest.raises(limits.LimitError, match="holds 2.52 GB in 2.4[0-9] MB of disk.*`max_unpacked_gb=3`"):
+    files.read_arrays(tmp_path / "x.npz")
+  with pytest.raises(InputError, match="x.npz: cannot be read .*`max_unpacked_gb=3` allows it"):
+    datasets.load("npz", tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+  "content, words",
+  [
+    (npy((4 * GIGABYTE,)), "declares uint8"),
+    (npy((2**40, 2**40, 2**40)), "declares uint8"),
+    (npy((3,), content=b"ab"), "declares uint8"),
+    (npy((1,), content=b"ab"), "declares uint8"),
+    (npy((10**12,), "<U0"), "declares <U0"),
+    (npy((-1,), content=b"a"), "declares uint8"),
+    (b"\x93NUMPY\2\0" + struct.pack("<I", 2**31), "header of an array is too long"),
+    (b"\x93NUMPY\1\0" + struct.pack("<H", 60_000) + b"  ", "header of an array is too long"),
+    (b"\x93NUMPY\1\0\x0a\0" + b"(" * 10, "Error: "),
+    (b"", "no array"),
+    (b"no array at all", "no array"),
+  ],
+)
+def test_arrays_that_are_not_what_they_declare_are_not_made(tmp_path, content, words):
+  with pytest.raises(ValueError, match=words):
+    files.read_arrays(npz(tmp_path / "x.npz", {"x": content}))
+
+
+def changed(path, offset, form, value):
+  """Changes a field of the first entry of an archive's directory."""
+  raw = bytearray(path.read_bytes())
+  struct.pack_into(form, raw, raw.index(b"PK\1\2") + offset, value)
+  path.write_bytes(raw)
+  return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("size", [10, 500_000_000])
+def test_members_that_hold_more_or_less_than_they_declare_are_refused(tmp_path, method, size):
+  path = npz(tmp_path / "x.npz", {"x": npy((1000,), content=bytes(1000))}, method)
+  with pytest.raises(ValueError, match="BadZipFile|ValueError|EOFError"):
+    files.read_arrays(changed(path, 24, "<I", size))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_without_end_are_refused(tmp_path, method):
+  with pytest.raises(ValueError, match="neither stored nor deflated"):
+    files.read_arrays(npz(tmp_path / "x.npz", {"x": npy((1,), content=b"a")}, method))
+
+
+def test_names_that_are_there_twice_are_refused(tmp_path):
+  with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+    for _ in range(2):
+      archive.writestr("x.npy", npy((1,), content=b"a"))
+  with pytest.raises(ValueError, match="twice"):
+    files.read_arrays(tmp_path / "x.npz")
+
+
+# ------------------------------------------------------------------- IDX
+
+
+def gzipped(path, zeros, header):
+  """A gzip file of a header, and of gigabytes of zeros."""
+  packed, size = zeros
+  first = zlib.compressobj(9, zlib.DEFLATED, -15)
+  body = first.compress(header) + first.flush(zlib.Z_FULL_FLUSH) + packed
+  path.write_bytes(b"\x1f\x8b\x08" + bytes(6) + b"\xff" + body + struct.pack("<II", 0, size & 0xFFFFFFFF))
+  return path
+
+
+@pytest.mark.parametrize(
+  "count, words",
+  [
+    (3, "23 bytes or more, but its header .* asks for 22"),
+    (2**31, "cannot be read .holds 4.29 GB in 2.4[0-9] MB of disk.*`max_unpacked_gb=5`"),
+  ],
+)
+def test_a_gzip_file_is_unpacked_no_further_than_its_header_says(tmp_path, zeros, count, words):
+  with pytest.raises(InputError, match=words):
+    read_idx(gzipped(tmp_path / "x.gz", zeros, struct.pack(">4B3I", 0, 0, 8, 3, count, 2, 1)), 3)
+
+
+def test_an_idx_file_that_is_none_is_not_waited_for(tmp_path):
+  for kind in ("pipe", "device"):
+    with pytest.raises(InputError, match=f"{kind}: cannot be read .*not a regular file"):
+      read_idx(odd_file(tmp_path, kind), 3)
+  with pytest.raises(InputError, match="holds 3 GB in"):
+    read_idx(holes(tmp_path / "x", 3 * GIGABYTE), 3)

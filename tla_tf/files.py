@@ -1,8 +1,13 @@
-"""Writing files and folders whole or not at all, their digests, and arrays kept with them."""
+"""Writing files and folders whole or not at all, their digests, and arrays kept with them.
+
+What a function here has written is on the disk when it returns: neither a kill nor cut power takes it back, or leaves
+a name whose content was never written.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -44,16 +49,51 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
     try:
       with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
       os.chmod(temporary, 0o644)
-      os.replace(temporary, path)
+      put_in_place(temporary, path)
     except BaseException:
       with contextlib.suppress(OSError):
         os.unlink(temporary)
       raise
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def put_in_place(temporary: AnyPath, path: AnyPath) -> None:
+  """Gives a file or folder that was written beside its place the name that it is to have.
+
+  A file replaces what is there; what is in a folder belongs to it. Both lie on the disk before the name does, and the
+  name before anything that follows.
+
+  Args:
+    temporary: what was written, in the same folder.
+    path: the place.
+
+  Raises:
+    OSError: if the disk refuses.
+  """
+  for folder, _, names in os.walk(temporary, topdown=False):
+    for name in names:
+      _settle(os.path.join(folder, name))
+    _settle(folder)
+  if not os.path.isdir(temporary):
+    _settle(temporary)
+  os.replace(temporary, path)
+  _settle(pathlib.Path(path).parent)
+
+
+def _settle(path: AnyPath) -> None:
+  """Waits until the disk has the content of a file, or the names in a folder."""
+  try:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
+  except OSError as error:
+    # Folders that may not be listed, and those of some network file systems, cannot be asked.
+    if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP) or not os.path.isdir(path):
+      raise
 
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, Any]) -> None:
@@ -131,11 +171,11 @@ def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
   path = pathlib.Path(path)
   temporary = None
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=_leftover(path.name), dir=path.parent))
     os.chmod(temporary, 0o755)
     yield temporary
-    os.rename(temporary, path)
+    put_in_place(temporary, path)
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
   finally:
@@ -149,8 +189,12 @@ def make_folder(path: AnyPath) -> None:
   Raises:
     InputError: if it cannot be made.
   """
+  path = pathlib.Path(path)
   try:
-    pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+      _settle(folder.parent)
   except OSError as error:
     raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another place.") from error
 
@@ -193,6 +237,8 @@ def remove_folder(path: AnyPath) -> None:
   path = pathlib.Path(path)
   trash = pathlib.Path(tempfile.mkdtemp(prefix=_leftover(path.name), dir=path.parent))
   os.rename(path, trash)
+  # Else cut power could leave the name of a folder whose files have gone.
+  _settle(path.parent)
   shutil.rmtree(trash, ignore_errors=True)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import typing
 
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
+
+from tla_tf import files
 
 _PATTERN = "events.out.tfevents.*"
 
@@ -30,7 +31,7 @@ def drop_after(folder: pathlib.Path, step: int) -> None:
         for record, event in _events(path):
           if event.step <= step:
             writer.write(record)
-      os.replace(temporary, path)
+      files.put_in_place(temporary, path)
 
 
 def remove(folder: pathlib.Path, suffix: str) -> None:

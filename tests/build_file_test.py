@@ -87,7 +87,7 @@ def required(extra=None):
 def imported(folder):
   """Normalized distributions of the foreign modules that the sources below a folder import, with their files."""
   found = collections.defaultdict(set)
-  ours = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"tla_tf"}
+  ours = {path.stem for path in (ROOT / "tests").rglob("*") if path.suffix == ".py" or path.is_dir()} | {"tla_tf"}
   for path in sorted((ROOT / folder).rglob("*.py")):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
       names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

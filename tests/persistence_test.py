@@ -8,8 +8,8 @@ import pytest
 
 from tla_tf import files, networks
 from tla_tf.config import AttackConfig, TrainingConfig
-from tla_tf.errors import InputError
-from tla_tf.persistence import CheckpointStore, RunFolder
+from tla_tf.errors import DivergedError, InputError
+from tla_tf.persistence import CheckpointStore, RunFolder, checkpoints
 from tla_tf.recipes import CLEAN_FIRST
 from tla_tf.records.run import DataFacts
 
@@ -22,6 +22,35 @@ def _state(width=4, seed=0):
   optimizer = keras.optimizers.Adam()
   optimizer.build(network.trainable_variables)
   return {"network": network, "optimizer": optimizer}
+
+
+def _normalised(seed=0):
+  """As `_state`, of a network with moving averages."""
+  keras.utils.set_random_seed(seed)
+  inputs = keras.Input((3,))
+  network = keras.Model(inputs, keras.layers.Dense(2, name="dense")(keras.layers.BatchNormalization(name="bn")(inputs)))
+  optimizer = keras.optimizers.SGD(momentum=0.9)
+  optimizer.build(network.trainable_variables)
+  return {"network": network, "optimizer": optimizer}
+
+
+def _spoil(part, name, value):
+  """Puts a value that is not finite into the last place of a variable."""
+  variable = next(v for v in part.variables if name in v.path)
+  content = np.array(variable)
+  content.flat[-1] = value
+  variable.assign(content)
+
+
+def _with_a_spoiled_one(folder, monkeypatch, part, name):
+  """A store with a checkpoint of step 10, and a better one of step 20 that is not finite; digests are right."""
+  state, store = _normalised(), CheckpointStore(folder)
+  store.save(10, state, {"val_robust_accuracy": 0.1})
+  _spoil(state[part], name, np.nan)
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints, "_is_finite", lambda values: True)
+    store.save(20, state, {"val_robust_accuracy": 0.2})
+  return store
 
 
 def _variables(state):
@@ -165,6 +194,97 @@ class TestCheckpoints:
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
     with pytest.raises(InputError, match="format 3 of meta.json is newer"):
       store.restore(10, _state())
+
+  @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+  @pytest.mark.parametrize(
+    "part, name", [("network", "gamma"), ("network", "moving_variance"), ("optimizer", "kernel")]
+  )
+  def test_what_is_not_finite_is_never_written(self, tmp_path, part, name, value):
+    state, store = _normalised(), CheckpointStore(tmp_path)
+    store.save(10, state, {})
+    _spoil(state[part], name, value)
+    with pytest.raises(
+      DivergedError, match=rf"{name}\w* not finite after step 20; .* good checkpoint is that of step 10"
+    ):
+      store.save(20, state, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000010"]
+
+  @pytest.mark.parametrize(
+    "part, name", [("network", "gamma"), ("network", "moving_variance"), ("optimizer", "kernel")]
+  )
+  def test_what_is_not_finite_is_never_gone_on_with(self, tmp_path, monkeypatch, part, name):
+    store = _with_a_spoiled_one(tmp_path, monkeypatch, part, name)
+    state = _normalised(seed=2)
+    before = [np.array(v) for v in _variables(state)]
+    with pytest.raises(InputError, match="step_000000020: holds NaN or infinity.*step 10: .*remove"):
+      store.restore(20, state)
+    for old, new in zip(before, _variables(state), strict=True):
+      np.testing.assert_array_equal(old, new)
+    store.restore(10, state)
+
+  def test_only_what_is_judged_must_be_finite_to_be_judged(self, tmp_path, monkeypatch):
+    store = _with_a_spoiled_one(tmp_path / "a", monkeypatch, "network", "moving_mean")
+    with pytest.raises(InputError, match="holds NaN or infinity.*`checkpoint=10`"):
+      store.restore_judged(20, _normalised()["network"])
+    store.drop_after(10)
+    store = _with_a_spoiled_one(tmp_path / "b", monkeypatch, "optimizer", "kernel")
+    store.restore_judged(20, _normalised()["network"])
+
+  def test_where_no_checkpoint_is_finite_the_run_is_to_be_trained_anew(self, tmp_path, monkeypatch):
+    store = _with_a_spoiled_one(tmp_path, monkeypatch, "network", "gamma")
+    files.remove_folder(tmp_path / "step_000000010")
+    with pytest.raises(InputError, match="there is no finite one: train anew"):
+      store.restore(20, _normalised())
+
+  def test_a_score_that_is_no_number_is_not_the_best(self, tmp_path):
+    state, store = _state(), CheckpointStore(tmp_path, keep=3)
+    for step, score in ((10, float("nan")), (20, 0.2), (30, float("nan"))):
+      store.save(step, state, {"val_robust_accuracy": score})
+    assert store.best() == 20
+
+  def test_a_reader_of_what_is_pruned_gets_the_one_that_is_there(self, tmp_path):
+    """A training saves its next checkpoint while this process reads the last, or the best."""
+    state, store = _state(), CheckpointStore(tmp_path, keep=1)
+    store.save(10, state, {"val_robust_accuracy": 0.1})
+    for which in ("last", "best"):
+      read: list[int] = []
+
+      def reading(step, read=read):
+        read.append(step)
+        if len(read) < 3:
+          CheckpointStore(tmp_path, keep=1).save(step + 10, state, {"val_robust_accuracy": 0.1 + step / 1000})
+        network = _state(seed=3)["network"]
+        store.restore_judged(step, network)
+        return store.digest(step), network
+
+      digest, network = store.opened(which, reading)
+      assert read == list(range(read[0], read[0] + 30, 10))
+      assert digest == store.digest(read[-1])
+      for ours, theirs in zip(state["network"].variables, network.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+  def test_a_reader_of_one_checkpoint_hears_that_it_was_pruned(self, tmp_path):
+    state, store = _state(), CheckpointStore(tmp_path, keep=1)
+    store.save(10, state, {"val_robust_accuracy": 0.1})
+
+    def reading(step):
+      CheckpointStore(tmp_path, keep=1).save(20, state, {"val_robust_accuracy": 0.2})
+      store.restore_judged(step, state["network"])
+
+    with pytest.raises(InputError, match="step_000000010: was removed while it was read: .* `checkpoint=last`"):
+      store.opened("10", reading)
+
+  def test_checkpoints_that_go_while_they_are_listed_are_left_out(self, tmp_path, monkeypatch):
+    state, store = _state(), CheckpointStore(tmp_path, keep=2)
+    for step in (10, 20, 30):
+      store.save(step, state, {"val_robust_accuracy": step / 100})
+    before = [*store.steps(), 25]  # 25 was there, and went.
+    monkeypatch.setattr(store, "steps", lambda: sorted(before))
+    assert list(store.records()) == [20, 30]
+    assert store.best() == 30
+    (tmp_path / "step_000000020" / "meta.json").unlink()
+    with pytest.raises(InputError, match="step_000000020"):
+      store.records()
 
   def test_nothing_to_resolve(self, tmp_path):
     with pytest.raises(InputError, match="no checkpoint yet"):

@@ -768,21 +768,20 @@ def export_run(
     InputError: for a bad run folder, or if the SavedModel cannot be written.
   """
   from tla_tf.detection import GraphDetector
-  from tla_tf.persistence import CheckpointStore, export_saved_model
-  from tla_tf.persistence.loading import load_network
+  from tla_tf.persistence import export_saved_model
+  from tla_tf.persistence.loading import load_checkpoint
   from tla_tf.persistence.versions import versions
 
   if detect_precision not in ("float32", "float64"):
     raise InputError(f"`detect_precision={detect_precision}`: expected 'float64' or 'float32'.")
   folder = RunFolder.open(run_dir)
   config, facts = folder.read_config()
-  store = CheckpointStore(folder.checkpoints)
-  step = store.resolve(checkpoint)
-  detector = None if detect is False else _detector(folder, step, store.digest(step), detect is True, note)
+  network, step, digest = load_checkpoint(folder, checkpoint)
+  detector = None if detect is False else _detector(folder, step, digest, detect is True, note)
   graph = None if detector is None else GraphDetector(detector, detect_precision)
   output = pathlib.Path(folder.saved_model if output is None else output)
   endpoints = export_saved_model(
-    load_network(folder, step),
+    network,
     facts.image_shape,
     output,
     graph,
@@ -793,7 +792,7 @@ def export_run(
       "method": config.method,
       "network": config.network,
       "checkpoint": step,
-      "checkpoint_digest": store.digest(step),
+      "checkpoint_digest": digest,
       "threshold": detector and detector.threshold,
       "versions": versions(),
     },

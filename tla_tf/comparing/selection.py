@@ -50,7 +50,7 @@ def _choice(names: collections.abc.Sequence[str], runs: collections.abc.Sequence
 def _held_out(run: PlannedRun) -> float:
   """Robust accuracy on held-out images of the checkpoint that is judged."""
   index = CheckpointStore(RunFolder(run.folder).checkpoints)
-  metrics = index.metrics(index.resolve("best"))
+  metrics = index.opened("best", index.metrics)
   if _METRIC not in metrics:
     raise InputError(f"{run.folder}: its checkpoint does not say {_METRIC}, which the choice is made by.")
   return metrics[_METRIC]

@@ -187,13 +187,13 @@ class Judged:
 
   def _digest(self) -> str:
     index = CheckpointStore(RunFolder(self.run.folder).checkpoints)
-    return index.digest(index.resolve(self.judging.flags.get("checkpoint", ("best",))[-1]))
+    return index.opened(self.judging.flags.get("checkpoint", ("best",))[-1], index.digest)
 
   def _source_digest(self) -> str | None:
     if self.source is None:
       return None
     index = CheckpointStore(RunFolder(self.source.folder).checkpoints)
-    return index.digest(index.resolve(self.judging.flags.get("checkpoint", ("best",))[-1]))
+    return index.opened(self.judging.flags.get("checkpoint", ("best",))[-1], index.digest)
 
   @property
   def _results_file(self) -> pathlib.Path:

@@ -147,7 +147,7 @@ def embed(
     progress=progress and with_seconds_left(progress),
   )
   store = CheckpointStore(folder.checkpoints)
-  known = {store.digest(step) for step in store.steps()}
+  known = {record.digest for record in store.records().values()}
   embedder.discard_stale(known | {subject.facts["checkpoint_digest"]})
   judged = "heldout" if options.split == Split.HELD_OUT else "test"
   attacked = {name: embedder.attacked(judged, name, drawn.test, config) for name, config in attacks.by_name.items()}

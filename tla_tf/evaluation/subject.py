@@ -9,8 +9,8 @@ from tla_tf import datasets
 from tla_tf.config import ReadingConfig
 from tla_tf.data import ImageData, Splits
 from tla_tf.errors import InputError
-from tla_tf.persistence import CheckpointStore, RunFolder
-from tla_tf.persistence.loading import load_network
+from tla_tf.persistence import RunFolder
+from tla_tf.persistence.loading import load_checkpoint
 from tla_tf.records import training_epsilon
 from tla_tf.records.run import DataFacts
 
@@ -90,9 +90,7 @@ def run_subject(
     raise InputError(
       f"{folder.path}: holds an imported network, which does not say where its data are; give `data_dir`."
     )
-  store = CheckpointStore(folder.checkpoints)
-  step = store.resolve(checkpoint)
-  network = load_network(folder, step)
+  network, step, checkpoint_digest = load_checkpoint(folder, checkpoint)
   splits = datasets.load(
     config.dataset, data_dir or facts.data_dir, config.data_source, config.reading, cache_dir, reading_progress
   )
@@ -101,7 +99,7 @@ def run_subject(
     network,
     splits,
     config.dataset,
-    {"checkpoint": step, "checkpoint_digest": store.digest(step), "config": config.to_dict(), "data_digest": digest},
+    {"checkpoint": step, "checkpoint_digest": checkpoint_digest, "config": config.to_dict(), "data_digest": digest},
     config.jit.value,
   )
 

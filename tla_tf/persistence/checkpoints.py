@@ -3,19 +3,24 @@
 A checkpoint is a folder `step_000000500` with a `tf.train.Checkpoint` of all
 that training changes and a `meta.json` (`records.run.CheckpointRecord`). It is
 written under another name and renamed, so that a kill at any moment leaves only
-whole checkpoints.
+whole checkpoints. None holds NaN or infinity: such a state is not written, and one that
+says so all the same is not read.
+
+A training may remove a checkpoint while another process reads it: see `opened`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
+import math
 import pathlib
 import re
 import typing
 
+import numpy as np
+
 from tla_tf import files
-from tla_tf.errors import InputError
+from tla_tf.errors import DivergedError, InputError
 from tla_tf.lazy import lazy
 from tla_tf.persistence.literal_path import literal_path
 from tla_tf.recipes import ROBUST_FIRST
@@ -28,6 +33,10 @@ if typing.TYPE_CHECKING:
 tf, networks = lazy("tensorflow"), lazy("tla_tf.networks")
 
 _PREFIX = "state"
+# How often a checkpoint that goes while it is read is looked for anew.
+_TRIES = 10
+
+_Found = typing.TypeVar("_Found")
 
 
 class CheckpointStore:
@@ -58,7 +67,22 @@ class CheckpointStore:
 
     Best as it was when they were saved; the latest of equally good ones.
     """
-    return max(((self.record(step).score, step) for step in self.steps()), default=(None, None))[1]
+    return max(((_rank(record), step) for step, record in self.records().items()), default=(None, None))[1]
+
+  def records(self) -> dict[int, CheckpointRecord]:
+    """The records of all checkpoints, by their steps in increasing order; without those that go meanwhile.
+
+    Raises:
+      InputError: as `record`.
+    """
+    found = {}
+    for step in self.steps():
+      try:
+        found[step] = self.record(step)
+      except InputError:
+        if self._path(step).is_dir():
+          raise
+    return found
 
   def resolve(self, which: str | int) -> int:
     """A step from "best", "last" or a step's number.
@@ -75,6 +99,34 @@ class CheckpointStore:
       raise InputError(f"{self._folder}: no checkpoint {which!r}; there are 'best', 'last' and {steps}.")
     return int(which)
 
+  def opened(self, which: str | int, read: typing.Callable[[int], _Found]) -> _Found:
+    """What a function reads of a checkpoint that a training may remove meanwhile: of another one then.
+
+    Args:
+      which: as for `resolve`.
+      read: function of a step. Where it fails because the checkpoint is gone, "best"
+        and "last" are looked for anew.
+
+    Returns:
+      What `read` returns of a checkpoint that was there until the end.
+
+    Raises:
+      InputError: if there is no such checkpoint, or it was removed; what `read` raises.
+    """
+    for _ in range(_TRIES):
+      step = self.resolve(which)
+      try:
+        return read(step)
+      except (InputError, OSError):
+        if self._path(step).is_dir():
+          raise
+        if which not in ("best", "last"):
+          break
+    raise InputError(
+      f"{self._path(step)}: was removed while it was read: the run still trains, and keeps its last checkpoints and "
+      "the best one; give `checkpoint=best` or `checkpoint=last`, or wait for its end."
+    )
+
   def save(self, step: int, state: typing.Mapping[str, typing.Any], metrics: dict, judged: str = "network") -> None:
     """Writes a checkpoint and removes those that are neither recent nor best.
 
@@ -86,8 +138,12 @@ class CheckpointStore:
       judged: the entry whose weights are judged.
 
     Raises:
+      DivergedError: if any of it is NaN or infinite; nothing is written then.
       InputError: if it cannot be written.
     """
+    spoiled = next((v.path for part in state.values() for v in part.variables if not _is_finite(v.numpy())), None)
+    if spoiled is not None:
+      raise self.diverged(f"{spoiled} not finite after step {step}")
     files.make_folder(self._folder)
     files.remove_leftovers(self._folder)
     if self._path(step).exists():
@@ -109,6 +165,14 @@ class CheckpointStore:
       record.write(temporary / "meta.json")
     self._prune()
 
+  def diverged(self, what: str) -> DivergedError:
+    """The error of a training in which something is not finite, to be raised."""
+    last = self.last()
+    kept = f"the last good checkpoint is that of step {last}" if last is not None else "there is no checkpoint yet"
+    return DivergedError(
+      f"Training stopped: {what}; {kept}. Lower the learning rate or the loss weights and start anew."
+    )
+
   def restore(self, step: int, state: typing.Mapping[str, typing.Any]) -> None:
     """Loads all of a checkpoint, to go on training.
 
@@ -117,22 +181,29 @@ class CheckpointStore:
       state: dict from name to what is to be restored, as it was given to `save`.
 
     Raises:
-      InputError: if it is damaged, of another network, or lacks an entry.
+      InputError: if it is damaged, of another network, lacks an entry, or holds NaN or
+        infinity.
     """
     record = self._checked(step, state["network"])
     # What has no record of its parts has a network and its optimiser.
     missing = sorted(set(state) - set(record.parts or ("network", "optimizer")))
     if missing:
       raise InputError(f"{self._path(step)}: holds no {missing[0]}, which this training has; train in a new folder.")
+    # Before anything is overwritten.
+    if not self._is_finite(step):
+      raise self._not_finite(step)
     self._read(step, state)
 
   def restore_judged(self, step: int, network: keras.Model) -> None:
     """Loads the weights that are judged into a network: raw or averaged ones, as the checkpoint says.
 
     Raises:
-      InputError: if it is damaged or of another network.
+      InputError: if it is damaged, of another network, or these weights hold NaN or
+        infinity.
     """
     self._read(step, {self._checked(step, network).judged: network})
+    if not all(_is_finite(variable.numpy()) for variable in network.variables):
+      raise self._not_finite(step)
 
   def drop_after(self, step: int) -> None:
     """Removes the checkpoints of later steps, the last one first."""
@@ -150,6 +221,29 @@ class CheckpointStore:
         f"{path}: file {damaged} is missing or damaged; remove this folder to go back to an earlier checkpoint."
       )
     return record
+
+  def _not_finite(self, step: int) -> InputError:
+    """The error of a checkpoint that is not finite, to be raised."""
+    finite = []
+    for other in self.steps():
+      with contextlib.suppress(InputError):  # a damaged one is no remedy
+        finite += [other] * self._is_finite(other)
+    remedy = (
+      f"the last finite one is that of step {finite[-1]}: give `checkpoint={finite[-1]}`, or, to go on training, "
+      "remove the folders of those that are not"
+      if finite
+      else "there is no finite one: train anew, in another folder and with a lower learning rate"
+    )
+    return InputError(f"{self._path(step)}: holds NaN or infinity, so that the network says nothing; {remedy}.")
+
+  def _is_finite(self, step: int) -> bool:
+    """Whether nothing in a checkpoint is NaN or infinite."""
+    try:
+      reader = tf.train.load_checkpoint(str(self._path(step) / _PREFIX))
+      kinds = reader.get_variable_to_dtype_map()
+      return all(_is_finite(reader.get_tensor(name)) for name, kind in kinds.items() if kind.is_floating)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+      raise InputError(f"{self._path(step)}: cannot be read ({str(error).splitlines()[0][:120]}).") from None
 
   def _read(self, step: int, state: typing.Mapping[str, typing.Any]) -> None:
     import keras
@@ -172,7 +266,7 @@ class CheckpointStore:
 
   def digest(self, step: int) -> str:
     """SHA-256 over the files of a checkpoint, as hex."""
-    return hashlib.sha256(json.dumps(self.record(step).files, sort_keys=True).encode()).hexdigest()
+    return self.record(step).digest
 
   def record(self, step: int) -> CheckpointRecord:
     """What the checkpoint's `meta.json` says.
@@ -191,6 +285,19 @@ class CheckpointStore:
     for step in steps:
       if step not in stay:
         files.remove_folder(self._path(step))
+
+
+def _rank(record: CheckpointRecord) -> list[float]:
+  """What "best" compares: NaN, which no number is smaller or larger than, comes last."""
+  return [-math.inf if math.isnan(number) else number for number in record.score]
+
+
+def _is_finite(values: np.ndarray) -> bool:
+  """Whether no value is NaN or infinite; what are no numbers, as the keys of random draws, hold neither."""
+  try:
+    return bool(np.isfinite(values).all())
+  except TypeError:
+    return True
 
 
 def _shapes(network: keras.Model) -> list[tuple[str, list[int]]]:

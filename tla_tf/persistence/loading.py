@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import typing
+
 import keras
 
 from tla_tf import networks
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
+
+
+class LoadedCheckpoint(typing.NamedTuple):
+  """A checkpoint's network.
+
+  Attributes:
+    network: as `load_network` returns it.
+    step: the checkpoint's.
+    digest: SHA-256 over its files, as hex.
+  """
+
+  network: keras.Model
+  step: int
+  digest: str
+
+
+def load_checkpoint(folder: RunFolder, which: str | int) -> LoadedCheckpoint:
+  """A checkpoint of a run, which may still train: one that was pruned meanwhile does not matter any more.
+
+  Args:
+    folder: RunFolder.
+    which: "best", "last" or a step.
+
+  Raises:
+    InputError: as `load_network`; if there is no such checkpoint.
+  """
+  store = CheckpointStore(folder.checkpoints)
+  return store.opened(which, lambda step: LoadedCheckpoint(load_network(folder, step), step, store.digest(step)))
 
 
 def load_network(folder: RunFolder, step: int) -> keras.Model:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import typing
 
 from tla_tf.config import TrainingConfig
@@ -119,6 +121,11 @@ class CheckpointRecord(Record):
   files: dict[str, str]
   judged: str = "network"
   parts: list[str] | None = None
+
+  @property
+  def digest(self) -> str:
+    """SHA-256 over the checkpoint's files, as hex."""
+    return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

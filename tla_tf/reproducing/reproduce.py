@@ -251,8 +251,7 @@ def _picture(one: Wanted, part: Part, folder: pathlib.Path) -> pathlib.Path | No
 def _digest(run: PlannedRun) -> str | None:
   """That of the checkpoint that is judged."""
   store = CheckpointStore(RunFolder(run.folder).checkpoints)
-  best = store.best()
-  return None if best is None else store.digest(best)
+  return store.opened("best", store.digest) if store.steps() else None
 
 
 def _do(todo: list[Further], folder: pathlib.Path, start: jobs.Start | None, note: Note) -> list[Ended]:

@@ -6,7 +6,6 @@ import math
 
 import keras
 
-from tla_tf.errors import DivergedError
 from tla_tf.persistence.checkpoints import CheckpointStore
 
 
@@ -26,11 +25,4 @@ class NonFiniteGuard(keras.callbacks.Callback):
     if not math.isfinite(logs["loss"]):
       bad = [name for name, value in logs.items() if not math.isfinite(value)]
       step = int(self.model.optimizer.iterations.numpy())
-      raise DivergedError(describe(self._store, f"{', '.join(bad)} not finite at step {step}"))
-
-
-def describe(store: CheckpointStore, what: str) -> str:
-  """The sentence of a DivergedError."""
-  last = store.last()
-  kept = f"the last good checkpoint is that of step {last}" if last is not None else "there is no checkpoint yet"
-  return f"Training stopped: {what}; {kept}. Lower the learning rate or the loss weights and start anew."
+      raise self._store.diverged(f"{', '.join(bad)} not finite at step {step}")

@@ -34,8 +34,8 @@ def find_init(
     if before.run_dir == os.path.abspath(run_dir) and str(checkpoint) in ("best", "last", str(before.checkpoint)):
       return before
   store = CheckpointStore(_open(run_dir).checkpoints)
-  step = store.resolve(checkpoint)
-  return InitConfig(run_dir=os.path.abspath(run_dir), checkpoint=step, digest=store.digest(step))
+  step, digest = store.opened(checkpoint, lambda step: (step, store.digest(step)))
+  return InitConfig(run_dir=os.path.abspath(run_dir), checkpoint=step, digest=digest)
 
 
 def initialise(network: keras.Model, init: InitConfig) -> None:

@@ -83,15 +83,15 @@ def test_damaged_arrays_of_a_run_are_refused_and_stay(tmp_path, spoil):
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-  (tmp_path / ".other.abc").mkdir()
+  (tmp_path / ".other.abcdefgh").mkdir()
   kept_arrays(tmp_path, FACTS, make)
   assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_what_another_writer_of_a_cache_is_at_stays(tmp_path):
-  (tmp_path / ".other.abc").mkdir()
+  (tmp_path / ".other.abcdefgh").mkdir()
   cache.load(tmp_path, KEY, make)
-  assert (tmp_path / ".other.abc").is_dir()
+  assert (tmp_path / ".other.abcdefgh").is_dir()
 
 
 def test_the_error_of_a_maker_is_not_one_of_the_cache(tmp_path):

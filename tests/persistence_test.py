@@ -1,6 +1,10 @@
 """Atomic writing, checkpoints and run folders."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -91,6 +95,77 @@ class TestAtomic:
       files.write_text("/proc/nowhere/file", "x")
 
 
+def _die_in(body):
+  """Runs a body with `files` and `place`, a folder, in a process of its own that is killed in the end."""
+  code = f"import os, pathlib, sys\nfrom tla_tf import files\nplace = pathlib.Path(sys.argv[1])\n{body}"
+  return lambda place: subprocess.run([sys.executable, "-c", code, str(place)], check=False, timeout=60).returncode
+
+
+class TestLeftovers:
+  """Temporary entries: what a killed process left goes, what another one writes stays."""
+
+  @pytest.mark.parametrize(
+    "killed",
+    [
+      "with files.new_folder(place / 'made') as new:\n (new / 'file').write_text('half')\n os.kill(os.getpid(), 9)",
+      "files.put_in_place = lambda *_: os.kill(os.getpid(), 9)\nfiles.write_text(place / 'file', 'half')",
+      "files.shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), 9)\n(place / 'old').mkdir()\n"
+      "files.remove_folder(place / 'old')",
+    ],
+    ids=["folder", "file", "trash"],
+  )
+  @pytest.mark.parametrize("then", ["text", "folder"])
+  def test_the_next_writer_removes_what_a_killed_one_left(self, tmp_path, killed, then):
+    assert _die_in(killed)(tmp_path) == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".")
+    if then == "text":
+      files.write_text(tmp_path / "other", "text")
+    else:
+      with files.new_folder(tmp_path / "other"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+  def test_what_is_being_written_and_what_is_others_stays(self, tmp_path):
+    strange = [tmp_path / name for name in (".config.json.swp", ".vimrc.settings", ".a.b", "a.tmp-12345678")]
+    for path in strange:
+      path.write_text("of somebody else")
+    os.symlink(tmp_path / ".a.b", tmp_path / ".link.tmp-12345678")
+    with files.new_folder(tmp_path / "new") as folder:
+      files.write_text(tmp_path / "file", "text")
+      assert _die_in("files.write_text(place / 'file', 'text of another process')")(tmp_path) == 0
+      (folder / "file").write_text("x")
+    assert (tmp_path / "new" / "file").read_text() == "x"
+    names = {"file", "new", ".link.tmp-12345678", *(path.name for path in strange)}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+  def test_an_entry_that_was_taken_for_a_leftover_before_it_was_locked_is_made_anew(self, tmp_path, monkeypatch):
+    lock, taken = files.fcntl.flock, []
+
+    def slow(descriptor, kind):
+      if not taken:
+        taken.extend(tmp_path.iterdir())
+        taken[0].rmdir()
+      lock(descriptor, kind)
+
+    monkeypatch.setattr(files.fcntl, "flock", slow)
+    with files.new_folder(tmp_path / "new") as folder:
+      (folder / "file").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+  @pytest.mark.parametrize("sole_writer", [True, False])
+  def test_without_locks_only_a_sole_writer_removes(self, tmp_path, monkeypatch, sole_writer):
+    def none(descriptor, kind):
+      raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", none)
+    (tmp_path / ".state.tmp-12345678").write_text("half")
+    files.write_text(tmp_path / "file", "text")
+    files.remove_leftovers(tmp_path, sole_writer=sole_writer)
+    assert [path.name for path in tmp_path.glob(".*")] == [] if sole_writer else [".state.tmp-12345678"]
+    assert (tmp_path / "file").read_text() == "text"
+
+
 class TestCheckpoints:
   def test_round_trip_of_network_and_optimizer(self, tmp_path):
     state = _state(seed=1)
@@ -137,8 +212,8 @@ class TestCheckpoints:
 
   def test_a_killed_writers_leftovers_are_no_checkpoint_and_go_away(self, tmp_path):
     state = _state()
-    (tmp_path / ".step_000000010.abc123").mkdir()
-    (tmp_path / ".step_000000010.abc123" / "state.index").write_text("half")
+    (tmp_path / ".step_000000010.abc123_4").mkdir()
+    (tmp_path / ".step_000000010.abc123_4" / "state.index").write_text("half")
     store = CheckpointStore(tmp_path)
     assert store.last() is None
     store.save(10, state, {})
@@ -316,7 +391,7 @@ class TestRunFolder:
     refused = pytest.raises(InputError, match="another process trains")
     with RunFolder(tmp_path).lock(), refused, RunFolder(tmp_path).lock():
       pass
-    (tmp_path / ".metrics.jsonl.half").write_text("left by a kill")
+    (tmp_path / ".metrics.jsonl.a1b2c3d4").write_text("left by a kill")
     with RunFolder(tmp_path).lock():
       assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 

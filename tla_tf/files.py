@@ -14,6 +14,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import time
@@ -28,8 +29,12 @@ from tla_tf.errors import InputError
 
 AnyPath = str | os.PathLike[str]
 
-# Bytes. Most systems take names of 255, of which a temporary entry needs some for two dots and a random end.
+# Bytes. Most systems take names of 255, of which a temporary entry needs some for two dots, a mark and a random end.
 _LONGEST_NAME = 240
+# Of temporary entries: .NAME.tmp-a1b2c3d4, which nobody else calls a file. Releases before 0.6 wrote .NAME.a1b2c3d4.
+_MARK = "tmp-"
+_MARKED = re.compile(rf"\..+\.{_MARK}[a-z0-9_]{{8}}", re.DOTALL)
+_LEFTOVER = re.compile(rf"\..+\.({_MARK})?[a-z0-9_]{{8}}", re.DOTALL)
 
 
 def write_text(path: AnyPath, text: str) -> None:
@@ -45,16 +50,15 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
   """
   path = pathlib.Path(path)
   try:
-    descriptor, temporary = tempfile.mkstemp(prefix=_leftover(path.name), dir=path.parent)
-    try:
-      with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-      os.chmod(temporary, 0o644)
-      put_in_place(temporary, path)
-    except BaseException:
-      with contextlib.suppress(OSError):
-        os.unlink(temporary)
-      raise
+    with _beside(path, tempfile.mkstemp) as temporary:
+      try:
+        temporary.write_bytes(content)
+        os.chmod(temporary, 0o644)
+        put_in_place(temporary, path)
+      except BaseException:
+        with contextlib.suppress(OSError):
+          os.unlink(temporary)
+        raise
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
@@ -169,18 +173,18 @@ def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
     InputError: if the folder cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = None
   try:
     make_folder(path.parent)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=_leftover(path.name), dir=path.parent))
-    os.chmod(temporary, 0o755)
-    yield temporary
-    put_in_place(temporary, path)
+    with _beside(path, tempfile.mkdtemp) as temporary:
+      try:
+        os.chmod(temporary, 0o755)
+        yield temporary
+        put_in_place(temporary, path)
+      finally:
+        if temporary.exists():
+          shutil.rmtree(temporary, ignore_errors=True)
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-  finally:
-    if temporary and temporary.exists():
-      shutil.rmtree(temporary, ignore_errors=True)
 
 
 def make_folder(path: AnyPath) -> None:
@@ -235,28 +239,72 @@ def locked(path: AnyPath, message: str | None = None, patience: float = 0.0) -> 
 def remove_folder(path: AnyPath) -> None:
   """Removes a folder whole: a kill leaves all of it, or a leftover of another name."""
   path = pathlib.Path(path)
-  trash = pathlib.Path(tempfile.mkdtemp(prefix=_leftover(path.name), dir=path.parent))
+  trash = pathlib.Path(tempfile.mkdtemp(prefix=f"{_leftover(path.name)}{_MARK}", dir=path.parent))
   os.rename(path, trash)
   # Else cut power could leave the name of a folder whose files have gone.
   _settle(path.parent)
   shutil.rmtree(trash, ignore_errors=True)
 
 
-def remove_leftovers(folder: AnyPath, name: str | None = None) -> None:
-  """Removes what a killed writer left: hidden temporary entries of this module.
+def remove_leftovers(folder: AnyPath, sole_writer: bool = False) -> None:
+  """Removes what killed writers left: temporary entries of this module, those of releases that did not mark them, too.
+
+  What another process is writing stays.
 
   Args:
-    folder: where to look.
-    name: of the file or folder that was being written; None for any.
+    folder: where to look; one that nobody else keeps hidden files in.
+    sole_writer: whether nobody else writes there now, so that it does not matter if the file system has no locks.
   """
-  beginning = "." if name is None else _leftover(name)
-  for path in pathlib.Path(folder).glob(".*.*"):
-    if not path.name.startswith(beginning):
+  _remove_dead(folder, _LEFTOVER, sole_writer)
+
+
+def _remove_dead(folder: AnyPath, pattern: re.Pattern[str], sole_writer: bool = False) -> None:
+  """Removes the entries with such names that no writer has locked."""
+  for path in pathlib.Path(folder).iterdir():
+    if not pattern.fullmatch(path.name):
       continue
-    if path.is_dir():
-      shutil.rmtree(path, ignore_errors=True)
-    else:
-      path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # It has gone meanwhile, or belongs to somebody else.
+      descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+      try:
+        if not _is_locked(descriptor, sole_writer):
+          shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+      finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int, sole_writer: bool) -> bool:
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    return not sole_writer
+  return False
+
+
+@contextlib.contextmanager
+def _beside(path: pathlib.Path, make: Callable[..., Any]) -> Iterator[pathlib.Path]:
+  """Yields a new temporary entry in a place's folder, which is locked while the body runs.
+
+  The lock, which ends with the process, tells it from what killed writers have left there, which is removed.
+
+  Args:
+    path: the place.
+    make: `tempfile.mkdtemp` or `tempfile.mkstemp`.
+  """
+  _remove_dead(path.parent, _MARKED)
+  while True:
+    made = make(prefix=f"{_leftover(path.name)}{_MARK}", dir=path.parent)
+    opened, name = made if isinstance(made, tuple) else (os.open(made, os.O_RDONLY), made)
+    try:
+      with contextlib.suppress(OSError):  # Not every file system has locks.
+        fcntl.flock(opened, fcntl.LOCK_EX)
+      # Another writer may have taken it for a leftover before it was locked.
+      if os.path.exists(name):
+        yield pathlib.Path(name)
+        return
+    finally:
+      os.close(opened)
 
 
 def _leftover(name: str) -> str:
@@ -337,7 +385,8 @@ def kept_arrays(
       # Another process may have made them while this one waited.
       arrays = _read_kept(place, facts, record, digests_key) if shared else None
       if arrays is None:
-        remove_leftovers(place.parent, place.name if shared else None)
+        if not shared:
+          remove_leftovers(place.parent)
         _clear(place)
         with new_folder(place) as temporary:
           make(temporary)

@@ -145,7 +145,7 @@ class CheckpointStore:
     if spoiled is not None:
       raise self.diverged(f"{spoiled} not finite after step {step}")
     files.make_folder(self._folder)
-    files.remove_leftovers(self._folder)
+    files.remove_leftovers(self._folder, sole_writer=True)
     if self._path(step).exists():
       files.remove_folder(self._path(step))
     with files.new_folder(self._path(step)) as temporary:
@@ -239,9 +239,10 @@ class CheckpointStore:
   def _is_finite(self, step: int) -> bool:
     """Whether nothing in a checkpoint is NaN or infinite."""
     try:
-      reader = tf.train.load_checkpoint(str(self._path(step) / _PREFIX))
-      kinds = reader.get_variable_to_dtype_map()
-      return all(_is_finite(reader.get_tensor(name)) for name, kind in kinds.items() if kind.is_floating)
+      with literal_path(self._path(step) / _PREFIX) as prefix:
+        reader = tf.train.load_checkpoint(prefix)
+        kinds = reader.get_variable_to_dtype_map()
+        return all(_is_finite(reader.get_tensor(name)) for name, kind in kinds.items() if kind.is_floating)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
       raise InputError(f"{self._path(step)}: cannot be read ({str(error).splitlines()[0][:120]}).") from None
 

@@ -78,21 +78,33 @@ def run_python(code, *arguments, cwd=None):
     return run(script, *arguments, cwd=cwd)
 
 
-def kill_when(line_start, tool, *arguments, stream="stdout"):
-  """Starts a tool and kills it (-9) at once when a line of an output stream begins so."""
+def end_when(line_start, sig, tool, *arguments, stream="stdout"):
+  """Starts a tool and sends it a signal at once when a line of an output stream begins so.
+
+  Returns:
+    (exit code, negative for a signal that killed it; what it wrote to the other stream).
+  """
   with tempfile.TemporaryDirectory() as folder:
-    pipe = pathlib.Path(folder, "pipe")
+    pipe, other = pathlib.Path(folder, "pipe"), pathlib.Path(folder, "other")
     os.mkfifo(pipe)
-    places = {"stdout": os.devnull, "stderr": os.devnull, stream: pipe}
+    places = {"stdout": other, "stderr": other, stream: pipe}
     with pytest.MonkeyPatch.context() as patch:
       patch.setenv("PYTHONUNBUFFERED", "1")
       process = _server().start(command(tool, *arguments), places["stdout"], places["stderr"], os.getcwd(), timeout=300)
     with pipe.open() as output:
       seen = any(line.startswith(line_start) for line in output)
       if seen:
-        os.kill(process, signal.SIGKILL)
+        os.kill(process, sig)
+      output.read()
     code = _server().wait()
-  assert seen and code == -signal.SIGKILL, (seen, code)
+    assert seen, (code, other.read_text())
+    return code, other.read_text()
+
+
+def kill_when(line_start, tool, *arguments, stream="stdout"):
+  """Starts a tool and kills it (-9) at once when a line of an output stream begins so."""
+  code, _ = end_when(line_start, signal.SIGKILL, tool, *arguments, stream=stream)
+  assert code == -signal.SIGKILL, code
 
 
 def kill_anew_when(line_start, tool, *arguments):

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from tla_tf import limits, xla_flags
-from tla_tf.binaries import flag_names
+from tla_tf.binaries import flag_names, stopping
 from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
 from tla_tf.persistence import versions
 from tla_tf.settings import texts
@@ -39,49 +39,66 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
   """Parses the command line, runs `main`, and exits.
 
   A `ToolError` ends with its one sentence on standard error and status 1; a
-  wrong flag ends with absl's message and status 1; Ctrl-C with status 130; a
-  reader that has gone (`| head`) in silence, with the status of its signal.
+  wrong flag ends with absl's message and status 1; Ctrl-C, however often, with
+  status 130 and SIGTERM with 143, and a sentence; a reader that has gone (`| head`)
+  in silence, with the status of its signal.
 
   Args:
     main: function of the remaining arguments.
     goes_on: whether the same command, given again, goes on where it was
-      interrupted; Ctrl-C then says so.
+      interrupted; the sentence then says so.
     arguments: of the command line; None takes those that were given.
   """
   name = tool_name()
+
+  def say(status: int) -> None:
+    why = "terminated" if status == 128 + signal.SIGTERM else "interrupted"
+    text = f"{name}: {why}" + ("; the same command goes on where it was" if goes_on else "") + "\n"
+    os.write(2, text.encode())  # Not through what another thread may be printing to.
+
+  stops = stopping.Stops(say)
 
   def guarded(argv: list[str]) -> Any:
     try:
       if flags.FLAGS.max_unpacked_gb is not None:
         limits.allow_unpacked(flags.FLAGS.max_unpacked_gb)
       return main(argv[1:])
-    except ToolError as error:
-      print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr, flush=True)
-      if isinstance(error, WorkerLostError):
-        sys.stdout.flush()
-        os._exit(error.status)  # An orderly end would wait for the lost one.
-      return error.status
-    except BrokenPipeError:
-      raise
-    except OSError as error:
-      # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.
-      print(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
-      return 1
-    except KeyboardInterrupt:
-      print(f"{name}: interrupted" + ("; the same command goes on where it was" if goes_on else ""), file=sys.stderr)
-      return 130
+    except BaseException as error:
+      # An interrupt may have become another error on its way.
+      if stops.asked is not None or isinstance(error, KeyboardInterrupt):
+        return stops.end()
+      return _failed(name, error)
 
-  _show_flags_of(main)
-  show_warnings_as_notes()
+  stops.listen()
   try:
+    _show_flags_of(main)
+    show_warnings_as_notes()
     try:
       app.run(guarded, [sys.argv[0], *_with_paths(sys.argv[1:] if arguments is None else arguments)])
     finally:
+      stops.raise_no_more()
       sys.stdout.flush()
   except BrokenPipeError:
     # Python flushes once more when it ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(128 + signal.SIGPIPE)
+  except KeyboardInterrupt:
+    sys.exit(stops.end())
+
+
+def _failed(name: str, error: BaseException) -> int:
+  """Says the sentence of an error that has one, and returns the exit status; raises any other."""
+  if isinstance(error, ToolError):
+    print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr, flush=True)
+    if isinstance(error, WorkerLostError):
+      sys.stdout.flush()
+      os._exit(error.status)  # An orderly end would wait for the lost one.
+    return error.status
+  if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+    # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.
+    print(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+    return 1
+  raise error
 
 
 class _VersionFlag(flags.BooleanFlag):

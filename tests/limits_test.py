@@ -1,8 +1,10 @@
 """Files that cost more than they look: pipes, devices, holes, and archives that unpack to gigabytes."""
 
 import io
+import itertools
 import os
 import pathlib
+import re
 import resource
 import socket
 import struct
@@ -11,11 +13,21 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tla_tf import datasets, files, limits
+import tla_tf
+from tla_tf import datasets, files, limits, yaml_file
+from tla_tf.config import ReadingConfig
+from tla_tf.data import decoding
+from tla_tf.data.decoding import UnreadableImageError
 from tla_tf.data.idx import read_idx
+from tla_tf.detection import Detector
 from tla_tf.errors import InputError
+from tla_tf.evaluation.journal import Journal
+from tla_tf.persistence import RunFolder
+from tla_tf.records import AnalysisArrays, read_object
 
+PACKAGE = pathlib.Path(tla_tf.__file__).parent
 GIGABYTE = 10**9
 
 
@@ -252,3 +264,150 @@ def test_an_idx_file_that_is_none_is_not_waited_for(tmp_path):
       read_idx(odd_file(tmp_path, kind), 3)
   with pytest.raises(InputError, match="holds 3 GB in"):
     read_idx(holes(tmp_path / "x", 3 * GIGABYTE), 3)
+
+
+# ------------------------------------------------------------------- images
+
+
+def png(*chunks, side=16):
+  """A PNG file with further chunks (name, content) before its pixels."""
+  rows = zlib.compress(bytes((side * 3 + 1) * side))
+  parts = [(b"IHDR", struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)), *chunks, (b"IDAT", rows), (b"IEND", b"")]
+  framed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
+  return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def jpeg(scans, side):
+  """A progressive JPEG file whose last scan is there again and again."""
+  file = io.BytesIO()
+  Image.new("L", (side, side)).save(file, "JPEG", progressive=True)
+  content = file.getvalue()
+  begin, end = content.rindex(b"\xff\xda"), content.rindex(b"\xff\xd9")
+  return content[:end] + content[begin:end] * (scans - content.count(b"\xff\xda")) + content[end:]
+
+
+def gif(between):
+  """A GIF file with something before its pixels."""
+  file = io.BytesIO()
+  Image.new("P", (16, 16)).save(file, "GIF")
+  content = file.getvalue()
+  at = content.rindex(b",\0\0\0\0")
+  return content[:at] + between + content[at:]
+
+
+@pytest.mark.parametrize(
+  "content, words",
+  [
+    (jpeg(600, 16), "a JPEG image of 600 scans"),
+    (jpeg(300, 3000), "a JPEG image of 300 scans"),
+    (png(*[(b"abCd", b"")] * 270_000), "too many small pieces"),
+    (png(*[(b"iCCP", b"a\0\0" + zlib.compress(bytes(9)))] * 40), "many colour profiles"),
+    (gif(b"\x21\xfe" + b"\x01a" * 300_000 + b"\0"), "too many small pieces"),
+  ],
+  ids=["scans", "scanned pixels", "chunks", "profiles", "blocks"],
+)
+def test_images_that_would_take_long_are_not_decoded(tmp_path, content, words):
+  (tmp_path / "x").write_bytes(content)
+  with pytest.raises(UnreadableImageError, match=f"x: .*{words}.*; save it again"):
+    decoding.read_image(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+  "content", [jpeg(100, 16), png(*[(b"abCd", b"")] * 1000), gif(b"\x21\xfe\x01a\0")], ids=["jpeg", "png", "gif"]
+)
+def test_images_that_take_no_time_are_decoded(tmp_path, content):
+  (tmp_path / "x").write_bytes(content)
+  assert decoding.read_image(tmp_path / "x").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "holes"])
+def test_what_is_no_file_among_images_is_named_or_left_out(tmp_path, kind):
+  for i in range(2):
+    for part in ("train", "test"):
+      for j in range(3):
+        path = tmp_path / "data" / part / f"class_{i}" / f"{j}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png())
+  odd = tmp_path / "data" / "train" / "class_0"
+  odd = holes(odd / kind, 10**12) if kind == "holes" else odd_file(odd, kind)
+  with pytest.raises(InputError, match=f"{odd}: cannot be read .*(not a regular file|1 TB, at most 537 MB)"):
+    datasets.load("images", tmp_path / "data", cache_dir=tmp_path / "cache")
+  splits = datasets.load("images", tmp_path / "data", reading=ReadingConfig(skip_bad=True), cache_dir=tmp_path / "cache")
+  assert [left.path for left in splits.left_out] == [str(odd)]
+  assert len(splits.train) + len(splits.heldout) == len(splits.test) == 6
+
+
+# ------------------------------------------------------------------- YAML
+
+
+@pytest.mark.parametrize(
+  "text, words",
+  [
+    (
+      "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+      + "".join(f"{c}: &{c} [{', '.join([f'*{b}'] * 9)}]\n" for b, c in itertools.pairwise("abcdefghi")),
+      "aliases that stand for more than 100,000 values in line 6",
+    ),
+    ("a: &a [1, *a]\n", "an alias of what it is a part of in line 1"),
+    ("a: &a {b: {c: *a}}\n", "an alias of what it is a part of in line 1"),
+    ("".join(f"k{i}: 1\n" for i in range(20_000)), "cannot be read .189 kB, at most 131 kB"),
+    ("[" * 2000, "neither YAML nor JSON"),
+    ("? [a]\n: 1\n", "a name is expected before ':' in line 1"),
+  ],
+  ids=["laughs", "itself", "its part", "long", "deep", "list as name"],
+)
+def test_yaml_that_stands_for_more_than_it_says_is_refused(tmp_path, text, words):
+  (tmp_path / "x.yaml").write_text(text)
+  with pytest.raises(InputError, match=f"x.yaml: .*{words}"):
+    yaml_file.read(tmp_path / "x.yaml")
+
+
+def test_aliases_that_people_write_are_read():
+  assert yaml_file.parse("a: &a [1, 2]\nb: *a\nc: [*a, *a]\n") == {"a": [1, 2], "b": [1, 2], "c": [[1, 2], [1, 2]]}
+
+
+# ------------------------------------------------------------------- everywhere
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize(
+  "read",
+  [
+    yaml_file.read,
+    read_object,
+    files.digest,
+    Detector.load,
+    AnalysisArrays.read,
+    lambda path: RunFolder(path.parent).read_metrics(),
+    lambda path: files.locked(path, "taken").__enter__(),
+    lambda path: Journal(path.parent, 1).open().__enter__(),
+  ],
+  ids=["yaml", "json", "digest", "detector", "arrays", "metrics", "lock", "journal"],
+)
+def test_no_reader_waits_for_what_is_no_file(tmp_path, kind, read):
+  path = odd_file(tmp_path, kind)
+  path.rename(tmp_path / "metrics.jsonl")
+  (Journal(tmp_path, 1).path).symlink_to("metrics.jsonl")
+  with pytest.raises((InputError, OSError), match="metrics.jsonl|symbolic"):
+    read(tmp_path / "metrics.jsonl")
+
+
+def test_a_lock_or_journal_that_is_a_link_does_not_change_another_file(tmp_path):
+  (tmp_path / "dear").write_text("text\n")
+  for place in (tmp_path / "lock", Journal(tmp_path, 1).path):
+    place.symlink_to("dear")
+  for opened in (lambda: files.locked(tmp_path / "lock", "taken"), Journal(tmp_path, 1).open):
+    with pytest.raises((InputError, OSError), match="symbolic"), opened():
+      pass
+  assert (tmp_path / "dear").read_text() == "text\n"
+
+
+# Files that this package brings along or the system makes, and arrays whose digests were compared before.
+OWN = {"settings/presets.py", "training/machine.py", "files.py", "limits.py"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_the_library_opens_files_through_limits(path):
+  if path.relative_to(PACKAGE).as_posix() not in OWN:
+    pattern = r"(?<!limits)\.read_(?:text|bytes)\(|np\.load\(|(?<![\w.])(?<!def )open\(|ZipFile\("
+    assert not re.findall(pattern, path.read_text("utf-8"))

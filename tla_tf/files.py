@@ -220,7 +220,7 @@ def locked(path: AnyPath, message: str | None = None, patience: float = 0.0) -> 
       written.
   """
   try:
-    file = open(path, "w")  # noqa: SIM115  (closed below)
+    file = limits.open_appending(path)
   except OSError as error:
     raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
   until = time.monotonic() + patience

@@ -22,9 +22,22 @@ VARIABLE = "TLA_MAX_UNPACKED_GB"
 UNPACKED_GB = 1.0
 # Bytes of a text that is parsed as a whole: what Python makes of JSON is up to 20 times as large, and of YAML slow.
 JSON_BYTES = 32 << 20
-YAML_BYTES = 1 << 18
+YAML_BYTES = 1 << 17
 # Values of a YAML file once its aliases are replaced by what they stand for.
 YAML_VALUES = 100_000
+# Bytes of a text of one JSON object a line.
+LINES_BYTES = 256 << 20
+# Of one image file: its bytes; its pixels, which take a gigabyte while they are decoded; the scans of a JPEG, each of
+# which goes over the pixels again, and that product; the pieces that a decoder asks for, a microsecond or two each.
+IMAGE_BYTES = 512 << 20
+IMAGE_PIXELS = 1 << 26
+JPEG_SCANS = 500
+JPEG_SCANNED_PIXELS = 1 << 31
+IMAGE_READS = 1 << 19
+# ICC profiles of a PNG file, of which it may have one; each inflates to a megabyte.
+PNG_PROFILES = 20
+# Bytes of a picture that goes into a report.
+PICTURE_BYTES = 64 << 20
 # Bytes of the header of a `.npy` file; NumPy writes some hundred.
 _NPY_HEADER = 10_000
 _ZIP_MEMBERS = 100_000
@@ -149,6 +162,23 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> typin
     file.close()
     raise
   return file
+
+
+def open_appending(path: str | os.PathLike[str]) -> typing.BinaryIO:
+  """Opens a regular file for reading and appending, made where missing; follows no link, and never waits.
+
+  Raises:
+    LimitError: for a pipe, device or socket.
+    OSError: as `open`; and for a link, which would lead the writer elsewhere.
+  """
+  flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+  descriptor = os.open(path, flags, 0o666)
+  try:
+    _require_regular(path, os.fstat(descriptor).st_mode)
+    return os.fdopen(descriptor, "a+b")
+  except BaseException:
+    os.close(descriptor)
+    raise
 
 
 def _require_regular(path: str | os.PathLike[str], mode: int) -> None:

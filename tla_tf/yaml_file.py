@@ -9,6 +9,7 @@ import typing
 
 import yaml
 
+from tla_tf import limits
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 
@@ -17,12 +18,48 @@ class _Loader(yaml.SafeLoader):
   yaml_implicit_resolvers: typing.ClassVar[dict] = {}
 
   def construct_mapping(self, node: typing.Any, deep: bool = False) -> dict:
-    seen: list[typing.Any] = []
+    seen: set[str] = set()
     for key, _ in node.value:
+      if not isinstance(key, yaml.ScalarNode):
+        raise yaml.MarkedYAMLError(problem="a name is expected before ':'", problem_mark=key.start_mark)
       if key.value in seen:
         raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
-      seen.append(key.value)
+      seen.add(key.value)
     return super().construct_mapping(node, deep)
+
+  def get_single_node(self) -> yaml.Node | None:
+    node = super().get_single_node()
+    if node is not None:
+      _refuse_bombs(node)
+    return node
+
+
+def _refuse_bombs(root: yaml.Node) -> None:
+  """Raises yaml.MarkedYAMLError for aliases that stand for too much, or for what they are a part of.
+
+  A node that several aliases stand for is one object: it is what goes through the result
+  that would meet each of its values as often as it is named.
+  """
+  # Values of a node with all of its parts; None while these are counted.
+  counts: dict[yaml.Node, int | None] = {}
+  todo = [root]
+  while todo:
+    node = todo[-1]
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    parts = [part for pair in pairs for part in pair] or (node.value if isinstance(node, yaml.SequenceNode) else [])
+    if node not in counts:
+      counts[node] = None
+      if any(counts.get(part, 0) is None for part in parts):
+        raise yaml.MarkedYAMLError(problem="an alias of what it is a part of", problem_mark=node.start_mark)
+      todo += [part for part in parts if part not in counts]
+      continue
+    todo.pop()
+    if counts[node] is None:
+      counts[node] = 1 + sum(counts[part] or 0 for part in parts)
+      if counts[node] > limits.YAML_VALUES:
+        raise yaml.MarkedYAMLError(
+          problem=f"aliases that stand for more than {limits.YAML_VALUES:,} values", problem_mark=node.start_mark
+        )
 
 
 for _tag, _pattern, _first in (
@@ -46,8 +83,9 @@ def read(path: AnyPath) -> typing.Any:
     InputError: naming the file and the line, if it cannot be read.
   """
   try:
-    text = pathlib.Path(path).read_text(encoding="utf-8")
-    return json.loads(text) if pathlib.Path(path).suffix == ".json" else parse(text)
+    is_json = pathlib.Path(path).suffix == ".json"
+    text = limits.read_text(path, limits.JSON_BYTES if is_json else limits.YAML_BYTES)
+    return json.loads(text) if is_json else parse(text)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   except yaml.MarkedYAMLError as error:

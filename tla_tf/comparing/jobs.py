@@ -15,12 +15,14 @@ import sys
 import time
 import typing
 
-from tla_tf import files
+from tla_tf import files, limits
 
 # Seconds between looks at the children.
 _LOOK = 0.1
 # Seconds that an interrupted child has to end by itself.
 _GRACE = 10.0
+# Bytes at the end of a log in which a failure is looked for.
+_LAST_WORDS = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +171,7 @@ def spawner(lock: int, threads: int | None = None) -> Start:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if threads is not None:
       environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"), str(threads))
-    with open(job.log, "ab") as log:
+    with limits.open_appending(job.log) as log:
       return subprocess.Popen(
         [sys.executable, "-m", "tla_tf.comparing.child", str(os.getpid()), *job.command],
         stdin=subprocess.DEVNULL,
@@ -193,9 +195,18 @@ def _failure(job: Job, status: int) -> str | None:
     return None
   if status < 0:
     return f"ended by signal {signal.Signals(-status).name}"
-  lines = job.log.read_text(encoding="utf-8", errors="replace").split("\n") if job.log.exists() else []
-  said = [line.strip() for line in lines if line.strip()]
+  said = [line.strip() for line in _end_of(job.log).split("\n") if line.strip()]
   return f"status {status}" + (f": {said[-1]}" if said else "")
+
+
+def _end_of(log: pathlib.Path) -> str:
+  """The last text of a log, "" if there is none."""
+  try:
+    with limits.open_regular(log) as file:
+      file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_WORDS))
+      return file.read(_LAST_WORDS).decode("utf-8", "replace")
+  except OSError:
+    return ""
 
 
 def _stop(children: list[Process]) -> None:

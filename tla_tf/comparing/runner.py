@@ -15,7 +15,7 @@ import json
 import pathlib
 import typing
 
-from tla_tf import api, datasets, files
+from tla_tf import api, datasets, files, limits
 from tla_tf.comparing import jobs, results, selection, work
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import ComparisonPlan, Judging, PlannedRun
@@ -227,7 +227,7 @@ class Comparison:
         failed += ends
         if ends:
           continue
-        phases = json.loads(self._timed(run).read_text(encoding="utf-8"))
+        phases = json.loads(limits.read_text(self._timed(run)))
         known[_work(run.config)] = MeasuredStep(
           [(first, taken) for first, taken in phases], _work(run.config), self.threads
         )

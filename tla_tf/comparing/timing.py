@@ -9,7 +9,7 @@ import json
 import pathlib
 import sys
 
-from tla_tf import files, recipes
+from tla_tf import files, limits, recipes
 from tla_tf.config import TrainingConfig
 
 
@@ -22,7 +22,7 @@ def main(settings: str, place: str) -> None:
   """
   from tla_tf.training import cost
 
-  config = TrainingConfig.from_dict(json.loads(pathlib.Path(settings).read_text(encoding="utf-8")))
+  config = TrainingConfig.from_dict(json.loads(limits.read_text(settings)))
   firsts = sorted({0, recipes.get(config.method).inner_attack(config.recipe).first_pgd_step})
   phases = [(first, cost.measured_step_seconds(config, step=first)) for first in firsts]
   files.write_text(place, json.dumps(phases) + "\n")

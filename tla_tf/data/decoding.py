@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tla_tf import limits
 from tla_tf.errors import InputError
 from tla_tf.types import Resize
 
@@ -28,7 +29,6 @@ _IS_WHOLE: dict[str, Callable[[bytes], bool]] = {
   "BMP": lambda content: int.from_bytes(content[2:6], "little") <= len(content),
 }
 _FORMATS = "JPEG, PNG, GIF, WebP or BMP"
-_MOST_PIXELS = 1 << 26
 _CHUNK = 64
 _Result = TypeVar("_Result")
 
@@ -45,6 +45,20 @@ class UnreadableImageError(InputError):
   def __init__(self, path: pathlib.Path, reason: str, remedy: str):
     super().__init__(f"{path}: {reason}; {remedy}.")
     self.path, self.reason = path, reason
+
+
+class _CountedReads(io.BytesIO):
+  """A file in memory that a decoder may ask for so many pieces: those that read byte by byte do so in Python."""
+
+  def __init__(self, path: pathlib.Path, content: bytes):
+    super().__init__(content)
+    self._path, self._reads = path, 0
+
+  def read(self, size: int | None = -1, /) -> bytes:
+    self._reads += 1
+    if self._reads > limits.IMAGE_READS:
+      raise UnreadableImageError(self._path, "it is in too many small pieces", "save it again by another program")
+    return super().read(size)
 
 
 def content_digest(paths: Sequence[pathlib.Path], *facts: Any, unreadable: bool = False) -> str:
@@ -175,7 +189,7 @@ def _in_order(
 
 def _content(path: pathlib.Path) -> bytes:
   try:
-    return path.read_bytes()
+    return limits.read_bytes(path, limits.IMAGE_BYTES)
   except FileNotFoundError:
     raise UnreadableImageError(path, "no such file", "copy it again") from None
   except OSError as error:
@@ -191,10 +205,8 @@ def _decode(
     with warnings.catch_warnings():
       # Pillow warns of large images before we refuse them.
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-      image: Image.Image = Image.open(io.BytesIO(content), formats=tuple(_IS_WHOLE))
-    if image.width * image.height > _MOST_PIXELS:
-      size_text = f"{image.width}x{image.height} pixels are too many for a training image"
-      raise UnreadableImageError(path, size_text, "make it smaller")
+      image: Image.Image = Image.open(_CountedReads(path, content), formats=tuple(_IS_WHOLE))
+    _refuse_costly(path, content, image)
     # MPO is what Pillow calls a JPEG file with a second image, as cameras make them.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     if not _IS_WHOLE[kind](content):
@@ -216,6 +228,20 @@ def _decode(
   if size and (image.height, image.width) != tuple(size):
     image = _resized(path, image, size, resize)
   return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _refuse_costly(path: pathlib.Path, content: bytes, image: Image.Image) -> None:
+  """Raises UnreadableImageError for an image that would take more time or memory than any for training does."""
+  pixels = image.width * image.height
+  if pixels > limits.IMAGE_PIXELS:
+    size_text = f"{image.width}x{image.height} pixels are too many for a training image"
+    raise UnreadableImageError(path, size_text, "make it smaller")
+  # In the pixels' data the byte ff is followed by 00: what is counted are scans, and those of thumbnails.
+  scans = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+  if scans > limits.JPEG_SCANS or scans * pixels > limits.JPEG_SCANNED_PIXELS:
+    raise UnreadableImageError(path, f"a JPEG image of {scans} scans", "save it again by another program")
+  if image.format == "PNG" and content.count(b"iCCP") > limits.PNG_PROFILES:
+    raise UnreadableImageError(path, "a PNG image of many colour profiles", "save it again by another program")
 
 
 def _resized(path: pathlib.Path, image: Image.Image, size: Sequence[int], resize: Resize) -> Image.Image:

@@ -6,6 +6,7 @@ import collections
 import pathlib
 from collections.abc import Sequence
 
+from tla_tf import limits
 from tla_tf.data import labelled_files
 from tla_tf.data.folders import entries, sub_folder
 from tla_tf.data.labelled_files import LabelledFiles
@@ -62,7 +63,7 @@ def list_files(
 def _lines(path: pathlib.Path) -> list[str]:
   """The words of a text file, one a line."""
   try:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = limits.read_text(path).splitlines()
   except FileNotFoundError:
     raise InputError(f"{path}: no such file; unpack the data set again.") from None
   except OSError as error:

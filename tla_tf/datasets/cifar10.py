@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tla_tf import limits
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import pickled_arrays, source, tfds_reader
 from tla_tf.data.image_data import ImageData, Splits, heldout_count, split
@@ -79,7 +80,7 @@ def _join(folder, parts):
 
 def _content(path):
   try:
-    return path.read_bytes()
+    return limits.read_bytes(path)
   except FileNotFoundError:
     raise InputError(f"{path}: no such file; CIFAR-10 has five training files and one test file.") from None
   except OSError as error:

@@ -10,7 +10,7 @@ import json
 import pathlib
 import typing
 
-from tla_tf import files
+from tla_tf import files, limits
 from tla_tf.errors import InputError
 
 
@@ -43,7 +43,7 @@ class Journal:
     """
     files.make_folder(self._folder)
     try:
-      with open(self.path, "a+b") as file:
+      with limits.open_appending(self.path) as file:
         self._lock(file)
         self._read(file)
         self._file = file

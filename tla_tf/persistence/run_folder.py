@@ -8,7 +8,7 @@ import os
 import pathlib
 import typing
 
-from tla_tf import files
+from tla_tf import files, limits
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
@@ -190,7 +190,7 @@ class RunFolder:
     if not self._metrics.exists():
       return []
     rows: list[dict] = []
-    for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in limits.read_text(self._metrics, limits.LINES_BYTES, "replace").splitlines():
       try:
         row = json.loads(line)
       except json.JSONDecodeError:

@@ -6,7 +6,7 @@ import collections.abc
 import pathlib
 import typing
 
-from tla_tf import files
+from tla_tf import files, limits
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord
@@ -176,7 +176,7 @@ def write_document(document: Document, output: pathlib.Path) -> WrittenReport:
     InputError: if it cannot be written, or would replace Markdown that is no report.
   """
   markdown, pictures = output.with_suffix(".md"), output.with_name(f"{output.stem}_figures")
-  if markdown.exists() and not markdown.read_bytes().startswith(MARKDOWN_MARK.encode()):
+  if markdown.exists() and not limits.read_bytes(markdown).startswith(MARKDOWN_MARK.encode()):
     raise InputError(f"{markdown}: exists and is no report; choose another `output`, whose .md is not taken.")
   files.make_folder(pictures)
   for figure in figures_of(document):

@@ -6,6 +6,7 @@ import collections.abc
 import pathlib
 import typing
 
+from tla_tf import limits
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
@@ -89,7 +90,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
     read_evaluations(apart.evaluation, apart.evaluation_images).findings,
     analysis,
     arrays,
-    picture.read_bytes() if picture.exists() else None,
+    limits.read_bytes(picture, limits.PICTURE_BYTES) if picture.exists() else None,
   )
 
 

@@ -10,7 +10,7 @@ import json
 import pathlib
 import typing
 
-from tla_tf import files, reporting
+from tla_tf import files, limits, reporting
 from tla_tf.comparing import jobs, results
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import PlannedRun, words_of
@@ -193,7 +193,7 @@ class Further(typing.NamedTuple):
     """Whether the result of these facts is there."""
     if not (self.result.is_file() and self.about.is_file()):
       return False
-    return json.loads(self.about.read_text(encoding="utf-8")) == self.facts
+    return json.loads(limits.read_text(self.about)) == self.facts
 
 
 def drawings(one: Wanted, its: Comparison, folder: pathlib.Path, data_dir: str | None) -> list[Further]:

@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 
+from tla_tf import limits
 from tla_tf.config import TrainingConfig
 
 
@@ -21,7 +22,7 @@ def main(settings: str, place: str) -> None:
   """
   from tla_tf.training.pool_times import training_times
 
-  config = TrainingConfig.from_dict(json.loads(pathlib.Path(settings).read_text(encoding="utf-8")))
+  config = TrainingConfig.from_dict(json.loads(limits.read_text(settings)))
   training_times(config, progress=lambda what: print(what, flush=True)).write(place)
 
 

@@ -10,7 +10,7 @@ import statistics
 import time
 import typing
 
-from tla_tf import files, recipes
+from tla_tf import files, limits, recipes
 from tla_tf.config import TrainingConfig
 from tla_tf.data.cache import default_folder
 from tla_tf.errors import InputError
@@ -100,7 +100,7 @@ def _place(config: TrainingConfig, image_shape: tuple[int, ...], cache_dir: file
 
 def _read(place: pathlib.Path) -> dict[str, float] | None:
   try:
-    seconds = json.loads(place.read_text("utf-8"))
+    seconds = json.loads(limits.read_text(place))
     found = {name: float(seconds[name]) for name in ("float32", "bfloat16")}
     return found if min(found.values()) > 0 else None
   except (OSError, ValueError, KeyError, TypeError):

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import re
@@ -35,6 +36,14 @@ _LONGEST_NAME = 240
 _MARK = "tmp-"
 _MARKED = re.compile(rf"\..+\.{_MARK}[a-z0-9_]{{8}}", re.DOTALL)
 _LEFTOVER = re.compile(rf"\..+\.({_MARK})?[a-z0-9_]{{8}}", re.DOTALL)
+# Letters of another library's message, which ends with its reason.
+_LONGEST_TEXT = 200
+# What a disk says that has no room, and what is to be done.
+FULL = {
+  errno.ENOSPC: "make room there, or choose another place",
+  errno.EDQUOT: "make room there, or choose another place",
+  errno.EFBIG: "allow files of that size (ulimit -f), or choose another place",
+}
 
 
 def write_text(path: AnyPath, text: str) -> None:
@@ -60,7 +69,7 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
           os.unlink(temporary)
         raise
   except OSError as error:
-    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    raise unwritable(path, error, len(content)) from error
 
 
 def put_in_place(temporary: AnyPath, path: AnyPath) -> None:
@@ -98,6 +107,82 @@ def _settle(path: AnyPath) -> None:
     # Folders that may not be listed, and those of some network file systems, cannot be asked.
     if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP) or not os.path.isdir(path):
       raise
+
+
+class NoRoomError(OSError):
+  """A disk that refuses a file whose size is known: `needed`, in bytes."""
+
+  def __init__(self, error: OSError, path: AnyPath, needed: int):
+    super().__init__(error.errno, error.strerror or str(error), os.fspath(path))
+    self.needed = needed
+
+
+def unwritable(path: AnyPath, error: OSError, needed: int | None = None) -> InputError:
+  """The sentence for what the disk refuses to take.
+
+  Args:
+    path: the file or folder, as its user knows it.
+    error: what the system says.
+    needed: bytes of it, if they are known; else those of a `NoRoomError`.
+  """
+  remedy = FULL.get(error.errno or 0)
+  if remedy is None:
+    return InputError(f"{path}: cannot be written ({error.strerror or error}).")
+  needed = getattr(error, "needed", needed)
+  room = [] if needed is None else [f"{limits.said(needed)} are needed"]
+  place = pathlib.Path(path).absolute()
+  existing = next(folder for folder in (place, *place.parents) if folder.exists())
+  room.append(f"{limits.said(shutil.disk_usage(existing).free)} are free")
+  return InputError(f"{path}: cannot be written ({error.strerror}: {', '.join(room)}); {remedy}.")
+
+
+def refused_by_disk(text: str) -> OSError:
+  """The system's error in the words of another library.
+
+  Args:
+    text: its message, which may say much before.
+
+  Returns:
+    The error whose words it holds; of none, one that holds the end of the text.
+  """
+  found = next((code for code in sorted(errno.errorcode, reverse=True) if os.strerror(code) in text), None)
+  if found is not None:
+    return OSError(found, os.strerror(found))
+  line = " ".join(text.split())
+  return OSError(errno.EIO, line if len(line) <= _LONGEST_TEXT else f"... {line[-_LONGEST_TEXT:]}")
+
+
+def new_array(path: AnyPath, dtype: np.typing.DTypeLike, shape: tuple[int, ...]) -> np.memmap:
+  """Makes a `.npy` file that is written through a memory map.
+
+  Its room on the disk is taken at once: in the map of a file with holes, a full disk ends
+  the process by a signal, when it is written to.
+
+  Args:
+    path: the file.
+    dtype: of the array.
+    shape: of the array.
+
+  Returns:
+    A writable memory map of zeros; to be flushed.
+
+  Raises:
+    NoRoomError: if the disk refuses; nothing stays.
+  """
+  needed = math.prod(shape) * np.dtype(dtype).itemsize
+  try:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+      header, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
+    )
+    with open(path, "xb") as file:
+      file.write(header.getvalue())
+      file.flush()
+      os.posix_fallocate(file.fileno(), 0, header.tell() + needed)
+    return np.lib.format.open_memmap(path, "r+")
+  except OSError as error:
+    pathlib.Path(path).unlink(missing_ok=True)
+    raise NoRoomError(error, path, needed) from error
 
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, Any]) -> None:
@@ -184,7 +269,7 @@ def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
         if temporary.exists():
           shutil.rmtree(temporary, ignore_errors=True)
   except OSError as error:
-    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    raise unwritable(path, error) from error
 
 
 def make_folder(path: AnyPath) -> None:
@@ -200,6 +285,8 @@ def make_folder(path: AnyPath) -> None:
     for folder in missing:
       _settle(folder.parent)
   except OSError as error:
+    if error.errno in FULL:
+      raise unwritable(path, error) from error
     raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another place.") from error
 
 
@@ -222,7 +309,7 @@ def locked(path: AnyPath, message: str | None = None, patience: float = 0.0) -> 
   try:
     file = limits.open_appending(path)
   except OSError as error:
-    raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    raise unwritable(path, error) from error
   until = time.monotonic() + patience
   with file:
     while True:

@@ -25,6 +25,7 @@ JSON_BYTES = 32 << 20
 YAML_BYTES = 1 << 17
 # Values of a YAML file once its aliases are replaced by what they stand for.
 YAML_VALUES = 100_000
+YAML_DEPTH = 64
 # Bytes of a text of one JSON object a line.
 LINES_BYTES = 256 << 20
 # Of one image file: its bytes; its pixels, which take a gigabyte while they are decoded; the scans of a JPEG, each of
@@ -60,7 +61,7 @@ class LimitError(OSError):
   """
 
   def __init__(self, path: str | os.PathLike[str], reason: str):
-    super().__init__(errno.EFBIG, reason, os.fspath(path))
+    super().__init__(errno.EINVAL, reason, os.fspath(path))
 
 
 def unpacked_bytes() -> int:

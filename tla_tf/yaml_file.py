@@ -16,6 +16,8 @@ from tla_tf.files import AnyPath
 
 class _Loader(yaml.SafeLoader):
   yaml_implicit_resolvers: typing.ClassVar[dict] = {}
+  # Of the node that is being read.
+  _depth = 0
 
   def construct_mapping(self, node: typing.Any, deep: bool = False) -> dict:
     seen: set[str] = set()
@@ -26,6 +28,14 @@ class _Loader(yaml.SafeLoader):
         raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
       seen.add(key.value)
     return super().construct_mapping(node, deep)
+
+  def compose_node(self, parent: yaml.Node | None, index: typing.Any) -> yaml.Node | None:
+    if self._depth >= limits.YAML_DEPTH:
+      raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.peek_event().start_mark)
+    self._depth += 1
+    node = super().compose_node(parent, index)
+    self._depth -= 1
+    return node
 
   def get_single_node(self) -> yaml.Node | None:
     node = super().get_single_node()
@@ -55,8 +65,8 @@ def _refuse_bombs(root: yaml.Node) -> None:
       continue
     todo.pop()
     if counts[node] is None:
-      counts[node] = 1 + sum(counts[part] or 0 for part in parts)
-      if counts[node] > limits.YAML_VALUES:
+      counts[node] = count = 1 + sum(counts[part] or 0 for part in parts)
+      if count > limits.YAML_VALUES:
         raise yaml.MarkedYAMLError(
           problem=f"aliases that stand for more than {limits.YAML_VALUES:,} values", problem_mark=node.start_mark
         )

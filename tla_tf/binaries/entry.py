@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from tla_tf import limits, xla_flags
+from tla_tf import files, limits, xla_flags
 from tla_tf.binaries import flag_names, stopping
 from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
 from tla_tf.persistence import versions
@@ -96,7 +96,10 @@ def _failed(name: str, error: BaseException) -> int:
     return error.status
   if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
     # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.
-    print(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+    what: object = f"{error.filename or 'a file'}: {error.strerror or error}."
+    if error.filename and error.errno in files.FULL:
+      what = files.unwritable(error.filename, error)
+    print(f"{name}: error: {flag_names.said(str(what))}", file=sys.stderr)
     return 1
   raise error
 

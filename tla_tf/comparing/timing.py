@@ -6,7 +6,6 @@ python -m tla_tf.comparing.timing SETTINGS.json SECONDS.json
 from __future__ import annotations
 
 import json
-import pathlib
 import sys
 
 from tla_tf import files, limits, recipes

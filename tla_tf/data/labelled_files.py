@@ -14,7 +14,7 @@ from tla_tf.config import ReadingConfig
 from tla_tf.data import cache, decoding, image_data
 from tla_tf.data.image_data import ImageData, LeftOut, Splits, heldout_count, split
 from tla_tf.errors import InputError
-from tla_tf.files import AnyPath
+from tla_tf.files import AnyPath, new_array
 
 
 class LabelledFiles(typing.NamedTuple):
@@ -72,11 +72,7 @@ def load(
     done = 0
     for name, part in parts.items():
       shape = (len(part.paths), *size, reading.channels)
-      path = temporary / f"{name}_images.npy"
-      images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-      with open(path, "r+b") as file:
-        # A full disk is an error here, and the end of the process in a map of a file with holes.
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+      images = new_array(temporary / f"{name}_images.npy", np.uint8, shape)
       decoding.decode(part.paths, size, images, reading.resize, reading.channels, _of_whole(progress, done, len(paths)))
       images.flush()
       np.save(temporary / f"{name}_labels.npy", np.array(part.labels, np.int32))

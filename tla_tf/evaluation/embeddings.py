@@ -183,7 +183,7 @@ class Embedder:
         if not made:
           kinds["embeddings"] = (np.float32, embeddings.shape[1:])
           made = {
-            kind: np.lib.format.open_memmap(place / f"{kind}.npy", "w+", dtype, (count, *shape))
+            kind: files.new_array(place / f"{kind}.npy", dtype, (count, *shape))
             for kind, (dtype, shape) in kinds.items()
           }
         made["embeddings"][rows] = embeddings[: len(rows)]

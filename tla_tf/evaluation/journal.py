@@ -72,10 +72,20 @@ class Journal:
       result = compute()
       if self._file is not None:
         # A kill leaves the line whole or without its end.
-        self._file.write((json.dumps([key, result]) + "\n").encode())
-        self._file.flush()
+        self._write((json.dumps([key, result]) + "\n").encode())
       self._known[key] = result
     return self._known[key]
+
+  def _write(self, line: bytes) -> None:
+    assert self._file is not None
+    try:
+      self._file.write(line)
+      self._file.flush()
+    except OSError as error:
+      # What is left of the line would be written when the file is closed, and fail once more.
+      with contextlib.suppress(OSError):
+        self._file.raw.close()  # type: ignore[attr-defined]
+      raise files.unwritable(self.path, error, len(line)) from error
 
   def _lock(self, file: typing.BinaryIO) -> None:
     try:

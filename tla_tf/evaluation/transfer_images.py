@@ -7,6 +7,7 @@ import typing
 
 import numpy as np
 
+from tla_tf import files
 from tla_tf.attack_configs import TransferConfig
 from tla_tf.attacks import GradientAttack, survivor_batches
 from tla_tf.config import AttackConfig
@@ -111,7 +112,7 @@ def transfer_images(
 
   def make(place: pathlib.Path) -> None:
     attack = GradientAttack(network, config, jit=jit)
-    made = np.lib.format.open_memmap(place / "images.npy", "w+", np.float32, (len(data), *data.image_shape))
+    made = files.new_array(place / "images.npy", np.float32, (len(data), *data.image_shape))
     batches = survivor_batches(
       attack,
       data.float_images,

@@ -152,7 +152,8 @@ class CheckpointStore:
       try:
         tf.train.Checkpoint(**state).write(str(temporary / _PREFIX))
       except tf.errors.OpError as error:
-        raise InputError(f"{self._path(step)}: cannot be written ({error.message[:120]}).") from error
+        refusal = files.refused_by_disk(error.message)
+        raise files.NoRoomError(refusal, self._path(step), _bytes_of(state.values())) from error
       record = CheckpointRecord(
         step=step,
         metrics=metrics,
@@ -299,6 +300,12 @@ def _is_finite(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all())
   except TypeError:
     return True
+
+
+def _bytes_of(parts: typing.Iterable[typing.Any]) -> int:
+  """Bytes of the variables of what is saved."""
+  variables = [variable for part in parts for variable in getattr(part, "variables", ())]
+  return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
 
 
 def _shapes(network: keras.Model) -> list[tuple[str, list[int]]]:

@@ -121,7 +121,7 @@ def export_saved_model(
     try:
       archive.write_out(str(temporary), verbose=False)
     except tf.errors.OpError as error:
-      raise InputError(f"{output}: cannot be written ({error.message[:120]}).") from error
+      raise files.refused_by_disk(error.message) from error
     (temporary / ABOUT).parent.mkdir(exist_ok=True)
     (temporary / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
   return names

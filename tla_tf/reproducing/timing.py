@@ -6,7 +6,6 @@ python -m tla_tf.reproducing.timing SETTINGS.json TRAINING_TIMES.json
 from __future__ import annotations
 
 import json
-import pathlib
 import sys
 
 from tla_tf import limits

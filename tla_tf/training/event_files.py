@@ -27,11 +27,16 @@ def drop_after(folder: pathlib.Path, step: int) -> None:
     if any(event.step > step for _, event in _events(path)):
       # A name that TensorBoard does not look at.
       temporary = path.with_name(f".{path.name.replace('tfevents', 'rewritten')}")
-      with tf.io.TFRecordWriter(str(temporary)) as writer:
-        for record, event in _events(path):
-          if event.step <= step:
-            writer.write(record)
-      files.put_in_place(temporary, path)
+      try:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+          for record, event in _events(path):
+            if event.step <= step:
+              writer.write(record)
+        files.put_in_place(temporary, path)
+      except (tf.errors.OpError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        refusal = error if isinstance(error, OSError) else files.refused_by_disk(error.message)
+        raise files.unwritable(path, refusal, path.stat().st_size) from error
 
 
 def remove(folder: pathlib.Path, suffix: str) -> None:

@@ -27,6 +27,7 @@ from tla_tf.evaluation.run_analysis import analyse
 from tla_tf.evaluation.subject import run_subject
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
+from tla_tf.records import sealed
 
 SHORT = ("--num_examples=150", "--fit_examples=300", "--projector_examples=40", "--neighbors=10")
 
@@ -452,7 +453,7 @@ def test_runs_of_other_data_are_refused_before_any_work(runs, tmp_path):
   every = ("tla-analyze", "tla-report", "tla-evaluate")
   for name, value, tools in (("digest", "another", every), ("class_names", ["a", "b"], every[:1])):
     changed = {**config, "data": {**config["data"], name: value}}
-    (tmp_path / "other" / "config.json").write_text(json.dumps(changed))
+    (tmp_path / "other" / "config.json").write_text(json.dumps(sealed(changed)))
     for tool in tools:
       cli.assert_refused(cli.run(tool, f"--run_dir={runs / 'um'}", tmp_path / "other"), "different", "one by one")
   assert not (tmp_path / "other" / "embeddings").exists()

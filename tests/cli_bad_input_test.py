@@ -1,6 +1,7 @@
 """Bad input through the console scripts: one clear sentence, nothing overwritten."""
 
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import tla_tf
+from tla_tf.records import sealed
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +201,8 @@ def test_truncated_checkpoint(copy):
 def test_checkpoint_of_another_network(copy):
   config = copy / "config.json"
   config.write_text(config.read_text().replace('"mlp_16"', '"mlp_32"'))
+  cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={copy}"), "config.json", "checksum", "restore the file")
+  config.write_text(json.dumps(sealed(json.loads(config.read_text()))))
   cli.assert_refused(cli.run("tla-evaluate", f"--run_dir={copy}"), "another network")
   cli.assert_refused(cli.run("tla-export", f"--run_dir={copy}"), "another network")
   assert not (copy / "saved_model").exists()

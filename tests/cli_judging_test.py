@@ -11,6 +11,7 @@ import tensorflow as tf
 from tla_tf import datasets
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.loading import load_network
+from tla_tf.records import sealed
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_a_run_is_judged_at_its_own_epsilon_and_says_so(runs, tmp_path):
   shutil.copytree(runs / "at", tmp_path / "at", ignore=shutil.ignore_patterns("evaluation*"))
   content = json.loads((tmp_path / "at" / "config.json").read_text())
   content["settings"]["attack"]["epsilon"] = 0.1
-  (tmp_path / "at" / "config.json").write_text(json.dumps(content))
+  (tmp_path / "at" / "config.json").write_text(json.dumps(sealed(content)))
   arguments = (f"--run_dir={tmp_path / 'at'}", "--num_examples=20", "--probe_examples=0")
   for given, epsilon in (((), 0.1), (("--epsilon=0.2",), 0.2)):
     done = cli.run("tla-evaluate", *arguments, *given)

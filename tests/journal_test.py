@@ -1,8 +1,10 @@
 """The journal of an evaluation: kept, cut off, locked, removed."""
 
+import json
+
 import pytest
 
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 from tla_tf.evaluation.journal import Journal
 
 FACTS = {"network": "a", "attacks": [1, 2]}
@@ -64,12 +66,28 @@ def test_a_line_that_was_cut_off_is_judged_again(tmp_path, cut):
     assert journal.recall(["PGD", 2], _fail) == {"broken": [9]}
 
 
-def test_damage_in_the_middle_costs_what_follows(tmp_path):
+@pytest.mark.parametrize(
+  "damage",
+  [
+    lambda line: b"\x00\xff damaged\n",
+    lambda line: line.replace(b"6", b"7", 1),
+    lambda line: b"[1, 2, 3]\n",
+    lambda line: b"[" * 100_000 + b"\n",
+    lambda line: b"[" + b"9" * 5000 + b"]\n",
+    lambda line: json.dumps(json.loads(line)[:2]).encode() + b"\n",
+  ],
+  ids=["no text", "digit", "types", "deep", "long number", "no checksum"],
+)
+def test_a_damaged_line_is_said_and_judged_again_and_the_others_are_not(tmp_path, damage):
   path = _interrupted(tmp_path, {1: 5, 2: 6, 3: 7})
   lines = path.read_bytes().splitlines(keepends=True)
-  path.write_bytes(lines[0] + b"\x00\xff damaged\n" + lines[2])
+  path.write_bytes(lines[0] + damage(lines[1]) + lines[2])
+  with pytest.warns(RecordWarning, match="1 line is damaged"), Journal(tmp_path, FACTS).open() as journal:
+    assert len(journal) == 2
+    assert [journal.recall(["PGD", 1], _fail), journal.recall(["PGD", 3], _fail)] == [5, 7]
+    assert journal.recall(["PGD", 2], lambda: 6) == 6
   with Journal(tmp_path, FACTS).open() as journal:
-    assert len(journal) == 1
+    assert len(journal) == 3
 
 
 def test_two_processes_do_not_share_a_journal(tmp_path):

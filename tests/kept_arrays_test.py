@@ -8,7 +8,7 @@ import pytest
 
 from tla_tf import files
 from tla_tf.data import cache
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 from tla_tf.persistence.kept_arrays import kept_arrays
 
 FACTS = {"part": "test", "attack": {"epsilon": 0.1, "steps": 5}, "sizes": [1, 2]}
@@ -30,6 +30,13 @@ def put(folder, record, facts, key):
   make(folder)
   known = {name: hashlib.sha256((folder / f"{name}.npy").read_bytes()).hexdigest() for name in ("images", "labels")}
   (folder / record).write_text(json.dumps({**facts, key: known}, indent=1))
+
+
+def forget(place, name):
+  """Takes an array out of the record's list of digests."""
+  about = json.loads((place / "about.json").read_text())
+  del about["sha256"][name]
+  (place / "about.json").write_text(json.dumps(about))
 
 
 def assert_right(arrays):
@@ -69,17 +76,19 @@ def test_images_that_an_earlier_release_decoded_are_read(tmp_path):
     lambda place: (place / "labels.npy").unlink(),
     lambda place: (place / "about.json").write_text("[]"),
     lambda place: (place / "about.json").write_text(json.dumps({"part": "train", "sha256": {}})),
+    lambda place: (place / "about.json").write_text("[" * 100_000),
+    lambda place: forget(place, "labels"),
+    lambda place: (forget(place, "labels"), (place / "labels.npy").write_bytes(b"damaged")),
   ],
-  ids=["array", "no array", "record", "record of others"],
+  ids=["array", "no array", "record", "record of others", "deep record", "no digest", "no digest of a damaged array"],
 )
-def test_damaged_arrays_of_a_run_are_refused_and_stay(tmp_path, spoil):
+def test_damaged_arrays_of_a_run_are_made_again_and_said(tmp_path, spoil):
   kept_arrays(tmp_path, FACTS, make)
   (place,) = tmp_path.iterdir()
   spoil(place)
-  before = {path.name: path.read_bytes() for path in place.iterdir()}
-  with pytest.raises(InputError, match=f"{place.name}: damaged; remove it"):
-    kept_arrays(tmp_path, FACTS, fail)
-  assert before == {path.name: path.read_bytes() for path in place.iterdir()}
+  with pytest.warns(RecordWarning, match=f"{place.name}: damaged; what it held is made again"):
+    assert_right(kept_arrays(tmp_path, FACTS, make))
+  assert_right(kept_arrays(tmp_path, FACTS, fail))
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):

@@ -266,8 +266,8 @@ class TestCheckpoints:
     store = CheckpointStore(tmp_path)
     store.save(10, _state(), {})
     path = tmp_path / "step_000000010" / "meta.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
-    with pytest.raises(InputError, match="format 3 of meta.json is newer"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 4}))
+    with pytest.raises(InputError, match="format 4 of meta.json is newer"):
       store.restore(10, _state())
 
   @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -384,7 +384,7 @@ class TestRunFolder:
 
   def test_damaged_metrics_are_named(self, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
-    with pytest.raises(InputError, match="damaged line 2"):
+    with pytest.raises(InputError, match="damaged, line 2 is no JSON object"):
       RunFolder(tmp_path).read_metrics()
 
   def test_only_one_training_at_a_time(self, tmp_path):

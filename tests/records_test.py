@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from tla_tf.config import AttackConfig
 from tla_tf.errors import InputError
-from tla_tf.records import Record, read_object
+from tla_tf.records import Record, read_object, sealed
+from tla_tf.records.metrics import read_rows, write_rows
+from tla_tf.records.record import unchanged
 from tla_tf.types import Norm
 
 
@@ -27,6 +29,7 @@ class Point:
 @dataclasses.dataclass(frozen=True)
 class Sheet(Record):
   FORMAT, FILE, REMEDY = 3, "sheet.json", "make it again"
+  SEALED_SINCE = 4
   UPGRADES = {1: lambda content: {"seed": 0, **content}, 2: lambda content: {**content, "name": content.get("title")}}
 
   name: str | None
@@ -115,11 +118,11 @@ def test_what_is_wrong_is_named_with_file_field_and_remedy(tmp_path, case):
 @pytest.mark.parametrize(
   "content, words",
   [
-    (b"{", "not JSON; make it again"),
+    (b"{", r"not JSON \(line 1, column 2\); make it again"),
     (b"", "not JSON"),
-    (b'{"a": "\xff"}', "not JSON"),
-    (b'{"a": 1' + b"0" * 5000 + b"}", "not JSON"),
-    (b"[" * 100_000, "not JSON"),
+    (b'{"a": "\xff"}', "no text in UTF-8; make it again"),
+    (b'{"a": 1' + b"0" * 5000 + b"}", "a number too large"),
+    (b"[" * 100_000, "nested too deeply"),
     (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested too deeply; make it again"),
     (b'{"a": [1' + b"0" * 400 + b"]}", "a number too large; make it again"),
     (b"[]", "not a JSON object; make it again"),
@@ -203,3 +206,77 @@ def test_any_json_in_a_field_gives_a_record_or_one_sentence(name, value):
     assert str(error).startswith("sheet.json: ")
   else:
     assert Sheet.from_dict(json.loads(json.dumps(found.to_dict())), "again").to_dict().keys() == found.to_dict().keys()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sealed(Record):
+  FORMAT, FILE, REMEDY = 2, "sealed.json", "make it again"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
+
+  share: float
+  names: list[str]
+
+
+def test_a_change_that_leaves_a_record_whole_is_seen_by_its_checksum(tmp_path):
+  place = tmp_path / "sealed.json"
+  Sealed(0.25, ["a", "b"]).write(place)
+  text = place.read_text()
+  assert Sealed.read(place) == Sealed.from_text(text, "elsewhere") == Sealed(0.25, ["a", "b"])
+  content = json.loads(text)
+  place.write_text(json.dumps(content))  # Other white space says the same.
+  assert Sealed.read(place).share == 0.25
+  bare = {name: value for name, value in content.items() if name != "sha256"}
+  for changed in (
+    {**content, "share": 0.35},
+    {**content, "names": ["b", "a"]},
+    {**content, "format": 1},
+    {**content, "sha256": "0"},
+    {**content, "sha256": None},
+    {**content, "sha256": ["a"]},
+    bare,
+  ):
+    place.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=r"sealed.json: damaged, .* checksum 'sha256'; make it again\.$"):
+      Sealed.read(place)
+  place.write_text(json.dumps({**bare, "format": 1}))  # As an older release wrote it.
+  assert Sealed.read(place).share == 0.25
+  # Who changes a record on purpose gives it its checksum.
+  place.write_text(json.dumps(sealed({**content, "share": 0.35})))
+  assert Sealed.read(place).share == 0.35
+
+
+def test_what_is_no_json_is_said_with_its_place(tmp_path):
+  for text, words in (('{\n "a": 1,\n "b"}', "not JSON (line 3, column 5)"), ("[" * 100_000, "nested too deeply")):
+    (tmp_path / "sealed.json").write_text(text)
+    with pytest.raises(InputError) as caught:
+      Sealed.read(tmp_path / "sealed.json")
+    assert str(caught.value) == f"{tmp_path / 'sealed.json'}: damaged, {words}; make it again."
+
+
+def test_a_line_of_metrics_that_changed_moved_or_went_is_named(tmp_path):
+  place = tmp_path / "metrics.jsonl"
+  rows = [{"step": step, "loss": 1 / step} for step in (5, 10, 15)]
+  write_rows(place, rows)
+  assert read_rows(place, 15) == rows
+  lines = place.read_text().splitlines()
+  plain = [json.dumps(row) for row in rows]
+  for changed, words in (
+    ([lines[0], lines[1].replace("0.1,", "0.2,"), lines[2]], "line 2 does not fit its checksum"),
+    ([lines[0], lines[2]], "line 2 does not fit its checksum"),
+    ([lines[1], lines[0], lines[2]], "line 1 does not fit its checksum"),
+    ([lines[0], plain[1], lines[2]], "line 2 does not fit its checksum"),
+    (lines[:2], "it ends at step 10 and not at step 15"),
+    ([], "it ends at step 0"),
+    ([lines[0], "[]"], "line 2 is no JSON object"),
+    ([lines[0], "[" * 100_000], "line 2 is no JSON object"),
+    ([lines[0], '{"step": true}'], "line 2 has no 'step'"),
+    ([lines[0], '{"step": ' + "9" * 5000 + "}"], "line 2 is no JSON object"),
+    ([plain[0], '{"step": 7, "loss": "low"}'], "line 2 has 'loss', which is no number"),
+    ([plain[1], plain[0]], "line 2 is of step 5, after one of step 10"),
+  ):
+    place.write_text("".join(f"{line}\n" for line in changed))
+    with pytest.raises(InputError, match=f"metrics.jsonl: damaged, {words}.*; restore the file"):
+      read_rows(place, 15)
+  place.write_text("".join(f"{line}\n" for line in plain))  # As an older release wrote them.
+  assert read_rows(place) == rows

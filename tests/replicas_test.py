@@ -23,6 +23,7 @@ from tla_tf import data, datasets, published, training
 from tla_tf.errors import InputError
 from tla_tf.models.factory import needs
 from tla_tf.persistence import CheckpointStore
+from tla_tf.records import sealed
 from tla_tf.training import strategies
 from tla_tf.training.loop import TrainingLoop
 
@@ -94,7 +95,8 @@ found["refused"] = {
   "batch": refusal(batch_size=11), "pool": refusal(negative_pool_size=9), "mode": refusal(attack_mode="training")}
 found["refused"]["strategy"] = refusal(distribution_strategy="one_device", train_steps=5, folder="whole")
 settings = out / "whole" / "config.json"
-settings.write_text(settings.read_text().replace('"replicas": 2', '"replicas": 4'))
+changed = json.loads(settings.read_text().replace('"replicas": 2', '"replicas": 4'))
+settings.write_text(json.dumps(sealed(changed)))
 found["refused"]["number"] = refusal(train_steps=5, folder="whole")
 print(json.dumps(found))
 """

@@ -725,7 +725,7 @@ def test_report_keeps_apart_what_was_judged_otherwise(tmp_path):
 def test_report_names_a_metric_that_is_no_number(tmp_path):
   _run(tmp_path / "a")
   (tmp_path / "a" / "metrics.jsonl").write_text('{"step": 10, "loss": "low"}\n')
-  with pytest.raises(InputError, match="metrics.jsonl: line 1: 'loss' is no number"):
+  with pytest.raises(InputError, match="metrics.jsonl: damaged, line 1 has 'loss', which is no number"):
     reporting.read_run("a", RunFolder.open(tmp_path / "a"))
 
 
@@ -736,8 +736,8 @@ def test_report_names_a_metric_that_is_no_number(tmp_path):
     ('{"clean": {}}', "'evaluations\[0\].clean.accuracy' is missing.*tla-evaluate again"),
     ("[]", "not a JSON object"),
     (
-      '{"format": 4}',
-      "format 4 of evaluation.json is newer than this release reads \\(3\\); use the release that made it",
+      '{"format": 5}',
+      "format 5 of evaluation.json is newer than this release reads \\(4\\); use the release that made it",
     ),
   ],
 )

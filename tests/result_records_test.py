@@ -32,7 +32,7 @@ def test_a_file_of_format_1_says_the_same_in_later_ones(kind):
   assert added == {"format": kind.FORMAT, "training_epsilon": 0.2, "notes": []}
   assert kind.from_dict(content, "new.json").to_dict() == content
   if kind is EvaluationBook:
-    assert content == {"format": 3, "evaluations": [{name: found[name] for name in content["evaluations"][0]}]}
+    assert content == {"format": 4, "evaluations": [{name: found[name] for name in content["evaluations"][0]}]}
     # Format 2 held one evaluation, too.
     second = {"format": 2, **content["evaluations"][0]}
     assert kind.from_dict(second, "old.json").to_dict() == content

@@ -23,6 +23,10 @@ class CompilerWarning(UserWarning):
   """XLA cannot compile what it was tried on; other kernels do the work."""
 
 
+class RecordWarning(UserWarning):
+  """What was kept on disk is damaged, and is made again."""
+
+
 class WorkerLostError(ToolError, RuntimeError):
   """Another worker of a training is gone, and so this one ends.
 

@@ -19,6 +19,7 @@ import re
 import shutil
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from tla_tf import limits
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 
 AnyPath = str | os.PathLike[str]
 
@@ -446,7 +447,8 @@ def kept_arrays(
   """Arrays that are dear to make: made once, kept in a folder, checked when read.
 
   They lie as `.npy` files beside a record of the facts and of their digests. A
-  kill leaves them whole or not there.
+  kill leaves them whole or not there; what is damaged is made anew, and of a run's
+  a RecordWarning says so.
 
   Args:
     place: their folder, which nothing else lies in.
@@ -455,18 +457,19 @@ def kept_arrays(
     record: name of the JSON file.
     digests_key: under which the record has the digests.
     shared: whether any process may want them at any time: one makes them while
-      the others wait, and what is damaged is made anew. Else it is refused.
+      the others wait.
 
   Returns:
     Dict from name to read-only memory map.
 
   Raises:
-    InputError: if the folder cannot be written, or is damaged and not shared;
-      and what `make` raises.
+    InputError: if the folder cannot be written; and what `make` raises.
   """
   place = pathlib.Path(place)
   arrays = _read_kept(place, facts, record, digests_key)
-  if arrays is None and (shared or not place.exists()):
+  if arrays is None:
+    if place.exists() and not shared:
+      warnings.warn(f"{place}: damaged; what it held is made again.", RecordWarning, stacklevel=3)
     make_folder(place.parent)
     with locked(place.with_name(f"{place.name}.lock")) if shared else contextlib.nullcontext():
       # Another process may have made them while this one waited.
@@ -482,7 +485,7 @@ def kept_arrays(
           (temporary / record).write_text(text, encoding="utf-8")
         arrays = _read_kept(place, facts, record, digests_key)
   if arrays is None:
-    raise InputError(f"{place}: damaged; remove it, what it held will be made again.")
+    raise InputError(f"{place}: damaged while it was written; give the same command again.")
   return arrays
 
 
@@ -493,10 +496,13 @@ def _read_kept(
   try:
     about = json.loads(limits.read_text(place / record))
     known = about.pop(digests_key)
+    # One that the record leaves out would be missed, or taken unchecked.
+    if {path.stem for path in place.glob("*.npy")} != set(known):
+      return None
     if about != json.loads(json.dumps(facts)) or first_damaged(place, {f"{n}.npy": known[n] for n in known}):
       return None
     return {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in known}
-  except (OSError, ValueError, KeyError, TypeError, AttributeError):
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
     return None
 
 

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from tla_tf import files, limits, xla_flags
 from tla_tf.binaries import flag_names, stopping
-from tla_tf.errors import CompilerWarning, InputError, ToolError, WorkerLostError
+from tla_tf.errors import CompilerWarning, InputError, RecordWarning, ToolError, WorkerLostError
 from tla_tf.persistence import versions
 from tla_tf.settings import texts
 
@@ -189,7 +189,7 @@ def show_warnings_as_notes() -> None:
   before = warnings.showwarning
 
   def show(message: Any, category: type[Warning], *place: Any, **others: Any) -> None:
-    if issubclass(category, CompilerWarning):
+    if issubclass(category, (CompilerWarning, RecordWarning)):
       print(f"note: {flag_names.said(str(message))}", file=sys.stderr)
     else:
       before(message, category, *place, **others)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,9 @@ class BudgetRecord(Record):
     steps: by variant.
   """
 
-  FORMAT, FILE, REMEDY = 1, "budget.json", "restore the file, or compare in another folder"
+  FORMAT, FILE, REMEDY = 2, "budget.json", "restore the file, or compare in another folder"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   steps: dict[str, MeasuredStep]
 
@@ -58,7 +61,9 @@ class SelectionRecord(Record):
     groups: by name.
   """
 
-  FORMAT, FILE, REMEDY = 1, "selection.json", "remove it; it will be made again"
+  FORMAT, FILE, REMEDY = 2, "selection.json", "remove it; it will be made again"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   groups: dict[str, Choice]
 
@@ -75,7 +80,9 @@ class BegunRecord(Record):
     before: digests of the results that there were.
   """
 
-  FORMAT, FILE, REMEDY = 1, "judging/*.json", "remove it; what it tells of will be judged again"
+  FORMAT, FILE, REMEDY = 2, "judging/*.json", "remove it; what it tells of will be judged again"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   checkpoint_digest: str
   source_digest: str | None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import json
 import pathlib
 import typing
 
@@ -49,11 +49,15 @@ class Detector(typing.NamedTuple):
       InputError: if the file cannot be written.
     """
     content, gaussians = io.BytesIO(), self.gaussians
-    about = DetectorAbout(
-      covariance=gaussians.covariance, threshold=self.threshold, unit_length=self.unit_length, facts=self.facts
-    )
     arrays = {name: getattr(gaussians, name) for name in _ARRAYS}
-    np.savez(content, about=np.array(json.dumps(about.to_dict())), **arrays)
+    about = DetectorAbout(
+      covariance=gaussians.covariance,
+      threshold=self.threshold,
+      unit_length=self.unit_length,
+      facts=self.facts,
+      arrays_digest=_digest(arrays),
+    )
+    np.savez(content, about=np.array(about.to_text()), **arrays)
     files.write_bytes(path, content.getvalue())
 
   @classmethod
@@ -65,19 +69,25 @@ class Detector(typing.NamedTuple):
     """
     try:
       content = files.read_arrays(path, ("about", *_ARRAYS))
-      about = json.loads(str(content.pop("about")))
+      text = str(content.pop("about"))
       arrays = {name: content[name] for name in _ARRAYS}
     except OSError as error:
       raise InputError(f"{path}: {files.refusal(error)}; {DetectorAbout.REMEDY}.") from None
-    except (ValueError, KeyError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
       raise InputError(f"{path}: damaged ({error}); {DetectorAbout.REMEDY}.") from None
-    if not isinstance(about, dict):
-      raise InputError(f"{path}: damaged, not a JSON object; {DetectorAbout.REMEDY}.")
-    about = DetectorAbout.from_dict(about, path)
+    about = DetectorAbout.from_text(text, path)
     gaussians = ClassGaussians(about.covariance, **arrays)
-    if not gaussians.is_whole():
+    if not gaussians.is_whole() or about.arrays_digest not in (None, _digest(arrays)):
       raise InputError(f"{path}: damaged, its arrays do not belong together; {DetectorAbout.REMEDY}.")
     return cls(gaussians, about.threshold, about.unit_length, about.facts)
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+  """SHA-256 of what the arrays are and hold, as hex."""
+  result = hashlib.sha256()
+  for name, array in arrays.items():
+    result.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+  return result.hexdigest()
 
 
 class GraphDetector(tf.Module):

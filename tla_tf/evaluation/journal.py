@@ -9,13 +9,15 @@ import hashlib
 import json
 import pathlib
 import typing
+import warnings
 
 from tla_tf import files, limits
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
+from tla_tf.records import seals
 
 
 class Journal:
-  """Results of finished batches, one JSON line each, under the name of the batch.
+  """Results of finished batches, one JSON line each, under the name of the batch and with a checksum.
 
   A batch's name says all that its result depends on besides the `facts`, which
   name the file: an evaluation with other settings has another journal.
@@ -36,6 +38,7 @@ class Journal:
   def open(self) -> collections.abc.Iterator[Journal]:
     """Reads what an earlier process wrote and keeps others out while the body runs.
 
+    What a damaged line held will be judged again, of which a RecordWarning tells.
     The journal stays until `discard`: results are to be written first.
 
     Raises:
@@ -45,8 +48,8 @@ class Journal:
     try:
       with limits.open_appending(self.path) as file:
         self._lock(file)
-        self._read(file)
         self._file = file
+        self._read(file)
         yield self
     finally:
       self._file = None
@@ -72,7 +75,7 @@ class Journal:
       result = compute()
       if self._file is not None:
         # A kill leaves the line whole or without its end.
-        self._write((json.dumps([key, result]) + "\n").encode())
+        self._write(_line(key, result))
       self._known[key] = result
     return self._known[key]
 
@@ -95,15 +98,31 @@ class Journal:
 
   def _read(self, file: typing.BinaryIO) -> None:
     file.seek(0)
-    whole = 0
-    for line in file:
-      try:
-        key, result = json.loads(line)
-      except (ValueError, TypeError):
-        break
-      if not line.endswith(b"\n"):
-        break
-      self._known[key] = result
-      whole += len(line)
-    # What follows the last whole line was cut off by a kill: it is judged again.
-    file.truncate(whole)
+    # What follows the last whole line was cut off by a kill.
+    *lines, cut_off = file.read().split(b"\n")
+    damaged = 0
+    for line in lines:
+      found = _entry(line)
+      if found is None:
+        damaged += 1
+      else:
+        self._known[found[0]] = found[1]
+    if damaged:
+      what = "1 line is" if damaged == 1 else f"{damaged} lines are"
+      warnings.warn(f"{self.path}: {what} damaged; what stood there is judged again.", RecordWarning, stacklevel=2)
+    if damaged or cut_off:
+      file.truncate(0)
+      self._write(b"".join(_line(key, result) for key, result in self._known.items()))
+
+
+def _line(key: str, result: typing.Any) -> bytes:
+  return (json.dumps([key, result, seals.digest([key, result])]) + "\n").encode()
+
+
+def _entry(line: bytes) -> tuple[str, typing.Any] | None:
+  """(name of a batch, its result) of a line, or None where it is not as it was written."""
+  try:
+    key, result, digest = json.loads(line)
+    return (key, result) if digest == seals.digest([key, result]) else None
+  except (ValueError, TypeError, RecursionError):
+    return None

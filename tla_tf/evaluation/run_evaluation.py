@@ -29,7 +29,7 @@ from tla_tf.types import Precision, Split
 # Adversarial images that are kept of every attack, for pictures.
 _KEPT = 8
 # Of the journal's lines: those of another layout are not read.
-_JOURNAL_FORMAT = 2
+_JOURNAL_FORMAT = 3
 
 
 _SEARCHED = "Gradient attacks (FGSM, BIM, PGD, MIM) searched in bfloat16; what they found was judged in float32."

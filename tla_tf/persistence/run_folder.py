@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import typing
 
-from tla_tf import files, limits
+from tla_tf import files
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
+from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.records.metrics import read_rows, write_rows
 from tla_tf.records.record import read_object
 from tla_tf.records.run import DataFacts, FallbackRecord, Imported, RunRecord
 from tla_tf.types import Split
@@ -186,23 +187,22 @@ class RunFolder:
     return record.settings, record.data
 
   def read_metrics(self, up_to: int | None = None) -> list[dict]:
-    """The lines of `metrics.jsonl` as dicts, those of steps <= up_to."""
+    """The lines of `metrics.jsonl` as dicts, those of steps <= up_to.
+
+    Raises:
+      InputError: naming the line, if one is damaged or not where it was written; and if
+        the last ones are gone.
+    """
     if not self._metrics.exists():
       return []
-    rows: list[dict] = []
-    for line in limits.read_text(self._metrics, limits.LINES_BYTES, "replace").splitlines():
-      try:
-        row = json.loads(line)
-      except json.JSONDecodeError:
-        row = None
-      if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-        raise InputError(f"{self._metrics}: damaged line {len(rows) + 1}; remove it.")
-      rows.append(row)
+    # Its line is written before a checkpoint.
+    last = CheckpointStore(self.checkpoints).last() or 0
+    rows = read_rows(self._metrics, last)
     return [row for row in rows if up_to is None or row["step"] <= up_to]
 
   def write_metrics(self, rows: list[dict]) -> None:
     """Replaces `metrics.jsonl`."""
-    files.write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(self._metrics, rows)
 
   def read_fallback(self) -> FallbackRecord | None:
     """How the training went back to PGD after a collapse, or None."""

@@ -7,6 +7,7 @@ from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationImages, Evalua
 from tla_tf.records.evaluation_book import EvaluationBook
 from tla_tf.records.pool_times import PoolTime, PoolTimes
 from tla_tf.records.record import Record, plain, read_object
+from tla_tf.records.seals import sealed
 from tla_tf.records.training import training_epsilon
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
   "WorstCase",
   "plain",
   "read_object",
+  "sealed",
   "training_epsilon",
 ]

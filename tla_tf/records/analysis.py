@@ -15,7 +15,7 @@ from tla_tf.config import AttackConfig, require
 from tla_tf.errors import InputError
 from tla_tf.records.arrays import ArrayRecord, Layout
 from tla_tf.records.evaluation import Share
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 from tla_tf.records.training import training_epsilon
 from tla_tf.types import Covariance, Metric, Split
 
@@ -175,7 +175,9 @@ class AnalysisRecord(Record):
     split: which images were analysed.
   """
 
-  FORMAT, FILE, REMEDY, UPGRADES = 2, "analysis.json", "run tla-analyze again", {1: _upgraded}
+  FORMAT, FILE, REMEDY = 3, "analysis.json", "run tla-analyze again"
+  UPGRADES: typing.ClassVar[dict] = {1: _upgraded, 2: unchanged}
+  SEALED_SINCE = 3
 
   separation_ratio: dict[str, float | None]
   separation: list[SeparationEntry]

@@ -12,7 +12,7 @@ import dataclasses
 import enum
 import typing
 
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 from tla_tf.types import Norm, Split
 
 SECONDS, TOTAL_SECONDS = "seconds", "total seconds"
@@ -207,7 +207,9 @@ class ComparisonRecord(Record):
     notes: sentences that a reader should know.
   """
 
-  FORMAT, FILE, REMEDY = 1, "comparison.json", "run tla-compare again"
+  FORMAT, FILE, REMEDY = 2, "comparison.json", "run tla-compare again"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   dataset: str
   training_epsilon: float | None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 from tla_tf.config import AttackConfig
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 from tla_tf.types import Covariance
 
 
@@ -39,11 +40,15 @@ class DetectorAbout(Record):
     threshold: log density below which an image is suspicious.
     unit_length: whether embeddings are scaled to length 1 before.
     facts: DetectorFacts.
+    arrays_digest: SHA-256 of the numbers; None in format 1, which did not say.
   """
 
-  FILE, REMEDY = "detector.npz", "fit the detector again with tla-analyze"
+  FORMAT, FILE, REMEDY = 2, "detector.npz", "fit the detector again with tla-analyze"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   covariance: Covariance
   threshold: float
   unit_length: bool
   facts: DetectorFacts
+  arrays_digest: str | None = None

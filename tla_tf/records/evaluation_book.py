@@ -6,7 +6,7 @@ import dataclasses
 import typing
 
 from tla_tf.records.evaluation import EvaluationRecord
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 from tla_tf.records.training import training_epsilon
 
 
@@ -29,7 +29,8 @@ class EvaluationBook(Record):
       other checkpoints among them.
   """
 
-  FORMAT, FILE, REMEDY = 3, "evaluation.json", "move it away and run tla-evaluate again"
-  UPGRADES: typing.ClassVar[dict] = {1: _with_training_epsilon, 2: _as_a_book}
+  FORMAT, FILE, REMEDY = 4, "evaluation.json", "move it away and run tla-evaluate again"
+  UPGRADES: typing.ClassVar[dict] = {1: _with_training_epsilon, 2: _as_a_book, 3: unchanged}
+  SEALED_SINCE = 4
 
   evaluations: list[EvaluationRecord]

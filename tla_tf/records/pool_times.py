@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,9 @@ class PoolTimes(Record):
     pools: PoolTime of every pool, in the order asked for.
   """
 
-  FORMAT, FILE, REMEDY = 1, "training_times.json", "measure the training times again"
+  FORMAT, FILE, REMEDY = 2, "training_times.json", "measure the training times again"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   dataset: str
   network: str

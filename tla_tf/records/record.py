@@ -15,7 +15,8 @@ A field may be a `str`, `int`, `float`, `bool`, enum, dataclass, `config.Config`
 `list`, `tuple` or `dict` of such, `X | None`, or `typing.Any` for whatever JSON
 holds. One with a default may be missing from the file, and is left out of it where
 it holds the default. Nested dataclasses may check more in `__post_init__`, by
-raising InputError. No TensorFlow here.
+raising InputError. The file carries a checksum besides, under "sha256": a digit that
+changed is seen. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import typing
 from tla_tf import files, limits
 from tla_tf.config import Config
 from tla_tf.errors import InputError
+from tla_tf.records import seals
 
 _Self = typing.TypeVar("_Self", bound="Record")
 # Far more than any record nests; far fewer than Python's own limit.
@@ -65,12 +67,14 @@ class Record:
     UPGRADES: from every older format to a function that makes the next one's
       content of it (dict -> dict). It meets damaged files, too, and leaves what it
       does not know as it is: all is checked afterwards.
+    SEALED_SINCE: the first format whose files have a checksum.
   """
 
   FORMAT: typing.ClassVar[int] = 1
   FILE: typing.ClassVar[str]
   REMEDY: typing.ClassVar[str]
   UPGRADES: typing.ClassVar[dict[int, collections.abc.Callable[[dict], dict]]] = {}
+  SEALED_SINCE: typing.ClassVar[int] = 1
 
   def __init_subclass__(cls) -> None:
     if sorted(cls.UPGRADES) != list(range(1, cls.FORMAT)):
@@ -84,14 +88,29 @@ class Record:
       InputError: naming file, field and remedy, if the file is missing, damaged, of
         a newer format, or not as this release writes it.
     """
-    return cls.from_dict(read_object(path, cls.REMEDY), path)
+    return cls._of_file(read_object(path, cls.REMEDY), path)
+
+  @classmethod
+  def from_text(cls: type[_Self], text: str, path: str | pathlib.Path) -> _Self:
+    """What `to_text` was given, where the text is a part of another file; raises as `read`."""
+    return cls._of_file(_parsed(text, path, cls.REMEDY), path)
+
+  @classmethod
+  def _of_file(cls: type[_Self], content: dict, path: str | pathlib.Path) -> _Self:
+    # What is wrong with a field says more than that something is.
+    record = cls.from_dict({name: value for name, value in content.items() if name != seals.KEY}, path)
+    if seals.KEY not in content and content.get("format", 1) < cls.SEALED_SINCE:
+      return record
+    if not seals.fits(content):
+      raise InputError(f"{path}: damaged, its content does not fit its checksum {seals.KEY!r}; {cls.REMEDY}.")
+    return record
 
   @classmethod
   def from_dict(cls: type[_Self], content: dict, path: str | pathlib.Path) -> _Self:
     """What `read` makes of a JSON object.
 
     Args:
-      content: the object, with its "format".
+      content: the object, with its "format", and without a checksum.
       path: where it was read, for errors.
 
     Raises:
@@ -100,7 +119,7 @@ class Record:
     content = dict(content)
     number = content.pop("format", 1)
     try:
-      if not _is_whole(number) or number < 1:
+      if not is_whole(number) or number < 1:
         raise _MismatchError("format", f"is no format number: {reprlib.repr(number)}")
       if number > cls.FORMAT:
         raise InputError(
@@ -133,7 +152,11 @@ class Record:
       InputError: if it cannot be written.
       TypeError: as `to_dict`.
     """
-    files.write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+    files.write_text(path, self.to_text())
+
+  def to_text(self) -> str:
+    """What the file holds: `to_dict` with its checksum; raises as that."""
+    return json.dumps(seals.sealed(self.to_dict()), indent=1) + "\n"
 
   def replace(self: _Self, **changes: typing.Any) -> _Self:
     """A copy with some fields changed."""
@@ -150,24 +173,40 @@ def read_object(path: str | pathlib.Path, remedy: str = "") -> dict:
   Raises:
     InputError: if the file is missing or does not hold a JSON object.
   """
-  ending = f"; {remedy}." if remedy else "."
   try:
-    content = json.loads(limits.read_text(path))
+    text = limits.read_text(path)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
-  except (ValueError, RecursionError):
-    # ValueError: no JSON, no UTF-8, or a number of thousands of digits.
-    raise InputError(f"{path}: damaged, not JSON{ending}") from None
+  except UnicodeDecodeError:
+    raise InputError(f"{path}: damaged, no text in UTF-8{_ending(remedy)}") from None
+  return _parsed(text, path, remedy)
+
+
+def _parsed(text: str, path: str | pathlib.Path, remedy: str) -> dict:
+  """The JSON object that a text is; `path` and `remedy` are for errors."""
+  try:
+    content = json.loads(text)
+  except json.JSONDecodeError as error:
+    where = f"line {error.lineno}, column {error.colno}"
+    raise InputError(f"{path}: damaged, not JSON ({where}){_ending(remedy)}") from None
+  except (ValueError, RecursionError) as error:
+    # ValueError: a number of thousands of digits.
+    what = "nested too deeply" if isinstance(error, RecursionError) else "a number too large"
+    raise InputError(f"{path}: damaged, {what}{_ending(remedy)}") from None
   if not isinstance(content, dict):
-    raise InputError(f"{path}: damaged, not a JSON object{ending}")
-  problem = _beyond_limits(content)
+    raise InputError(f"{path}: damaged, not a JSON object{_ending(remedy)}")
+  problem = beyond_limits(content)
   if problem:
-    raise InputError(f"{path}: damaged, {problem}{ending}")
+    raise InputError(f"{path}: damaged, {problem}{_ending(remedy)}")
   return content
 
 
-def _beyond_limits(content: dict) -> str | None:
-  """What of a JSON object no record holds and no reader is to meet."""
+def _ending(remedy: str) -> str:
+  return f"; {remedy}." if remedy else "."
+
+
+def beyond_limits(content: typing.Any) -> str | None:
+  """What of a JSON value no record holds and no reader is to meet; None if there is nothing."""
   level: list = [content]
   for _ in range(_DEEPEST):
     level = [
@@ -181,6 +220,11 @@ def _beyond_limits(content: dict) -> str | None:
     if not level:
       return None
   return "nested too deeply"
+
+
+def unchanged(content: dict) -> dict:
+  """The upgrade to a format that only added the checksum."""
+  return content
 
 
 # --------------------------------------------------------------------------- writing
@@ -266,18 +310,19 @@ def _value(kind: typing.Any, value: typing.Any, where: str) -> typing.Any:
 
 def _simple(kind: type, value: typing.Any, where: str) -> typing.Any:
   if kind is float:
-    if not _is_whole(value):
+    if not is_whole(value):
       _of_type(float, value, where, "a number")
     return float(value)
   if kind is int:
-    if not _is_whole(value):
+    if not is_whole(value):
       raise _unexpected(where, "a whole number", value)
     return value
   words = {str: "text", bool: "true or false", dict: "an object", list: "a list", type(None): "null"}
   return _of_type(kind, value, where, words[kind])
 
 
-def _is_whole(value: typing.Any) -> bool:
+def is_whole(value: typing.Any) -> bool:
+  """Whether a JSON value is a whole number of at most 64 bits."""
   return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_WHOLE
 
 

@@ -8,7 +8,7 @@ import json
 import typing
 
 from tla_tf.config import TrainingConfig
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 from tla_tf.registry import METHODS
 
 
@@ -86,8 +86,9 @@ class RunRecord(Record):
       None where it could, or was not tried.
   """
 
-  FORMAT, FILE, REMEDY = 3, "config.json", "restore the file, or train again in another folder"
-  UPGRADES: typing.ClassVar[dict] = {1: _with_recipe, 2: _without_val}
+  FORMAT, FILE, REMEDY = 4, "config.json", "restore the file, or train again in another folder"
+  UPGRADES: typing.ClassVar[dict] = {1: _with_recipe, 2: _without_val, 3: unchanged}
+  SEALED_SINCE = 4
 
   settings: TrainingConfig
   data: DataFacts
@@ -111,8 +112,9 @@ class CheckpointRecord(Record):
     parts: names of what was saved; formats before 2 did not say.
   """
 
-  FORMAT, FILE, REMEDY = 2, "meta.json", "remove its folder to go back to an earlier checkpoint"
-  UPGRADES: typing.ClassVar[dict] = {1: lambda content: content}
+  FORMAT, FILE, REMEDY = 3, "meta.json", "remove its folder to go back to an earlier checkpoint"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged, 2: unchanged}
+  SEALED_SINCE = 3
 
   step: int
   metrics: dict[str, float]
@@ -140,7 +142,9 @@ class FallbackRecord(Record):
     training_accuracy: of the training images under the inner attack, there.
   """
 
-  FORMAT, FILE, REMEDY = 1, "fallback.json", "restore the file, or train again in another folder"
+  FORMAT, FILE, REMEDY = 2, "fallback.json", "restore the file, or train again in another folder"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   step: int
   best_robust_accuracy: float

@@ -8,15 +8,11 @@ import typing
 
 from tla_tf import limits
 from tla_tf.config import TrainingConfig
-from tla_tf.errors import InputError
 from tla_tf.persistence import RunFolder
 from tla_tf.records import AnalysisArrays, AnalysisRecord, EvaluationRecord
 from tla_tf.registry import METHODS
 from tla_tf.summaries import Findings, read_evaluations
 from tla_tf.types import Role, Split
-
-# What is drawn of `metrics.jsonl`.
-_DRAWN = ("step", "loss", "cross_entropy", "val_accuracy", "val_robust_accuracy")
 
 
 class Run(typing.NamedTuple):
@@ -84,7 +80,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
     folder.results != folder.path,
     settings,
     unused,
-    _metrics(folder),
+    folder.read_metrics(),
     known.findings,
     known.others,
     read_evaluations(apart.evaluation, apart.evaluation_images).findings,
@@ -108,20 +104,6 @@ def _unused(config: TrainingConfig, settings: dict[str, typing.Any]) -> frozense
   if Role.ADVERSARIAL not in method.roles(config.recipe):
     unused |= {name for name in settings if name.startswith("attack.")}
   return frozenset(unused)
-
-
-def _metrics(folder: RunFolder) -> list[dict]:
-  rows = folder.read_metrics()
-  for number, row in enumerate(rows, 1):
-    wrong = next((name for name in _DRAWN if name in row and not _is_number(row[name])), None)
-    if wrong:
-      raise InputError(f"{folder.path / 'metrics.jsonl'}: line {number}: {wrong!r} is no number; remove the line.")
-  return rows
-
-
-def _is_number(value: typing.Any) -> bool:
-  whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-  return whole or isinstance(value, float)
 
 
 def _flat(settings: dict, prefix: str = "") -> collections.abc.Iterator[tuple[str, typing.Any]]:

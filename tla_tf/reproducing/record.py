@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
-from tla_tf.records.record import Record
+from tla_tf.records.record import Record, unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,9 @@ class ReproducedRecord(Record):
     pictures: files, of a figure without numbers.
   """
 
-  FORMAT, FILE, REMEDY = 1, "the table's file", "run tla-reproduce again"
+  FORMAT, FILE, REMEDY = 2, "the table's file", "run tla-reproduce again"
+  UPGRADES: typing.ClassVar[dict] = {1: unchanged}
+  SEALED_SINCE = 2
 
   name: str
   title: str

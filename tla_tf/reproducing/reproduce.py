@@ -10,15 +10,16 @@ import json
 import pathlib
 import typing
 
-from tla_tf import files, limits, reporting
+from tla_tf import files, reporting
 from tla_tf.comparing import jobs, results
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import PlannedRun, words_of
 from tla_tf.comparing.runner import Comparison
+from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.run_folder import RunFolder
-from tla_tf.records import PoolTimes
+from tla_tf.records import PoolTimes, read_object
 from tla_tf.reporting import Table
 from tla_tf.reproducing import paper, tables
 from tla_tf.reproducing.grids import Wanted
@@ -193,7 +194,10 @@ class Further(typing.NamedTuple):
     """Whether the result of these facts is there."""
     if not (self.result.is_file() and self.about.is_file()):
       return False
-    return json.loads(limits.read_text(self.about)) == self.facts
+    try:
+      return read_object(self.about) == json.loads(json.dumps(self.facts))
+    except InputError:
+      return False
 
 
 def drawings(one: Wanted, its: Comparison, folder: pathlib.Path, data_dir: str | None) -> list[Further]:

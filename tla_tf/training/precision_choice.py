@@ -10,11 +10,12 @@ import statistics
 import time
 import typing
 
-from tla_tf import files, limits, recipes
+from tla_tf import files, recipes
 from tla_tf.config import TrainingConfig
 from tla_tf.data.cache import default_folder
 from tla_tf.errors import InputError
 from tla_tf.persistence.versions import versions
+from tla_tf.records import read_object, seals
 from tla_tf.training import machine
 from tla_tf.types import Precision, PrecisionChoice, Role
 
@@ -100,16 +101,16 @@ def _place(config: TrainingConfig, image_shape: tuple[int, ...], cache_dir: file
 
 def _read(place: pathlib.Path) -> dict[str, float] | None:
   try:
-    seconds = json.loads(limits.read_text(place))
+    seconds = read_object(place)
     found = {name: float(seconds[name]) for name in ("float32", "bfloat16")}
-    return found if min(found.values()) > 0 else None
-  except (OSError, ValueError, KeyError, TypeError):
+    return found if seals.fits(seconds) and min(found.values()) > 0 else None
+  except (InputError, ValueError, KeyError, TypeError):
     return None
 
 
 def _write(place: pathlib.Path, seconds: dict[str, float]) -> None:
   try:
     files.make_folder(place.parent)
-    files.write_text(place, json.dumps(seconds) + "\n")
+    files.write_text(place, json.dumps(seals.sealed(seconds)) + "\n")
   except InputError:
     pass  # Measured again next time.

@@ -97,6 +97,7 @@ def test_a_sound_evaluation_raises_none():
 CASES = {
   "ZERO_GRADIENTS": {"rows": [_row("PGD", 0.5, zero=2)]},
   "NONFINITE_GRADIENTS": {"rows": [_row("PGD", 0.5, nonfinite=1)]},
+  "NONFINITE_OUTPUTS": {"rows": [PGD], "nonfinite": {"clean": 0, "PGD": 1}},
   "ONE_STEP_IS_ENOUGH": {"rows": [FGSM, _row("PGD", 0.6)]},
   "MORE_STEPS_HELP": {"probes": _probes(steps=(0.7, 0.6, 0.53, 0.5))},
   "MORE_RESTARTS_HELP": {"rows": [PGD, _row("20xPGD", 0.47, restarts=20)]},

@@ -654,7 +654,7 @@ def analyze_runs(
       figure_data.check_classes(classes, subject.test.class_names)
       told = progress and functools.partial(_of_run, progress, name)
       analyses[name] = analyse(subject, target.folder, asked, told)
-      for sentence in analyses[name].drawn.notes:
+      for sentence in analyses[name].said:
         note(f"{name}: {sentence}")
     shown = figure_data.figure_classes(list(analyses.values()), tuple(classes))
     queries = figure_data.figure_queries(list(analyses.values()))
@@ -768,9 +768,10 @@ def export_run(
     InputError: for a bad run folder, or if the SavedModel cannot be written.
   """
   from tla_tf.detection import GraphDetector
-  from tla_tf.persistence import export_saved_model
+  from tla_tf.persistence.export import export_saved_model, nonfinite_answers
   from tla_tf.persistence.loading import load_checkpoint
   from tla_tf.persistence.versions import versions
+  from tla_tf.summaries import alarms
 
   if detect_precision not in ("float32", "float64"):
     raise InputError(f"`detect_precision={detect_precision}`: expected 'float64' or 'float32'.")
@@ -779,6 +780,14 @@ def export_run(
   network, step, digest = load_checkpoint(folder, checkpoint)
   detector = None if detect is False else _detector(folder, step, digest, detect is True, note)
   graph = None if detector is None else GraphDetector(detector, detect_precision)
+  bad, tried = nonfinite_answers(network, facts.image_shape)
+  if bad == tried:
+    raise InputError(
+      f"{folder.path}: the network of step {step} says NaN or infinity of every image that was tried, so that nothing "
+      "was exported; give an earlier `checkpoint`, or train anew with a lower learning rate."
+    )
+  if bad:
+    note(alarms.nonfinite_outputs({f"of {tried} images that were tried": bad}) or "")
   output = pathlib.Path(folder.saved_model if output is None else output)
   endpoints = export_saved_model(
     network,

@@ -125,7 +125,10 @@ def _checked(embeddings: np.ndarray, *columns: np.ndarray) -> np.ndarray:
       f"{', '.join(str(len(column)) for column in columns)}."
     )
   if not np.isfinite(embeddings).all():
-    raise InputError("The embeddings hold NaN or infinity: the network has diverged.")
+    raise InputError(
+      "The embeddings hold NaN or infinity, which nothing is measured by: take an earlier checkpoint, or leave such "
+      "images out."
+    )
   return embeddings
 
 

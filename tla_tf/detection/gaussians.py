@@ -122,7 +122,10 @@ def fit_gaussians(
       f"Class {counts.argmin()} has {counts.min()} images to fit a Gaussian to; take more images (`fit_examples`)."
     )
   if not np.isfinite(embeddings).all():
-    raise InputError("The embeddings hold NaN or infinity: the network has diverged.")
+    raise InputError(
+      "The embeddings hold NaN or infinity, which nothing is measured by: take an earlier checkpoint, or leave such "
+      "images out."
+    )
   means = np.stack([embeddings[labels == k].mean(0, dtype=np.float64) for k in range(num_classes)])
   floor = _VARIANCE_FLOOR * np.mean([_centred(embeddings, labels, means, k).var() for k in range(num_classes)])
   if not floor:

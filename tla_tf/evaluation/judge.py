@@ -27,7 +27,7 @@ from tla_tf.ops import inputs, seeds
 from tla_tf.types import Precision, Target
 
 _BATCH = 100
-_MASKS = ("fell", "reached", "attacked", "zero_gradients", "nonfinite_gradients")
+_MASKS = ("fell", "reached", "attacked", "zero_gradients", "nonfinite_gradients", "nonfinite_outputs")
 
 
 class KeptImages(typing.NamedTuple):
@@ -55,6 +55,7 @@ class Verdict(typing.NamedTuple):
     zero_gradients: bool [n], the whole gradient was 0 at some step of a start
       that left the image standing.
     nonfinite_gradients: bool [n], it held NaN or infinity at some step.
+    nonfinite_outputs: bool [n], the logits of the adversarial image hold such.
     rejected: number of successes that the verifier refused.
     kept: KeptImages.
     seconds: wall-clock time, of this process.
@@ -66,6 +67,7 @@ class Verdict(typing.NamedTuple):
   distance: np.ndarray
   zero_gradients: np.ndarray
   nonfinite_gradients: np.ndarray
+  nonfinite_outputs: np.ndarray
   rejected: int
   kept: KeptImages
   seconds: float
@@ -124,6 +126,7 @@ class Judge:
     # Remembered: a network that answers otherwise when asked again must not shift who is attacked.
     self.predictions = np.array(self._recall(["clean"], lambda: predicted_classes(self.clean_logits).tolist()), int)
     self.right = self.predictions == data.labels
+    self.nonfinite_outputs = ~np.isfinite(self.clean_logits).all(1)
 
   def logits(self, fetch: typing.Callable, count: int) -> np.ndarray:
     """Logits float32 [count, classes] of the images that `fetch(positions)` gives."""
@@ -192,7 +195,7 @@ class Judge:
       fell = chosen[np.array(outcome["fell"], int)]
       fallen[fell] = True
       masks["attacked"][places[chosen]] = True
-      for name in ("fell", "reached", "zero_gradients", "nonfinite_gradients"):
+      for name in set(_MASKS) - {"attacked"}:
         masks[name][places[chosen[np.array(outcome[name], int)]]] = True
       distance[places[fell]] = outcome["distance"]
       rejected += outcome["rejected"]
@@ -228,7 +231,7 @@ class Judge:
   ) -> dict:
     """JSON values: what of an attack's result on a batch holds, by row of the batch."""
     clean, labels = self.data.float_images(positions), self.data.labels[positions]
-    shown, valid, answers = self._shown(config, clean, result.adversarial)
+    shown, valid, answers, finite = self._shown(config, clean, result.adversarial)
     if self._eight_bit:
       for factor in eight_bit.OUTWARD:
         lost = np.flatnonzero(result.success & ~(valid & (answers != labels)))
@@ -238,7 +241,7 @@ class Judge:
         larger = eight_bit.further_out(clean[lost], result.adversarial[lost], *rules, factor)
         tried = self._shown(config, clean[lost], larger)
         works = tried[1] & (tried[2] != labels[lost])
-        for before, new in zip((shown, valid, answers), tried):
+        for before, new in zip((shown, valid, answers, finite), tried):
           before[lost[works]] = new[works]
     errs = valid & (answers != labels)
     fell = np.flatnonzero(errs)
@@ -250,6 +253,7 @@ class Judge:
       # A loss that has done its work may be flat: only what stands is hidden by a gradient of 0.
       "zero_gradients": np.flatnonzero((result.zero_gradients > 0) & ~errs).tolist(),
       "nonfinite_gradients": np.flatnonzero(result.nonfinite_gradients > 0).tolist(),
+      "nonfinite_outputs": np.flatnonzero(~finite).tolist(),
       "rejected": int((result.success & ~valid).sum()),
       "kept": [
         positions[chosen].tolist(),
@@ -259,14 +263,18 @@ class Judge:
     }
 
   def _shown(self, config: typing.Any, clean: np.ndarray, adversarial: np.ndarray) -> tuple:
-    """(images as they are shown to the network, whether they keep the rules, what it says of them)."""
+    """(Images as they are shown to the network, whether they keep the rules, what it says of them, whether in numbers).
+
+    The last is whether all logits are finite.
+    """
     rules = (config.epsilon, config.norm.value)
     if self._eight_bit:
       adversarial = eight_bit.to_eight_bits(clean, adversarial, *rules)
     valid = verifier.verify(clean, adversarial, *rules, eight_bit=self._eight_bit)
     # Refused images may hold anything; the network is shown the clean ones in their place.
     shown = np.where(valid.reshape(-1, *[1] * (clean.ndim - 1)), adversarial, clean)
-    return shown, valid, predicted_classes(self.logits(lambda rows: shown[rows], len(shown)))
+    logits = self.logits(lambda rows: shown[rows], len(shown))
+    return shown, valid, predicted_classes(logits), np.isfinite(logits).all(1)
 
   def _unpacked(self, packed: list, room: int | None) -> KeptImages:
     positions, predictions, text = packed

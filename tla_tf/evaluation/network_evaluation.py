@@ -103,6 +103,7 @@ def evaluate(
     probed,
     foreign and network.probabilities,
     network.doubt if foreign else None,
+    nonfinite=found.nonfinite,
   )
   for alarm in raised:
     said(f"{alarm.code}: {alarm.seen} {alarm.remedy}")

@@ -19,7 +19,7 @@ from tla_tf.evaluation import rows
 from tla_tf.evaluation.judge import Judge, KeptImages, Verdict, joined
 from tla_tf.evaluation.suites import NamedAttack
 from tla_tf.records.evaluation import Alarm, AttackRow, CleanShare, Probes, WorstCase
-from tla_tf.summaries import shares
+from tla_tf.summaries import alarms, shares
 from tla_tf.summaries.flat_rows import attack_rows, ball_rows, suite_rows
 from tla_tf.types import Target
 
@@ -33,6 +33,8 @@ class Evaluation(typing.NamedTuple):
     fell: dict from attack name to bool [n], what fell to the attack itself under any
       seed; of one on survivors, without what had fallen before.
     right: bool [n], images classified correctly.
+    nonfinite: dict from attack name, and from `alarms.CLEAN`, to the number of images
+      whose logits hold NaN or infinity.
     probes: Probes, or None where none were run.
     alarms: signs that the accuracies flatter the network.
     notes: sentences on how it was judged that a reader should know.
@@ -44,6 +46,7 @@ class Evaluation(typing.NamedTuple):
   kept: dict[str, KeptImages]
   fell: dict[str, np.ndarray]
   right: np.ndarray
+  nonfinite: dict[str, int]
   probes: Probes | None = None
   alarms: collections.abc.Sequence[Alarm] = ()
   notes: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ def evaluate_with(
   found: list[AttackRow] = []
   kept: dict[str, KeptImages] = {}
   fell: dict[str, np.ndarray] = {}
+  nonfinite = {alarms.CLEAN: int(judge.nonfinite_outputs.sum())}
   done: list[tuple[NamedAttack, int | None, Verdict]] = []
   for attack in attacks:
     draws = attack_configs.draws(attack.config) or attack.target is Target.RANDOM or attack.on_survivors
@@ -105,9 +109,11 @@ def evaluate_with(
       gone.append(verdict.fell | chain)
       done.append((attack, used if draws else None, verdict))
     fell[attack.name] = shares.union([run.fell for run in runs], count)
+    nonfinite[attack.name] = int(np.any([run.nonfinite_outputs for run in runs], axis=0).sum())
     kept[attack.name] = joined([run.kept for run in runs], judge.data.image_shape)
     found.append(rows.attack_row(attack, runs, gone, right))
-  return Evaluation(shares.clean_share(right), found, shares.worst_case(found, fell, right), kept, fell, right)
+  worst_case = shares.worst_case(found, fell, right)
+  return Evaluation(shares.clean_share(right), found, worst_case, kept, fell, right, nonfinite)
 
 
 def require_names(attacks: collections.abc.Iterable[NamedAttack]) -> None:

@@ -27,6 +27,7 @@ from tla_tf.records.analysis import (
   SeparationEntry,
   epsilon_key,
 )
+from tla_tf.summaries import alarms
 from tla_tf.summaries.shares import share
 from tla_tf.types import Metric, Split
 
@@ -41,6 +42,7 @@ class Analysis(typing.NamedTuple):
     detector: Detector, with its threshold.
     neighbours: `analysis.Neighbours` among the natural training images.
     curves: dict from "misclassified" and "adversarial" to Roc.
+    said: sentences that a reader should know besides those of the attacks' settings.
   """
 
   record: AnalysisRecord
@@ -49,6 +51,7 @@ class Analysis(typing.NamedTuple):
   detector: Detector
   neighbours: Neighbours
   curves: dict[str, Roc]
+  said: tuple[str, ...]
 
 
 def analyse(
@@ -97,6 +100,12 @@ def analyse(
   clock.lap("knn")
   detected = analyse_detector(images, attacks, options, covariance, subject.facts)
   clock.lap("detection")
+  looked_at = {"training": images.train, "held-out": images.heldout, "analysed": images.test}
+  looked_at |= {f"{name}ly attacked": side for name, side in sides.items()}
+  alarm = alarms.nonfinite_outputs(
+    {f"{kind} images": int((of.predictions < 0).sum()) for kind, of in looked_at.items()}
+  )
+  said = (*drawn.notes, *([alarm] if alarm else []))
   keys = {name: epsilon_key(config.epsilon) for name, config in attacks.by_name.items()}
   record = AnalysisRecord(
     separation_ratio={keys[name]: found.ratio for name, found in ratios.items()},
@@ -116,13 +125,13 @@ def analyse(
     seed=options.seed,
     seconds=clock.seconds,
     training_epsilon=subject.training_epsilon,
-    notes=[*attacks.notes, *drawn.notes],
+    notes=[*attacks.notes, *said],
     **subject.facts,
     versions=versions(),
     arrays_digest="",
     split=Split(options.split),
   )
-  return Analysis(record, drawn, images, detected.detector, neighbours, detected.curves)
+  return Analysis(record, drawn, images, detected.detector, neighbours, detected.curves, said)
 
 
 class _Clock:

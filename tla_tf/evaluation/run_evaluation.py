@@ -187,7 +187,7 @@ def _of_suite(
     attacks=rows,
     worst_case=shares.worst_case(rows, fell, found.right),
     alarms=alarms.raise_alarms(
-      rows, fell, found.right, probed, subject.probabilities, subject.range_doubt, checks, judged_by
+      rows, fell, found.right, probed, subject.probabilities, subject.range_doubt, checks, judged_by, found.nonfinite
     ),
     probes=probed,
     suite=name,

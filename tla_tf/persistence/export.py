@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tla_tf import files
@@ -125,6 +126,22 @@ def export_saved_model(
     (temporary / ABOUT).parent.mkdir(exist_ok=True)
     (temporary / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
   return names
+
+
+def nonfinite_answers(network: Any, image_shape: Sequence[int]) -> tuple[int, int]:
+  """Looks at what a network says of a black, a grey, a white image and noise.
+
+  Args:
+    network: as for `export_saved_model`.
+    image_shape: (height, width, channels).
+
+  Returns:
+    (For how many NaN or infinity is among the logits, how many images were tried.)
+  """
+  levels = [np.full(image_shape, level, np.float32) for level in (0.0, 0.5, 1.0)]
+  tried = np.stack([*levels, np.random.default_rng(0).random(image_shape, np.float32)])
+  logits = np.asarray(network(tried, training=False)["logits"])
+  return int((~np.isfinite(logits).all(1)).sum()), len(tried)
 
 
 def _of_grey_levels(endpoint: _Endpoint, images: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -9,6 +9,7 @@ docs/alarms.md lists them for people.
 from __future__ import annotations
 
 import collections.abc
+import types
 import typing
 
 import numpy as np
@@ -27,6 +28,7 @@ class _Evidence(typing.NamedTuple):
   probabilities: bool
   range_doubt: str | None
   cross_check: collections.abc.Sequence[CrossCheck]
+  nonfinite: collections.abc.Mapping[str, int]
 
   def untargeted(self, *kinds: str, norm: Norm | None = None, epsilon: float | None = None) -> list[AttackRow]:
     """Rows of these kinds, untargeted, in a ball where one is given."""
@@ -43,6 +45,8 @@ class _Evidence(typing.NamedTuple):
     return int((self.right & self.fell[row.name]).sum())
 
 
+# What images are called that nothing attacks.
+CLEAN = "clean"
 # Attacks with gradients of the network itself.
 _WHITE_BOX = ("gradient", "apgd", "fab", "carlini_wagner", "deepfool", "jsma")
 # Differences of fewer images are chance.
@@ -60,6 +64,7 @@ def raise_alarms(
   range_doubt: str | None = None,
   cross_check: collections.abc.Sequence[CrossCheck] = (),
   judged_by: collections.abc.Sequence[str] = (),
+  nonfinite: collections.abc.Mapping[str, int] = types.MappingProxyType({}),
 ) -> list[Alarm]:
   """The alarms of an evaluation.
 
@@ -72,11 +77,13 @@ def raise_alarms(
     range_doubt: why the pixel range may be wrong, or None.
     cross_check: what other libraries found that ours had missed.
     judged_by: suites that run besides those of the rows: no remedy advises them.
+    nonfinite: from attack name, and from `CLEAN`, to the number of images whose logits
+      hold NaN or infinity.
 
   Returns:
     List of `Alarm`.
   """
-  evidence = _Evidence(list(rows), fell, np.asarray(right), probes, probabilities, range_doubt, cross_check)
+  evidence = _Evidence(list(rows), fell, np.asarray(right), probes, probabilities, range_doubt, cross_check, nonfinite)
   more = _more({row.norm for row in evidence.rows}, {*judged_by, *(row.suite for row in evidence.rows)})
   alarms = []
   for check in _CHECKS:
@@ -114,6 +121,29 @@ def _nonfinite_gradients(evidence: _Evidence) -> str | None:
   if worst is None:
     return None
   return f"{worst[0]}: the gradient of {worst[1]} of {worst[2]} attacked images held NaN or infinity."
+
+
+def _nonfinite_outputs(evidence: _Evidence) -> str | None:
+  images = {CLEAN: "clean images", **{row.name: f"attacked by {row.name}" for row in evidence.rows}}
+  return _among_logits({words: evidence.nonfinite.get(name, 0) for name, words in images.items()})
+
+
+def _among_logits(images: collections.abc.Mapping[str, int]) -> str | None:
+  listed = ", ".join(f"of {count} {words}" for words, count in images.items() if count)
+  return f"There is NaN or infinity among the logits {listed}." if listed else None
+
+
+def nonfinite_outputs(images: collections.abc.Mapping[str, int]) -> str | None:
+  """The alarm NONFINITE_OUTPUTS as a sentence, of who does not judge.
+
+  Args:
+    images: from words, "clean images", to how many have NaN or infinity among their logits.
+
+  Returns:
+    What was seen and what is to be done; None where nothing was.
+  """
+  seen, (_, remedy) = _among_logits(images), _WORDS[_nonfinite_outputs.__name__]
+  return seen and f"NONFINITE_OUTPUTS: {seen} {remedy}"
 
 
 def _worst(evidence: _Evidence, name: str, least: float = 0.01) -> tuple | None:
@@ -259,6 +289,7 @@ def _threats(evidence: _Evidence) -> list[tuple]:
 _CHECKS = (
   _zero_gradients,
   _nonfinite_gradients,
+  _nonfinite_outputs,
   _one_step_is_enough,
   _more_steps_help,
   _more_restarts_help,
@@ -285,6 +316,12 @@ _WORDS = {
   "_nonfinite_gradients": (
     "Such an example is not attacked at that step.",
     "Find the operation (a square root at 0, a division, an overflow) and make its derivative finite.",
+  ),
+  "_nonfinite_outputs": (
+    "NaN names no class: such an image counts as misclassified, and what an attack does there says more of overflow "
+    "than of robustness.",
+    "Judge an earlier checkpoint, or find the operation (a division, a logarithm, an overflow) and make it finite; "
+    "compute in float32.",
   ),
   "_one_step_is_enough": (
     "More steps should find more. If they do not, gradients mislead: a sign of masking, or of a nearly linear network.",

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tla_tf
-from tla_tf import api, datasets, evaluation, models, networks, training
+from tla_tf import api, datasets, evaluation, training
 from tla_tf.attacks import AttackFactory, presets
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import ImageData
@@ -170,30 +170,8 @@ def _dark(images):
 def test_pixels_that_are_not_finite_get_a_sentence(use, value):
   images = np.full((3, 2, 2, 1), 0.5, np.float32)
   images[1, 0, 1, 0] = value
-  with pytest.raises(InputError, match="NaN or infinity"):
+  with pytest.raises(InputError, match="NaN or infinity .1 of (3|1), the first is number"):
     MODEL_USES[use](images)
-
-
-@pytest.mark.parametrize("value", BAD.values(), ids=BAD)
-@pytest.mark.parametrize("use", ["fit", "evaluate", "predict", "train_on_batch", "predict_on_batch"])
-def test_models_say_so_of_pixels_too(model, use, value):
-  images = np.full((3, 2, 2, 1), 0.5, np.float32)
-  images[1, 0, 1, 0] = value
-  arguments = {"x": images} if use.startswith("predict") else {"x": images, "y": np.zeros(3, int)}
-  before = [np.array(v) for v in model.network.variables]
-  with pytest.raises(InputError, match="NaN or infinity"):
-    getattr(model, use)(**arguments)
-  for old, new in zip(before, model.network.variables, strict=True):
-    np.testing.assert_array_equal(old, new)
-
-
-@pytest.fixture(scope="module")
-def model():
-  made = models.AdversarialTraining(
-    networks.build("mlp_4", (2, 2, 1), 2, seed=1), attack=AttackConfig(epsilon=0.1, step_size=0.1, steps=1)
-  )
-  made.compile("sgd", jit_compile=False)
-  return made
 
 
 PRUNED = {

@@ -3,6 +3,9 @@
 Most programs here send the signals to themselves.
 """
 
+import importlib.metadata
+import importlib.util
+import pathlib
 import signal
 
 import cli_support as cli
@@ -82,6 +85,14 @@ def test_before_and_after_the_work_there_is_no_traceback_either(tmp_path):
 def test_a_signal_that_is_ignored_stays_so(tmp_path, name):
   body = f"send({name})\npathlib.Path('cleaned').write_text('all')"
   assert ended(tmp_path, body, f"signal.signal({name}, signal.SIG_IGN)") == (0, "", True)
+
+
+def test_every_tool_ends_so():
+  scripts = importlib.metadata.distribution("tla_tf").entry_points
+  assert len(scripts) > 10
+  for script in scripts:
+    source = pathlib.Path(importlib.util.find_spec(script.module).origin).read_text(encoding="utf-8")
+    assert "entry.run(main" in source, script.name
 
 
 def test_a_training_that_is_terminated_goes_on(tmp_path):

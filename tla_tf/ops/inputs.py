@@ -29,7 +29,9 @@ def images_fault(images: np.ndarray) -> str | None:
   if low >= 0.0 and high <= 1.0:
     return None
   if not (np.isfinite(low) and np.isfinite(high)):
-    return "hold NaN or infinity: leave such images out, or mend what made them"
+    bad = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(1))
+    which = f"{len(bad)} of {len(images)}, the first is number {bad[0]} from 0"
+    return f"hold NaN or infinity ({which}): leave such images out, or mend what made them"
   if low >= -_OVERSHOOT and high <= 1.0 + _OVERSHOOT:
     return f"reach from {low:.7g} to {high:.7g}: clip them"
   if low >= 0.0 and high <= 255.0:

@@ -19,7 +19,7 @@ MNIST_DIR ?=
 MATRIX_TESTS := imports packaging config kept_arrays persistence ops losses networks golden_networks golden_losses \
   models stream readme
 
-.PHONY: demo install test test-slow test-oldest test-newest lint bench bench-torch bench-all docs clean
+.PHONY: demo install test test-slow fuzz test-oldest test-newest lint bench bench-torch bench-all docs clean
 
 demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
@@ -64,6 +64,10 @@ test: lint $(NPM_STAMP)  ## lint and all tests that are not slow
 
 test-slow: $(DEV_STAMP) $(NPM_STAMP)  ## the tests that take minutes
 	$(QUIET) $(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: there are none
+
+fuzz: $(DEV_STAMP)  ## 10,000 mutated files into every reader: a table of outcomes, build/fuzz.json; an hour or less
+	@mkdir -p build
+	$(QUIET) PYTHONPATH=tests $(BIN)/python -m campaigns.fuzz --output=build/fuzz.json --keep=build/fuzz
 
 test-oldest test-newest: test-%: $(VENVS)/%/.installed  ## a fast part, with the oldest or newest versions admitted
 	$(QUIET) $(<D)/bin/python -m pytest $(MATRIX_TESTS:%=tests/%_test.py)

@@ -596,7 +596,8 @@ _SHARED = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
 
 def _is_stretch(pair, stop):
   """Whether these are two whole numbers 1 <= first <= last <= stop."""
-  return len(pair) == 2 and all(type(step) is int for step in pair) and 1 <= pair[0] <= pair[1] <= stop
+  whole = isinstance(pair, tuple) and len(pair) == 2 and all(type(step) is int for step in pair)
+  return whole and 1 <= pair[0] <= pair[1] <= stop
 
 
 def _steps_and_numbers(name, given, form):

@@ -123,6 +123,6 @@ def _entry(line: bytes) -> tuple[str, typing.Any] | None:
   """(name of a batch, its result) of a line, or None where it is not as it was written."""
   try:
     key, result, digest = json.loads(line)
-    return (key, result) if digest == seals.digest([key, result]) else None
+    return (key, result) if isinstance(key, str) and digest == seals.digest([key, result]) else None
   except (ValueError, TypeError, RecursionError):
     return None

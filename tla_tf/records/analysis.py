@@ -13,6 +13,7 @@ import numpy as np
 
 from tla_tf.config import AttackConfig, require
 from tla_tf.errors import InputError
+from tla_tf.files import AnyPath
 from tla_tf.records.arrays import ArrayRecord, Layout
 from tla_tf.records.evaluation import Share
 from tla_tf.records.record import Record, unchanged
@@ -270,10 +271,10 @@ class AnalysisArrays(ArrayRecord):
   roc_misclassified: typing.Annotated[np.ndarray, Layout("f", 2, "curve")]
   roc_adversarial: typing.Annotated[np.ndarray, Layout("f", 2, "other curve")]
 
-  def require_classes(self, count: int) -> None:
-    """Raises InputError if a class is none of so many; a prediction may be -1."""
+  def require_classes(self, count: int, path: AnyPath) -> None:
+    """Raises InputError, which names the file, if a class is none of so many; a prediction may be -1."""
     labels = (self.classes, self.retrieval_labels, self.retrieval_neighbour_labels)
     said = (self.tsne_class_predictions, self.retrieval_predictions)
     for arrays, least in ((labels, 0), (said, -1)):
       if any(array.size and not least <= array.min() <= array.max() < count for array in arrays):
-        raise InputError(f"Arrays of an analysis name classes beyond its {count}; {self.REMEDY}.")
+        raise InputError(f"{path}: names classes beyond the {count} of its analysis; {self.REMEDY}.")

@@ -23,7 +23,7 @@ def write_rows(path: AnyPath, rows: typing.Sequence[dict]) -> None:
 def read_rows(path: AnyPath, reaches: int = 0) -> list[dict]:
   """The rows, without their checksums.
 
-  Lines of releases before 0.5 have none: what could not be of a training is refused.
+  Lines of releases up to 0.5 have none: what could not be of a training is refused.
 
   Args:
     path: the file.

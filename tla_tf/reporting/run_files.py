@@ -66,7 +66,7 @@ def read_run(name: str, folder: RunFolder) -> Run:
   if folder.analysis.exists():
     analysis = AnalysisRecord.read(folder.analysis)
     arrays = AnalysisArrays.read(folder.analysis_arrays, analysis.arrays_digest)
-    arrays.require_classes(len(analysis.class_names))
+    arrays.require_classes(len(analysis.class_names), folder.analysis_arrays)
   if folder.is_run:
     config, _ = folder.read_config()
     settings = dict(_flat(config.to_dict()))

@@ -1,0 +1,81 @@
+"""A few mutated files into every reader, as `make fuzz` feeds them thousands, and the cases that were faults once."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from campaigns import fuzz, mutations, readers
+from campaigns.readers import READERS
+
+from tla_tf.errors import InputError
+
+SEED = 16
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_gives_the_same_data_or_one_sentence(name, tmp_path):
+  reader = READERS[name]
+  found = list(fuzz.fuzz(reader, range(2 if reader.tensorflow else 12), SEED, tmp_path))
+  assert [one for one in found if one.outcome not in fuzz.GOOD] == []
+  assert reader.sealed is False or all(one.outcome != fuzz.ANOTHER or reader.seal for one in found)
+
+
+def test_what_a_reader_must_not_do_is_seen(tmp_path):
+  """Readers that are wrong."""
+
+  def outcomes(name, read, sealed=True):
+    (tmp_path / name).mkdir()
+    reader = readers.Reader(name, make, "*.json", mutations.of_json, read, sealed)
+    return {one.outcome for one in fuzz.fuzz(reader, range(40), SEED, tmp_path / name)}
+
+  def make(folder):
+    (folder / "a.json").write_text(json.dumps({"share": 0.1234567}))
+
+  def trusting(folder):
+    return float((folder / "a.json").read_text()[10:-1])
+
+  def silent(folder):
+    try:
+      return trusting(folder)
+    except ValueError:
+      raise InputError("Something is wrong.") from None
+
+  def strict(folder):
+    if trusting(folder) != 0.1234567:
+      raise InputError(f"{folder / 'a.json'}: damaged.")
+
+  assert outcomes("trusting", trusting) >= {fuzz.OTHER, fuzz.TRACEBACK}
+  assert outcomes("no checksum", trusting, sealed=False) >= {fuzz.ANOTHER, fuzz.TRACEBACK}
+  assert outcomes("silent", silent) >= {fuzz.OTHER, fuzz.SENTENCE}
+  assert fuzz.REFUSED in outcomes("strict", strict)
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if not READERS[name].tensorflow][:3])
+def test_an_input_is_a_function_of_seed_reader_and_number(name, tmp_path):
+  reader, contents = READERS[name], []
+  for again in ("first", "second"):
+    (tmp_path / again / "good").mkdir(parents=True)
+    reader.make(tmp_path / again / "good")
+    fuzz.damage(reader, tmp_path / again / "good", random.Random(f"{SEED} {name} 5"))
+    paths = sorted(path for path in (tmp_path / again).rglob("*") if path.is_file())
+    contents.append([(path.relative_to(tmp_path / again), path.read_bytes()) for path in paths])
+  assert contents[0] == contents[1]
+
+
+def test_values_are_compared_to_the_bit():
+  assert readers.same({"a": [float("nan"), np.array([1, np.nan])]}, {"a": [float("nan"), np.array([1, np.nan])]})
+  for first, second in (
+    (1, 1.0),
+    (1, True),
+    ([1], (1,)),
+    ({"a": 1}, {"b": 1}),
+    (np.zeros(2), np.zeros(2, np.float32)),
+    (np.zeros(2), -np.zeros(2)),
+  ):
+    assert not readers.same(first, second)
+
+
+def test_every_reader_has_its_share():
+  counts = fuzz.shares(1000, list(READERS.values()))
+  assert sum(counts.values()) >= 1000 and min(counts.values()) >= 1

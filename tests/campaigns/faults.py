@@ -270,7 +270,8 @@ def _write_noise(folder: pathlib.Path) -> None:
 
 # Files that hold times or random names, or logs of what was tried.
 _OTHER = re.compile(r"(^|/)(tensorboard|logs|judging)/|\.(lock|html|md|csv|png|pb)$|seconds")
-_TIMES = re.compile(r"second|time|rate|hours|created|_dir$|^cost")
+# And a record's checksum, which its times are in.
+_TIMES = re.compile(r"second|time|rate|hours|created|_dir$|^cost|^sha256$")
 
 
 def results(folder: pathlib.Path) -> dict[str, typing.Any]:

@@ -201,6 +201,9 @@ def _content(path: pathlib.Path) -> bytes:
 def _decode(
   path: pathlib.Path, content: bytes, size: Sequence[int] | None, resize: Resize, channels: int
 ) -> np.ndarray:
+  # Pillow inflates them when it opens a file.
+  if content.startswith(b"\x89PNG") and content.count(b"iCCP") > limits.PNG_PROFILES:
+    raise UnreadableImageError(path, "a PNG image of many colour profiles", "save it again by another program")
   try:
     with warnings.catch_warnings():
       # Pillow warns of large images before we refuse them.
@@ -240,8 +243,6 @@ def _refuse_costly(path: pathlib.Path, content: bytes, image: Image.Image) -> No
   scans = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
   if scans > limits.JPEG_SCANS or scans * pixels > limits.JPEG_SCANNED_PIXELS:
     raise UnreadableImageError(path, f"a JPEG image of {scans} scans", "save it again by another program")
-  if image.format == "PNG" and content.count(b"iCCP") > limits.PNG_PROFILES:
-    raise UnreadableImageError(path, "a PNG image of many colour profiles", "save it again by another program")
 
 
 def _resized(path: pathlib.Path, image: Image.Image, size: Sequence[int], resize: Resize) -> Image.Image:

@@ -87,4 +87,4 @@ def _array(
     array = np.frombuffer(content, dtype).reshape(shape)
   except ValueError:
     raise InputError(f"{path}: impossible shape {shape} in its header; download it again.") from None
-  return array.astype(dtype.newbyteorder("="))
+  return array.astype(dtype.newbyteorder("="), copy=False)

@@ -494,7 +494,7 @@ def _read_kept(
 ) -> dict[str, np.ndarray] | None:
   """The arrays of a whole folder of these facts, else None."""
   try:
-    about = json.loads(limits.read_text(place / record))
+    about = json.loads(limits.read_json_text(place / record))
     known = about.pop(digests_key)
     # One that the record leaves out would be missed, or taken unchecked.
     if {path.stem for path in place.glob("*.npy")} != set(known):

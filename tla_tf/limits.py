@@ -22,6 +22,8 @@ VARIABLE = "TLA_MAX_UNPACKED_GB"
 UNPACKED_GB = 1.0
 # Bytes of a text that is parsed as a whole: what Python makes of JSON is up to 20 times as large, and of YAML slow.
 JSON_BYTES = 32 << 20
+# Values of a JSON text: each may become an object of Python's that is fifty times as long.
+JSON_VALUES = 1 << 20
 YAML_BYTES = 1 << 17
 # Values of a YAML file once its aliases are replaced by what they stand for.
 YAML_VALUES = 100_000
@@ -196,9 +198,18 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     return file.read(os.fstat(file.fileno()).st_size)
 
 
-def read_text(path: str | os.PathLike[str], most: int | None = JSON_BYTES, errors: str = "strict") -> str:
+def read_text(path: str | os.PathLike[str], most: int | None = LINES_BYTES, errors: str = "strict") -> str:
   """The UTF-8 text of a regular file, lines ended by \\n; raises as `open_regular`, and UnicodeDecodeError."""
   return read_bytes(path, most).decode("utf-8", errors).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json_text(path: str | os.PathLike[str]) -> str:
+  """The text of a JSON file, of so many bytes and values; raises as `read_text`."""
+  text = read_text(path, JSON_BYTES)
+  # Those between commas, and those that hold others. Commas within words count, too: there are few.
+  if sum(map(text.count, ",[{")) > JSON_VALUES:
+    raise LimitError(path, f"JSON of more than {JSON_VALUES:,} values")
+  return text
 
 
 @contextlib.contextmanager

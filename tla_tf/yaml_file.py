@@ -94,8 +94,7 @@ def read(path: AnyPath) -> typing.Any:
   """
   try:
     is_json = pathlib.Path(path).suffix == ".json"
-    text = limits.read_text(path, limits.JSON_BYTES if is_json else limits.YAML_BYTES)
-    return json.loads(text) if is_json else parse(text)
+    return json.loads(limits.read_json_text(path)) if is_json else parse(limits.read_text(path, limits.YAML_BYTES))
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   except yaml.MarkedYAMLError as error:

@@ -227,7 +227,7 @@ class Comparison:
         failed += ends
         if ends:
           continue
-        phases = json.loads(limits.read_text(self._timed(run)))
+        phases = json.loads(limits.read_json_text(self._timed(run)))
         known[_work(run.config)] = MeasuredStep(
           [(first, taken) for first, taken in phases], _work(run.config), self.threads
         )

@@ -21,7 +21,7 @@ def main(settings: str, place: str) -> None:
   """
   from tla_tf.training import cost
 
-  config = TrainingConfig.from_dict(json.loads(limits.read_text(settings)))
+  config = TrainingConfig.from_dict(json.loads(limits.read_json_text(settings)))
   firsts = sorted({0, recipes.get(config.method).inner_attack(config.recipe).first_pgd_step})
   phases = [(first, cost.measured_step_seconds(config, step=first)) for first in firsts]
   files.write_text(place, json.dumps(phases) + "\n")

@@ -33,7 +33,7 @@ def read_rows(path: AnyPath, reaches: int = 0) -> list[dict]:
     InputError: naming the file and the line.
   """
   try:
-    lines = limits.read_text(path, limits.LINES_BYTES, "replace").split("\n")
+    lines = limits.read_text(path, errors="replace").split("\n")
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   rows = [_row(line, number, path) for number, line in enumerate(lines[: -1 if lines[-1] == "" else None], 1)]

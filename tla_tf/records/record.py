@@ -174,7 +174,7 @@ def read_object(path: str | pathlib.Path, remedy: str = "") -> dict:
     InputError: if the file is missing or does not hold a JSON object.
   """
   try:
-    text = limits.read_text(path)
+    text = limits.read_json_text(path)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
   except UnicodeDecodeError:

@@ -21,7 +21,7 @@ def main(settings: str, place: str) -> None:
   """
   from tla_tf.training.pool_times import training_times
 
-  config = TrainingConfig.from_dict(json.loads(limits.read_text(settings)))
+  config = TrainingConfig.from_dict(json.loads(limits.read_json_text(settings)))
   training_times(config, progress=lambda what: print(what, flush=True)).write(place)
 
 

@@ -38,7 +38,12 @@ setuptools.setup(
   packages=[*setuptools.find_packages(include=["tla_tf", "tla_tf.*"]), "tla_tf.flags"],
   # The published settings go into the package, where --preset finds them.
   package_dir={"tla_tf.flags": "flags"},
-  package_data={"tla_tf": ["py.typed"], "tla_tf.flags": ["*.flags"], "tla_tf.reproducing": ["*.yaml", "grids/*.yaml"]},
+  package_data={
+    "tla_tf": ["py.typed"],
+    "tla_tf.flags": ["*.flags"],
+    "tla_tf.persistence": ["*.yaml"],
+    "tla_tf.reproducing": ["*.yaml", "grids/*.yaml"],
+  },
   # Bounds are the versions of requirements/: `make test-oldest` and `make test-newest` test them.
   install_requires=[
     "absl-py>=2.0",

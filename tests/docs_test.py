@@ -153,7 +153,7 @@ def test_named_tools_and_flags_exist(page):
     assert (ROOT / path).is_file(), path
 
 
-LINKING = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
+LINKING = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
 def _prose(page):

@@ -12,6 +12,7 @@ from tla_tf import networks
 from tla_tf.detection import Detector, GraphDetector, fit_gaussians
 from tla_tf.errors import InputError
 from tla_tf.persistence import export_saved_model
+from tla_tf.persistence.saved_model_check import check_saved_model
 
 SHAPE = (8, 8, 1)
 NAMES = ("pear", "Äpfel", "fig")
@@ -52,6 +53,7 @@ def folder(made, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
+  check_saved_model(folder)  # It holds nothing that a stranger's model would be refused for.
   return tf.saved_model.load(str(folder))
 
 

@@ -215,6 +215,10 @@ def _targets(
     places = places._replace(data_dir=places.data_dir or facts.data_dir)
   if dataset is None:
     raise InputError("Models that were not trained here need `dataset`, the name of the data set.")
+  if not all(file.trust_model for file in files):
+    note(
+      "Models from elsewhere are programs with your rights: what they hold is checked, which is no proof (SECURITY.md)."
+    )
   own = datasets.get(dataset).class_names or None
   for name, file in _named(files, set(targets)).items():
     folder = RunFolder(pathlib.Path(output_dir) / name if len(files) + len(folders) > 1 else output_dir)
@@ -482,6 +486,7 @@ def evaluate_model(
   kind: str | None = None,
   pixel_range: tuple[float, float] = (0.0, 1.0),
   custom_objects: collections.abc.Sequence[str] = (),
+  trust_model: bool = False,
   **settings: typing.Any,
 ) -> Findings:
   """Judges one model that was not trained here: `evaluate_runs` of a single `ModelFile`.
@@ -493,6 +498,7 @@ def evaluate_model(
     kind: "keras", "saved_model", or None for what the path says.
     pixel_range: lowest and highest pixel value that the model takes; it is checked.
     custom_objects: "module:name" of what a `.keras` file was saved with.
+    trust_model: whether code that it holds may run: see SECURITY.md.
     **settings: arguments of `evaluate_runs`.
 
   Returns:
@@ -501,7 +507,7 @@ def evaluate_model(
   Raises:
     InputError: for anything wrong in model, data or options.
   """
-  model = ModelFile(path, kind, pixel_range, tuple(custom_objects))
+  model = ModelFile(path, kind, pixel_range, tuple(custom_objects), trust_model=trust_model)
   (record,) = evaluate_runs(models=[model], dataset=dataset, output_dir=output_dir, **settings).values()
   return record
 

@@ -14,7 +14,7 @@ from tla_tf.persistence.model_file import ModelFile
 
 FLAGS = flags.FLAGS
 
-_OF_MODELS = ("pixel_range", "custom_objects", "embedding_layer")
+_OF_MODELS = ("pixel_range", "custom_objects", "trust_model", "embedding_layer")
 _OF_DATA = ("dataset", "data_source", *reading_flags.OF_JUDGING)
 _FOREIGN = "Of models that were not trained here: "
 
@@ -44,6 +44,12 @@ def define(embedding: bool = False) -> None:
     [],
     f"{_FOREIGN}module:name of classes and functions that .keras files were saved with, of your own. The modules are "
     "imported, from the current folder, too: naming them is your consent that their code runs.",
+  )
+  flags.DEFINE_boolean(
+    "trust_model",
+    False,
+    f"{_FOREIGN}run whatever they hold, with all your rights. Without it operations on files, networks and Python, and "
+    "unknown classes, are refused by name; that is no proof that a model is harmless, see SECURITY.md.",
   )
   if embedding:
     flags.DEFINE_multi_string(
@@ -117,10 +123,13 @@ def files() -> list[ModelFile]:
   custom = tuple(FLAGS.custom_objects)
   return [
     *(
-      ModelFile(path, "keras", pixels, custom, layer)
+      ModelFile(path, "keras", pixels, custom, layer, trust_model=FLAGS.trust_model)
       for path, pixels, layer in zip(keras_files, ranges, layers, strict=False)
     ),
-    *(ModelFile(path, "saved_model", pixels) for path, pixels in zip(saved, ranges[len(keras_files) :], strict=True)),
+    *(
+      ModelFile(path, "saved_model", pixels, trust_model=FLAGS.trust_model)
+      for path, pixels in zip(saved, ranges[len(keras_files) :], strict=True)
+    ),
   ]
 
 

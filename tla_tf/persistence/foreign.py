@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tla_tf import files, networks
+from tla_tf import files, limits, networks
 from tla_tf.data.image_data import ImageData
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 from tla_tf.networks.foreign import RANGES, ForeignNetwork, first_line, without_squashing
+from tla_tf.persistence.keras_file_check import check_keras_file
 from tla_tf.persistence.literal_path import literal_path
+from tla_tf.persistence.saved_model_check import check_saved_model
 
 
 class ForeignModel(ForeignNetwork):
@@ -82,26 +85,46 @@ class ForeignModel(ForeignNetwork):
 
   def check_data(self, data: ImageData, count: int = 200) -> None:
     """`check` on the first images of a data set."""
-    self.check(data.float_images(slice(count)), data.labels[:count], data.num_classes)
+    with _said(self.path, "cannot be run"):
+      self.check(data.float_images(slice(count)), data.labels[:count], data.num_classes)
 
 
-def load_saved_model(path: AnyPath, pixel_range: tuple[float, float] = (0.0, 1.0)) -> ForeignModel:
+@contextlib.contextmanager
+def _said(path: pathlib.Path, sentence: str) -> Iterator[None]:
+  """Raises InputError for whatever TensorFlow or Keras, or one of their many parts, raises for a damaged file."""
+  try:
+    yield
+  except InputError:
+    raise
+  except limits.LimitError as error:
+    raise InputError(f"{error.filename}: refused ({error.strerror}).") from None
+  except Exception as error:  # noqa: BLE001
+    raise InputError(f"{path}: {sentence} ({first_line(error)}).") from None
+
+
+def load_saved_model(
+  path: AnyPath, pixel_range: tuple[float, float] = (0.0, 1.0), trust_model: bool = False
+) -> ForeignModel:
   """A SavedModel: its endpoint `serve`, its signature `serving_default`, or itself as a function.
+
+  Args:
+    path: its folder.
+    pixel_range: (low, high) of the pixels that it takes.
+    trust_model: whether it may hold operations that do more than compute: see SECURITY.md.
 
   Returns:
     ForeignModel.
 
   Raises:
-    InputError: if it cannot be loaded or has no output that could be logits.
+    InputError: if it cannot be loaded, has no output that could be logits, or holds operations
+      that are not known only to compute.
   """
   path = pathlib.Path(path)
   if not (path / "saved_model.pb").is_file():
     raise InputError(f"{path}: holds no saved_model.pb; give the folder of a SavedModel.")
-  try:
-    with literal_path(path) as place:
-      loaded = tf.saved_model.load(place)
-  except (OSError, tf.errors.OpError, ValueError, KeyError, RuntimeError) as error:
-    raise InputError(f"{path}: damaged, TensorFlow cannot load it ({first_line(error)}).") from None
+  with _said(path, "damaged, TensorFlow cannot load it"), literal_path(path) as place:
+    check_saved_model(path, trust_model)
+    loaded = tf.saved_model.load(place)
   shape = None
   if callable(getattr(loaded, "serve", None)):
     raw = loaded.serve
@@ -162,6 +185,7 @@ def load_keras_model(
   pixel_range: tuple[float, float] = (0.0, 1.0),
   custom_objects: Mapping[str, Any] | None = None,
   embedding_layer: str | None = None,
+  trust_model: bool = False,
 ) -> ForeignModel:
   """A `.keras` file. A softmax at its end is taken off.
 
@@ -171,22 +195,22 @@ def load_keras_model(
     custom_objects: dict from name to class or function that it was saved with.
     embedding_layer: name of the layer whose output is the embedding; None for what
       `networks.from_keras` takes.
+    trust_model: whether code in the file may run, and any class be made: see SECURITY.md.
 
   Returns:
     ForeignModel.
 
   Raises:
-    InputError: if it is missing, damaged, or holds code that is not safe to
-      load.
+    InputError: if it is missing, damaged, or holds code, or classes and functions that are
+      neither Keras's own nor among `custom_objects`.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"{path}: no such file; give a model saved with model.save('NAME.keras').")
-  try:
-    model = keras.saving.load_model(path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=True)
-  except Exception as error:  # noqa: BLE001  Keras raises whatever its parts raise.
-    own = "; classes of your own are given as `custom_objects`" if "custom" in str(error) else ""
-    raise InputError(f"{path}: Keras cannot load it ({first_line(error)}){own}.") from None
+  known = dict(custom_objects or {})
+  with _said(path, "Keras cannot load it"):
+    check_keras_file(path, known, trust_model)
+    model = keras.saving.load_model(path, custom_objects=known, compile=False, safe_mode=not trust_model)
   shape = getattr(model, "input_shape", None)
   return ForeignModel(
     path,

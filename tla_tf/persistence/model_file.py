@@ -27,6 +27,8 @@ class ModelFile:
       saved with; they are imported.
     embedding_layer: name of a `.keras` file's layer whose output is the embedding;
       None for the input of its last dense layer.
+    trust_model: whether code that it holds may run, and operations that do more than compute:
+      see SECURITY.md. Without, it is looked at first, and refused if it holds any.
   """
 
   path: AnyPath
@@ -34,6 +36,7 @@ class ModelFile:
   pixel_range: tuple[float, float] = (0.0, 1.0)
   custom_objects: tuple[str, ...] = ()
   embedding_layer: str | None = None
+  trust_model: bool = False
 
   def __post_init__(self) -> None:
     low, high = self.pixel_range
@@ -58,8 +61,10 @@ class ModelFile:
 
     is_keras = self.kind == "keras" or (self.kind is None and not pathlib.Path(self.path).is_dir())
     if is_keras:
-      return foreign.load_keras_model(self.path, self.pixel_range, self._custom_objects(), self.embedding_layer)
-    return foreign.load_saved_model(self.path, self.pixel_range)
+      return foreign.load_keras_model(
+        self.path, self.pixel_range, self._custom_objects(), self.embedding_layer, self.trust_model
+      )
+    return foreign.load_saved_model(self.path, self.pixel_range, self.trust_model)
 
   def _custom_objects(self) -> dict[str, typing.Any]:
     found = {reference: user_code.imported(reference, "custom_objects") for reference in self.custom_objects}

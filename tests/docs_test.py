@@ -153,7 +153,8 @@ def test_named_tools_and_flags_exist(page):
     assert (ROOT / path).is_file(), path
 
 
-LINKING = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")), *sorted(ROOT.glob("docs/*.md"))]
+TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+LINKING = [*(ROOT / name for name in TOP), *sorted(ROOT.glob("docs/*.md"))]
 
 
 def _prose(page):

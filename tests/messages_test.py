@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent / "tla_tf"
 BINARIES = ROOT / "binaries"
 SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
 # TensorBoard's, absl's, and what `entry` gives every tool.
-FOREIGN = {"help", "flagfile", "logdir", "verbosity", "version"}
+FOREIGN = {"help", "flagfile", "logdir", "max_unpacked_gb", "verbosity", "version"}
 
 
 def _defined(name):

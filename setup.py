@@ -48,6 +48,7 @@ setuptools.setup(
   install_requires=[
     "absl-py>=2.0",
     "cleverhans>=4.0",
+    "h5py>=3.11",
     "importlib_resources",  # tensorflow-datasets imports it without requiring it everywhere
     "keras>=3.10,<3.16",
     "matplotlib>=3.8",

@@ -257,6 +257,8 @@ CHANGES = {
   "no threshold": ({"threshold": None}, {}, "'threshold' should be a number"),
   "another covariance": ({"covariance": "round"}, {}, "'covariance' should be one of"),
   "means of another number of classes": ({}, {"means": np.zeros((2, 64), np.float32)}, "do not belong together"),
+  "other means": ({}, {"means": np.zeros((3, 64), np.float32)}, "do not belong together"),
+  "another threshold": ({"threshold": -1.5}, {}, "does not fit its checksum"),
   "text for numbers": ({}, {"log_peaks": np.array(["a", "b", "c"])}, "do not belong together"),
   "NaN": ({}, {"shrinkage": np.full(3, np.nan)}, "do not belong together"),
   "objects": ({}, {"means": np.array([{}], object)}, "damaged"),

@@ -206,6 +206,8 @@ LABELS, IMAGE = "val/val_annotations.txt", plain((1, 2, 3), 64, 64)
     (put("wnids.txt", b""), "wnids.txt: is empty"),
     (put("wnids.txt", b"n01\nn02\nn01\nn03"), "wnids.txt: names n01 twice"),
     (put("wnids.txt", b"\xff\xfe"), "wnids.txt: damaged, no text file"),
+    (put("wnids.txt", b"n01\n../n02\nn03"), "wnids.txt: names '../n02', which is no class"),
+    (put("wnids.txt", b"n01\n" + b"n" * 5000), "wnids.txt: names 'nnn.*', which is no class"),
     (put("wnids.txt", b"n01"), "at least two are needed"),
     (put("wnids.txt", b"n01\nn02\nn03\nn04"), "train/n04: no such folder"),
     (put("wnids.txt", b"n01\nn02"), "n03: is not named in wnids.txt"),

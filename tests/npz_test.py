@@ -72,6 +72,8 @@ def test_validation_images_and_names_are_taken(read):
     ({"y_test": np.repeat([0, 1, 5000], 10)}, "labels reach to 5000"),
     ({"class_names": np.array(["a", "b"])}, "label 2 is outside 0..1"),
     ({"class_names": np.arange(3)}, "class_names is int"),
+    ({"class_names": np.array([97, 98, 0x110000], np.uint32).view("U1")}, "array 'class_names' holds what is no text"),
+    ({"class_names": np.array([97, 98, 0xD800], np.uint32).view("U1")}, "array 'class_names' holds what is no text"),
     ({"x_test": np.zeros((30, 5, 4, 1), np.uint8)}, "differ in shape"),
     ({"x_train": np.full((60, 4, 5, 1), 255.0)}, r"x_train.*must lie in \[0, 1\].*255"),
     ({"x_train": np.full((60, 4, 5, 1), np.nan)}, r"must lie in \[0, 1\]"),

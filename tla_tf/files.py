@@ -227,7 +227,17 @@ def read_arrays(path: AnyPath, names: Collection[str] | None = None) -> dict[str
           file.seek(0)
           arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
           file.read(1)  # Its end, where the checksum is compared.
+        if not _is_text(arrays[name]):
+          raise ValueError(f"array {name!r} holds what is no text")
   return arrays
+
+
+def _is_text(array: np.ndarray) -> bool:
+  """Whether an array's texts, if it has such, consist of characters: Python fails on others when it meets them."""
+  if array.dtype.kind != "U":
+    return True
+  codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+  return bool(np.all((codes < 0xD800) | ((codes > 0xDFFF) & (codes <= 0x10FFFF))))
 
 
 def array_names(path: AnyPath) -> list[str]:

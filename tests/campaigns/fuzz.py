@@ -268,6 +268,7 @@ def _listen(
       current = None
     elif isinstance(told, tuple):
       name, place = told
+      say(f"{name} ...")
     else:
       current = told
   if current is not None:

@@ -149,7 +149,7 @@ def _report(folder: pathlib.Path) -> typing.Any:
   run = reporting.read_run("a", _opened(folder))
   return [
     *(run.settings, sorted(run.unused), run.metrics, [records.plain(one.last) for one in run.findings]),
-    *(records.plain(run.analysis), vars(run.arrays)),
+    *(records.plain(run.analysis), vars(run.arrays), [records.plain(one.worst_case) for one in run.findings]),
   ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import pathlib
+import re
 from collections.abc import Sequence
 
 from tla_tf import limits
@@ -12,6 +13,7 @@ from tla_tf.data.folders import entries, sub_folder
 from tla_tf.data.labelled_files import LabelledFiles
 from tla_tf.errors import InputError
 
+_NAME = re.compile(r"\w[\w.-]{0,99}")
 _LAYOUT = "Tiny ImageNet has wnids.txt, train/<wnid>/images/*, val/images/* and val/val_annotations.txt"
 
 
@@ -32,6 +34,9 @@ def list_files(
     InputError: for missing, surplus or contradictory files.
   """
   known = _lines(folder / "wnids.txt")
+  odd = next((name for name in known if not _NAME.fullmatch(name)), None)
+  if odd is not None:
+    raise InputError(f"{folder / 'wnids.txt'}: names {odd[:40]!r}, which is no class; unpack the data set again.")
   names = labelled_files.chosen_classes(known, classes, folder)
   train_folder = sub_folder(folder, "train", _LAYOUT)
   _compare_classes(train_folder, known, classes)
@@ -73,7 +78,8 @@ def _lines(path: pathlib.Path) -> list[str]:
   lines = [line.strip() for line in lines if line.strip()]
   twice = [line for line, count in collections.Counter(lines).items() if count > 1]
   if twice or not lines:
-    raise InputError(f"{path}: {'names ' + min(twice) + ' twice' if twice else 'is empty'}; unpack the data set again.")
+    what = f"names {min(twice)[:80]} twice" if twice else "is empty"
+    raise InputError(f"{path}: {what}; unpack the data set again.")
   return lines
 
 
@@ -97,7 +103,7 @@ def _annotations(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
   labels: dict[str, str] = {}
   for number, line in enumerate(_lines(path), start=1):
     fields = line.split("\t")
-    if len(fields) < 2 or "/" in fields[0]:
+    if len(fields) < 2 or "/" in fields[0] or len(fields[0]) > 255:
       raise InputError(f"{path}: line {number} is not 'file, class, box' between tabs; unpack the data set again.")
     if fields[1] not in names:
       raise InputError(

@@ -11,11 +11,12 @@ import contextlib
 import hashlib
 import pathlib
 import typing
+import warnings
 
 import numpy as np
 
 from tla_tf import files
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 from tla_tf.records.evaluation import EvaluationImages, EvaluationRecord
 from tla_tf.records.evaluation_book import EvaluationBook
 from tla_tf.summaries.alarms import raise_alarms
@@ -73,7 +74,8 @@ def read_evaluations(book: pathlib.Path, images: pathlib.Path) -> Evaluations:
     images: the folder `evaluation_images/`.
 
   Returns:
-    Evaluations. One whose file of images is missing or damaged has none.
+    Evaluations. One whose file of images is missing or damaged has none; of a file that
+    was there once a RecordWarning tells.
 
   Raises:
     InputError: if `evaluation.json` is damaged or of a newer format.
@@ -133,7 +135,11 @@ def _images(record: EvaluationRecord, images: pathlib.Path) -> EvaluationImages 
   place = _before(images) if record.images_digest is None else _place(images, record.images_digest)
   try:
     found = EvaluationImages.read(place, record.images_digest)
-  except InputError:
+  except InputError as error:
+    if record.images_digest is not None:
+      # Suites of one network are judged together by their images.
+      what = f"the evaluation by {record.suite} stands alone until then"
+      warnings.warn(f"{str(error).rstrip('.')}: {what}.", RecordWarning, stacklevel=2)
     return None
   standing = found.right & ~found.broken.any(1)
   # Old files have no digest: they belong to the record if they say the same.

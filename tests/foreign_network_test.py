@@ -208,5 +208,17 @@ def test_the_wrong_range_of_a_model_in_memory_is_refused():
     ForeignNetwork(plain).check(images, labels, 5)
 
 
+def test_a_range_in_which_the_model_says_nan_is_no_right_one():
+  """The first class, that of all images, is what `argmax` makes of NaN."""
+  images, labels = np.random.default_rng(3).random((100, *SHAPE), np.float32), np.zeros(100, int)
+
+  def of_signed_pixels(pixels):
+    negative = tf.reduce_any(pixels < 0, [1, 2, 3])[:, None]
+    return tf.where(negative, plain(pixels) * 0.0 + [9.0, 0.0, 0.0, 0.0], float("nan"))
+
+  with pytest.raises(InputError, match="`pixel_range=-1,1`"):
+    ForeignNetwork(of_signed_pixels).check(images, labels, 4)
+
+
 def test_it_is_among_the_networks():
   assert networks.ForeignNetwork is ForeignNetwork

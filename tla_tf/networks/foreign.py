@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tla_tf.config import require
 from tla_tf.errors import InputError
+from tla_tf.ops.predictions import predicted_classes
 from tla_tf.types import Channels
 
 # Floor on probabilities before their logarithm, the smallest normal float32.
@@ -146,8 +147,9 @@ class ForeignNetwork:
     try:
       for tried in dict.fromkeys((stated, *RANGES)):
         self.pixel_range = tried
-        logits = np.asarray(self(tf.constant(images)), np.float64)
-        found[tried] = (float(np.mean(logits.argmax(1) == labels)), _cross_entropy(logits, labels))
+        logits = self(tf.constant(images))
+        right = predicted_classes(logits).numpy() == labels
+        found[tried] = (float(np.mean(right)), _cross_entropy(np.asarray(logits, np.float64), labels))
     finally:
       self.pixel_range = stated
     self._try_gradient(tf.constant(images[:3]))

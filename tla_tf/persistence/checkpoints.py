@@ -34,7 +34,7 @@ tf, networks = lazy("tensorflow"), lazy("tla_tf.networks")
 
 _PREFIX = "state"
 # How often a checkpoint that goes while it is read is looked for anew.
-_TRIES = 10
+_TRIES = 100
 
 _Found = typing.TypeVar("_Found")
 
@@ -253,7 +253,8 @@ class CheckpointStore:
     checkpoint = tf.train.Checkpoint(**state)
     try:
       with literal_path(self._path(step) / _PREFIX) as prefix:
-        checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
+        status = checkpoint.read(prefix).expect_partial()  # Before it is found not to fit, or TensorFlow warns of it.
+        status.assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
       raise InputError(
         f"{self._path(step)}: does not fit this network and optimiser ({str(error).splitlines()[0][:120]})."

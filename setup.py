@@ -72,6 +72,7 @@ setuptools.setup(
       "adversarial-robustness-toolbox>=1.20",
       "foolbox>=3.3.4",
       "hypothesis>=6.100",
+      "markdown-it-py>=3",
       "mypy>=1.15",
       "onnxruntime>=1.20",
       "protobuf",

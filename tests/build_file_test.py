@@ -19,6 +19,7 @@ DISTRIBUTIONS = {
   "absl": "absl_py",
   "art": "adversarial_robustness_toolbox",
   "google": "protobuf",
+  "markdown_it": "markdown_it_py",
   "sklearn": "scikit_learn",
   "yaml": "pyyaml",
 }

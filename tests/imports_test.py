@@ -27,6 +27,7 @@ FLOORS = (
     "files",
     "records",
     "user_code",
+    "visible",
     "xla_flags",
     "yaml_file",
   ),

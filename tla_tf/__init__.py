@@ -44,6 +44,7 @@ _SUBPACKAGES = frozenset(
     "training",
     "types",
     "user_code",
+    "visible",
     "xla_flags",
     "yaml_file",
   }

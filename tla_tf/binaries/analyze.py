@@ -15,15 +15,16 @@ on where it was killed.
 from __future__ import annotations
 
 import math
-import sys
 import typing
 
 from absl import flags
 
 from tla_tf import types
 from tla_tf.binaries import entry, flag_names, model_flags, progress
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
+from tla_tf.visible import shell_word
 
 FLAGS = flags.FLAGS
 
@@ -169,7 +170,7 @@ def main(argv: list[str]) -> None:
       unit_length=FLAGS.unit_embeddings,
       progress=shown.batches(),
       reading_progress=shown.reading,
-      note=lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
+      note=lambda text: say(flag_names.said(text, **_RENAMED), error=True),
       **model_flags.settings(),
       **settings,
     )
@@ -179,17 +180,17 @@ def main(argv: list[str]) -> None:
   exportable = not FLAGS.output_dir and split is types.Split.TEST
   for name, opened in folders.items():
     folder = opened.of_split(split)
-    print(
-      f"results      {folder.analysis}  ({sum(records[name].seconds.values()):.0f} s)\n"
-      f"detector     {folder.detector}"
-      + (f"  (tla-export --run_dir={folder.path} adds it as the endpoint detect)" if exportable else "")
+    export = f"  (tla-export --run_dir={shell_word(folder.path)} adds it as the endpoint detect)"
+    say(
+      f"results      {folder.analysis}  ({sum(records[name].seconds.values()):.0f} s)",
+      f"detector     {folder.detector}{export if exportable else ''}",
     )
     if FLAGS.projector_examples:
-      print(f"projector    tensorboard --logdir {folder.tensorboard}, tab Projector")
+      say(f"projector    tensorboard --logdir {shell_word(folder.tensorboard)}, tab Projector")
   for place in model_flags.folders_of(records, folders):
-    print(f"results      {place / 'analysis.json'}")
+    say(f"results      {place / 'analysis.json'}")
   if FLAGS.compare_dir:
-    print(f"compared     {run_paths.of_split(FLAGS.compare_dir, split) / 'analysis.md'}")
+    say(f"compared     {run_paths.of_split(FLAGS.compare_dir, split) / 'analysis.md'}")
 
 
 def _check_flags() -> None:

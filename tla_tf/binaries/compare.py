@@ -11,14 +11,15 @@ says what a plan holds.
 from __future__ import annotations
 
 import pathlib
-import shlex
 import sys
 import typing
 
 from absl import flags
 
 from tla_tf.binaries import entry, flag_names
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import ToolError
+from tla_tf.visible import shell_word
 
 if typing.TYPE_CHECKING:
   from tla_tf.comparing.runner import Comparison, Outcome
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
     at_once=FLAGS.jobs,
     only=FLAGS.only,
     data_dir=FLAGS.data_dir,
-    note=lambda text: print(text, flush=True),
+    note=say,
   )
   if FLAGS.dry_run:
     _say_what_would_be_run(comparison)
@@ -75,11 +76,11 @@ def _say_what_was_done(outcome: Outcome) -> None:
 
   if outcome.untrained and not outcome.failed:
     names = ", ".join(run.name for run in outcome.untrained)
-    print(f"not trained  {names}: test images are judged when all of the plan are")
+    say(f"not trained  {names}: test images are judged when all of the plan are")
   if outcome.record is not None:
     for table in reporting.tables_of_comparison(outcome.record)[:-1]:
       reporting.print_table(table)
-    print(f"compared     {pathlib.Path(FLAGS.output_dir) / 'comparison.md'}")
+    say(f"compared     {pathlib.Path(FLAGS.output_dir) / 'comparison.md'}")
   if outcome.failed:
     said = "; ".join(f"{end.job.name}: {end.failure}" for end in outcome.failed)
     raise ToolError(
@@ -96,7 +97,7 @@ def _say_what_would_be_run(comparison: Comparison) -> None:
   left = [one.job() for one in judgings if not comparison.is_done(one)]
   for job in [*comparison.trainings(), *left]:
     # Equal seconds are measured first, and change the number of steps.
-    print(f"{pathlib.Path(sys.executable).name} -m {shlex.join(job.command)}")
+    say(f"{pathlib.Path(sys.executable).name} -m {' '.join(map(shell_word, job.command))}")
   entry.load_tensorflow()
   from tla_tf.comparing import estimates
 
@@ -105,7 +106,7 @@ def _say_what_would_be_run(comparison: Comparison) -> None:
     table, hours = table_of(comparison, f"{title}, one after the other on this machine")
     total += hours
     reporting.print_table(table)
-  print(f"in all       {total:,.1f} hours on this machine, one after the other")
+  say(f"in all       {total:,.1f} hours on this machine, one after the other")
 
 
 def run() -> None:

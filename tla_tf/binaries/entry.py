@@ -19,6 +19,7 @@ from absl import app, flags, logging
 
 from tla_tf import files, limits, xla_flags
 from tla_tf.binaries import flag_names, stopping
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import CompilerWarning, InputError, RecordWarning, ToolError, WorkerLostError
 from tla_tf.persistence import versions
 from tla_tf.settings import texts
@@ -31,7 +32,7 @@ def tool_name() -> str:
 
 def fail(error: ToolError) -> NoReturn:
   """Ends the tool with the one sentence of a ToolError and status 1."""
-  print(f"{tool_name()}: error: {error}", file=sys.stderr)
+  say(f"{tool_name()}: error: {error}", error=True)
   sys.exit(1)
 
 
@@ -70,6 +71,8 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
       return _failed(name, error)
 
   stops.listen()
+  # Characters that the terminal has not are written out.
+  sys.stdout.reconfigure(errors="backslashreplace")
   try:
     _show_flags_of(main)
     show_warnings_as_notes()
@@ -89,7 +92,7 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
 def _failed(name: str, error: BaseException) -> int:
   """Says the sentence of an error that has one, and returns the exit status; raises any other."""
   if isinstance(error, ToolError):
-    print(f"{name}: error: {flag_names.said(str(error))}", file=sys.stderr, flush=True)
+    say(f"{name}: error: {flag_names.said(str(error))}", error=True)
     if isinstance(error, WorkerLostError):
       sys.stdout.flush()
       os._exit(error.status)  # An orderly end would wait for the lost one.
@@ -99,7 +102,7 @@ def _failed(name: str, error: BaseException) -> int:
     what: object = f"{error.filename or 'a file'}: {error.strerror or error}."
     if error.filename and error.errno in files.FULL:
       what = files.unwritable(error.filename, error)
-    print(f"{name}: error: {flag_names.said(str(what))}", file=sys.stderr)
+    say(f"{name}: error: {flag_names.said(str(what))}", error=True)
     return 1
   raise error
 
@@ -114,7 +117,7 @@ class _VersionFlag(flags.BooleanFlag):
     if argument is not None and self._parse(argument):
       found = versions.versions()
       others = ", ".join(f"{name} {version}" for name, version in found.items() if name != "tla_tf")
-      print(f"tla_tf {found['tla_tf']} ({others}, Python {platform.python_version()})")
+      say(f"tla_tf {found['tla_tf']} ({others}, Python {platform.python_version()})")
       sys.exit(0)
 
 
@@ -190,7 +193,7 @@ def show_warnings_as_notes() -> None:
 
   def show(message: Any, category: type[Warning], *place: Any, **others: Any) -> None:
     if issubclass(category, (CompilerWarning, RecordWarning)):
-      print(f"note: {flag_names.said(str(message))}", file=sys.stderr)
+      say(f"note: {flag_names.said(str(message))}", error=True)
     else:
       before(message, category, *place, **others)
 

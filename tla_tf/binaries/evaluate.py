@@ -12,7 +12,6 @@ Killed and started again, the same command goes on where it was.
 
 from __future__ import annotations
 
-import sys
 import typing
 
 from absl import flags
@@ -20,6 +19,7 @@ from absl import flags
 from tla_tf import types
 from tla_tf.attack_configs import LIBRARY_ATTACKS, SUITES
 from tla_tf.binaries import entry, flag_names, model_flags, progress
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import InputError
 from tla_tf.persistence import run_paths
 from tla_tf.records.shown import cross_checked
@@ -135,15 +135,15 @@ def main(argv: list[str]) -> None:
   for name, found in records.items():
     for record in found.evaluations:
       for check in record.cross_check or ():
-        print(f"cross-check  {name}: {cross_checked(check)}")
+        say(f"cross-check  {name}: {cross_checked(check)}")
   reporting.print_alarms(judged)
   split = types.Split(FLAGS.split)
   for folder in (folder.of_split(split) for folder in folders.values()):
-    print(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
+    say(f"results      {folder.evaluation}  (all that is known of it: {folder.evaluation_table})")
   for place in model_flags.folders_of(records, folders):
-    print(f"results      {place / 'evaluation.json'}")
+    say(f"results      {place / 'evaluation.json'}")
   if FLAGS.compare_dir:
-    print(f"compared     {run_paths.of_split(FLAGS.compare_dir, split) / 'table.md'}")
+    say(f"compared     {run_paths.of_split(FLAGS.compare_dir, split) / 'table.md'}")
 
 
 def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[str, typing.Any]:
@@ -160,7 +160,7 @@ def _judged(folders: dict[str, typing.Any], shown: progress.Progress) -> dict[st
     "cache_dir": FLAGS.cache_dir,
     "progress": shown.batches(quiet=("probe",)),
     "reading_progress": shown.reading,
-    "note": lambda text: print(flag_names.said(text, **_RENAMED), file=sys.stderr),
+    "note": lambda text: say(flag_names.said(text, **_RENAMED), error=True),
   }
   return api.evaluate_runs(folders, checkpoint=FLAGS.checkpoint, **model_flags.settings(), **settings)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from absl import flags
 
 from tla_tf.binaries import entry, flag_names
+from tla_tf.binaries.terminal import say
 
 FLAGS = flags.FLAGS
 
@@ -50,14 +51,14 @@ def main(argv: list[str]) -> None:
     detect=FLAGS.detect,
     uint8=FLAGS.uint8,
     detect_precision=FLAGS.detect_precision,
-    note=lambda text: print(f"note         {flag_names.said(text)}"),
+    note=lambda text: say(f"note         {flag_names.said(text)}"),
   )
-  print(
+  say(
     f"SavedModel   {model.path}  (step {model.step}; endpoints {', '.join(model.endpoints)}; images float32 in [0, 1], "
     f"{'x'.join(map(str, model.image_shape))})"
   )
   if model.class_names:
-    print(f"classes      {_some(model.class_names)}")
+    say(f"classes      {_some(model.class_names)}")
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -11,7 +11,9 @@ from absl import flags
 
 from tla_tf import datasets, recipes
 from tla_tf.binaries import entry
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import InputError
+from tla_tf.visible import shell_word
 
 FLAGS = flags.FLAGS
 
@@ -65,10 +67,11 @@ def main(argv: list[str]) -> None:
     epsilon=FLAGS.epsilon,
     data_dir=FLAGS.data_dir,
     allow_partial=FLAGS.allow_partial,
+    say=lambda text: say(*text.splitlines()),
   )
-  print(
-    f"run folder   {folder.path}\nnext         tla-evaluate --run_dir={folder.path}"
-    + ("" if FLAGS.data_dir else " --data_dir=DIR")
+  say(
+    f"run folder   {folder.path}",
+    f"next         tla-evaluate --run_dir={shell_word(folder.path)}{'' if FLAGS.data_dir else ' --data_dir=DIR'}",
   )
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from tla_tf.binaries import terminal
 from tla_tf.records import shown
 
 # Seconds without a word after which one is due, where there is no terminal.
@@ -27,7 +28,7 @@ class Progress:
   """
 
   def __init__(self, say: Callable[[str], object] | None = None, clock: Callable[[], float] = time.monotonic):
-    self._say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+    self._say = say or (lambda text: terminal.say(text, error=True))
     self._clock = clock
     self._said = self._heard = clock()
     self._last = "starting"
@@ -58,7 +59,7 @@ class Progress:
 
   def _show(self, text: str, end: str, over: bool, quiet: bool = False) -> None:
     if sys.stderr.isatty():
-      print(f"\r\x1b[K{text}", end="\r\x1b[K" if over else "", file=sys.stderr, flush=True)
+      terminal.rewrite(text, over)
       return
     with self._lock:
       now = self._heard = self._clock()

@@ -14,6 +14,7 @@ from __future__ import annotations
 from absl import flags
 
 from tla_tf.binaries import entry, flag_names
+from tla_tf.binaries.terminal import say
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
 
   entry.refuse_arguments(argv)
   written = api.write_report(FLAGS.run_dir, FLAGS.output, output_dir=FLAGS.output_dir)
-  print(f"report       {written.html}\nMarkdown     {written.markdown}")
+  say(f"report       {written.html}", f"Markdown     {written.markdown}")
 
 
 def run() -> None:

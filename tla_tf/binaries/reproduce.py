@@ -17,6 +17,7 @@ import typing
 from absl import flags
 
 from tla_tf.binaries import entry, flag_names
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import InputError, ToolError
 
 FLAGS = flags.FLAGS
@@ -76,17 +77,11 @@ def _reproduce(wanted: list) -> int:
   from tla_tf import reporting
   from tla_tf.reproducing import reproduce
 
-  done = reproduce.reproduce(
-    wanted,
-    FLAGS.output_dir,
-    data_dirs=_data_dirs(wanted),
-    at_once=FLAGS.jobs,
-    note=lambda text: print(text, flush=True),
-  )
+  done = reproduce.reproduce(wanted, FLAGS.output_dir, data_dirs=_data_dirs(wanted), at_once=FLAGS.jobs, note=say)
   for table in done.tables():
     reporting.print_table(table)
   for path in done.records:
-    print(f"reproduced   {path}")
+    say(f"reproduced   {path}")
   if done.failed:
     said = "; ".join(f"{end.job.name}: {end.failure}; {end.job.log}" for end in done.failed)
     raise ToolError(f"{len(done.failed)} of the jobs failed, which the same command tries again ({said}).")
@@ -121,7 +116,7 @@ def _say_what_it_takes(wanted: list) -> int:
       table, hours = table_of(comparison, f"{one.name}: {what} of {of}")
       total += hours
       reporting.print_table(table)
-  print(f"in all       {total:,.1f} hours on this machine, one after the other")
+  say(f"in all       {total:,.1f} hours on this machine, one after the other")
   return 0
 
 

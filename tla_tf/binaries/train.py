@@ -8,10 +8,12 @@ from absl import flags
 
 from tla_tf import datasets
 from tla_tf.binaries import entry, flag_names, presets, progress, training_flags
+from tla_tf.binaries.terminal import say
 from tla_tf.errors import InputError
 from tla_tf.settings import flag_of_path
 from tla_tf.settings import presets as shipped
 from tla_tf.types import DistributionStrategy
+from tla_tf.visible import shell_word
 
 FLAGS = flags.FLAGS
 
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> None:
   shown = progress.Progress()
 
   def note(text: str) -> None:
-    print(flag_names.said(text, **flag_of_path()), flush=True)
+    say(flag_names.said(text, **flag_of_path()))
     shown.said()
 
   with shown.beating():
@@ -56,10 +58,11 @@ def main(argv: list[str]) -> None:
     )
   if run.figure is None:
     return  # The chief says the rest.
-  print(
-    f"run folder   {run.folder.path}\nfigure       {run.figure}\n"
-    f"TensorBoard  tensorboard --logdir {run.folder.tensorboard}\n"
-    f"next         tla-evaluate --run_dir={run.folder.path}"
+  say(
+    f"run folder   {run.folder.path}",
+    f"figure       {run.figure}",
+    f"TensorBoard  tensorboard --logdir {shell_word(run.folder.tensorboard)}",
+    f"next         tla-evaluate --run_dir={shell_word(run.folder.path)}",
   )
 
 

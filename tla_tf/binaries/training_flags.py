@@ -12,6 +12,7 @@ from absl import flags
 from tla_tf import datasets, published, recipes, settings
 from tla_tf.binaries import entry, presets, reading_flags
 from tla_tf.binaries.entry import define_choice
+from tla_tf.binaries.terminal import say
 from tla_tf.config import OPTIMIZERS, Config, Option, TrainingConfig
 from tla_tf.datasets import DatasetSpec
 from tla_tf.errors import InputError
@@ -167,7 +168,5 @@ def note_unused_flags(config_: TrainingConfig) -> None:
   unused += recipe.unused_fields(config_.recipe)
   given = [f"--{flag}" for flag in unused if FLAGS[flag].value is not None]
   if given:
-    print(
-      f"note: {', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect on --method={config_.method}",
-      file=sys.stderr,
-    )
+    having = "has" if len(given) == 1 else "have"
+    say(f"note: {', '.join(given)} {having} no effect on --method={config_.method}", error=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tla_tf.records.analysis import AnalysisRecord, DetectionResult, SeparationEntry
 from tla_tf.records.evaluation import Share
 from tla_tf.records.shown import pixels
+from tla_tf.reporting.escaping import markdown_block
 from tla_tf.reporting.tables import Number, Table, markdown_tables, percent, ranged, with_seeds
 from tla_tf.types import Split
 
@@ -149,5 +150,5 @@ def tables_of_analysis(results: dict[str, AnalysisRecord]) -> list[Table]:
 
 def markdown_analysis(results: dict[str, AnalysisRecord]) -> str:
   """Tables and notes of all models, as `analysis.md` holds them."""
-  notes = "".join(f"\n{model}: {note}\n" for model, result in results.items() for note in result.notes)
-  return markdown_tables(tables_of_analysis(results)) + notes
+  notes = [f"{model}: {note}" for model, result in results.items() for note in result.notes]
+  return markdown_tables(tables_of_analysis(results)) + "".join(f"\n{markdown_block(note)}\n" for note in notes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import collections.abc
-import html
 import re
 import typing
+import urllib.parse
 
-from tla_tf.reporting.tables import Table, escaped, markdown_table
+from tla_tf.reporting.escaping import inline_html, markdown, markdown_block, plain_html
+from tla_tf.reporting.tables import Table, markdown_table
 
 # Begins every Markdown file of ours, so that another one is not replaced.
 MARKDOWN_MARK = "<!-- Written by tla-report. -->"
@@ -121,7 +122,7 @@ li { margin: .3rem 0; }
 def to_html(document: Document) -> str:
   """The document as one HTML page; everything is inside it, nothing is fetched."""
   links = "".join(
-    f'<li><a href="#{_anchor(section.title)}">{html.escape(section.title)}</a></li>' for section in document.sections
+    f'<li><a href="#{_anchor(section.title)}">{plain_html(section.title)}</a></li>' for section in document.sections
   )
   parts = [
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -129,12 +130,12 @@ def to_html(document: Document) -> str:
     # The browser is told to fetch nothing either.
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
     "style-src 'unsafe-inline'\">\n"
-    f"<title>{html.escape(document.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-    f'<h1>{html.escape(document.title)}</h1>\n<p class="subtitle">{_inline(document.subtitle)}</p>\n'
+    f"<title>{plain_html(document.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+    f'<h1>{plain_html(document.title)}</h1>\n<p class="subtitle">{inline_html(document.subtitle)}</p>\n'
     f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n'
   ]
   for section in document.sections:
-    parts.append(f'<section id="{_anchor(section.title)}">\n<h2>{html.escape(section.title)}</h2>\n')
+    parts.append(f'<section id="{_anchor(section.title)}">\n<h2>{plain_html(section.title)}</h2>\n')
     parts += [_html_block(block) for block in section.blocks]
     parts.append("</section>\n")
   return "".join(parts) + "</main>\n</body>\n</html>\n"
@@ -144,38 +145,34 @@ def _anchor(title: str) -> str:
   return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def _inline(text: str) -> str:
-  return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
-
-
 def _html_block(block: typing.Any) -> str:
   if isinstance(block, Text):
-    return f"<p>{_inline(block.text)}</p>\n"
+    return f"<p>{inline_html(block.text)}</p>\n"
   if isinstance(block, Missing):
-    return f'<p class="missing">{_inline(block.text)}</p>\n'
+    return f'<p class="missing">{inline_html(block.text)}</p>\n'
   if isinstance(block, Bullets):
-    return "<ul>\n" + "".join(f"<li>{_inline(item)}</li>\n" for item in block.items) + "</ul>\n"
+    return "<ul>\n" + "".join(f"<li>{inline_html(item)}</li>\n" for item in block.items) + "</ul>\n"
   if isinstance(block, Details):
     inner = "".join(_html_block(part) for part in block.blocks)
-    return f"<details>\n<summary>{html.escape(block.title)}</summary>\n{inner}</details>\n"
+    return f"<details>\n<summary>{plain_html(block.title)}</summary>\n{inner}</details>\n"
   if isinstance(block, Table):
     return _html_table(block)
   return _html_figure(block)
 
 
 def _html_table(table: Table) -> str:
-  head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
+  head = "".join(f'<th scope="col">{plain_html(cell)}</th>' for cell in table.header)
   rows = "".join(
-    f'<tr><th scope="row">{html.escape(row[0])}</th>'
-    + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+    f'<tr><th scope="row">{plain_html(row[0])}</th>'
+    + "".join(f"<td>{plain_html(cell)}</td>" for cell in row[1:])
     + "</tr>\n"
     for row in table.rows
   )
   # Not a <caption>, which is no wider than its table.
   # What scrolls can be reached by keyboard, and says what it is.
-  label = html.escape(table.title.replace("`", ""))
+  label = plain_html(table.title.replace("`", ""))
   return (
-    f'<div class="table"><p class="title">{_inline(table.title)}</p>\n'
+    f'<div class="table"><p class="title">{inline_html(table.title)}</p>\n'
     f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}">\n'
     f"<thead><tr>{head}</tr></thead>\n"
     f"<tbody>\n{rows}</tbody>\n</table></div></div>\n"
@@ -184,7 +181,7 @@ def _html_table(table: Table) -> str:
 
 def _html_figure(figure: Figure) -> str:
   # Short: the caption says what is shown.
-  label = html.escape(figure.name.replace("_", " "))
+  label = plain_html(figure.name.replace("_", " "))
   image = f'<img src="{_data(figure.light)}" alt="{label}">'
   if figure.dark is None:
     shown = f'<div class="plain">{image}</div>'
@@ -194,7 +191,7 @@ def _html_figure(figure: Figure) -> str:
     shown = f"<picture>{source}{image}</picture>"
   return (
     f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{label}">{shown}</div>'
-    f"<figcaption>{_inline(figure.caption)}</figcaption></figure>\n"
+    f"<figcaption>{inline_html(figure.caption)}</figcaption></figure>\n"
   )
 
 
@@ -217,22 +214,23 @@ def figures_of(document: Document) -> list[Figure]:
 
 def to_markdown(document: Document, figures_folder: str) -> str:
   """The document as Markdown; its figures are files `NAME.png` in a folder beside it."""
-  parts = [f"{MARKDOWN_MARK}\n\n# {escaped(document.title)}\n\n{escaped(document.subtitle)}\n"]
+  parts = [f"{MARKDOWN_MARK}\n\n# {markdown(document.title)}\n\n{markdown_block(document.subtitle)}\n"]
   for section in document.sections:
-    parts.append(f"## {escaped(section.title)}\n")
+    parts.append(f"## {markdown(section.title)}\n")
     parts += [_markdown_block(block, figures_folder) for block in section.blocks]
   return "\n".join(parts)
 
 
 def _markdown_block(block: typing.Any, folder: str) -> str:
   if isinstance(block, Text):
-    return f"{escaped(block.text)}\n"
+    return f"{markdown_block(block.text)}\n"
   if isinstance(block, Missing):
-    return f"> {escaped(block.text)}\n"
+    return f"> {markdown_block(block.text)}\n"
   if isinstance(block, Bullets):
-    return "".join(f"- {escaped(item)}\n" for item in block.items)
+    return "".join(f"- {markdown_block(item)}\n" for item in block.items)
   if isinstance(block, Details):
-    return f"### {escaped(block.title)}\n\n" + "\n".join(_markdown_block(part, folder) for part in block.blocks)
+    return f"### {markdown(block.title)}\n\n" + "\n".join(_markdown_block(part, folder) for part in block.blocks)
   if isinstance(block, Table):
-    return f"{escaped(block.title)}\n\n{markdown_table(block)}"
-  return f"![{escaped(block.name)}](<{folder}/{block.name}.png>)\n\n{escaped(block.caption)}\n"
+    return f"{markdown_block(block.title)}\n\n{markdown_table(block)}"
+  place = f"<{urllib.parse.quote(f'{folder}/{block.name}.png')}>"
+  return f"![{markdown(block.name)}]({place})\n\n{markdown_block(block.caption)}\n"

@@ -11,6 +11,7 @@ import functools
 import io
 import pathlib
 import typing
+import warnings
 
 from tla_tf import files
 
@@ -59,7 +60,9 @@ def themed(draw: typing.Callable) -> typing.Callable:
       # A class may be called US$.
       "text.parse_math": False,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+      # Names may be in any script; what the font has not is drawn as boxes.
+      warnings.filterwarnings("ignore", "Glyph .* missing from font")
       return draw(*args, **kwargs)
 
   return drawn
@@ -186,14 +189,19 @@ def dot(shade: typing.Any, label: str, marker: str = "o", line: typing.Any = "")
   """A handle of a legend."""
   from matplotlib.lines import Line2D
 
-  return Line2D([], [], color=shade, marker=marker, linestyle=line, markersize=5, label=label)
+  return Line2D([], [], color=shade, marker=marker, linestyle=line, markersize=5, label=legend_label(label))
+
+
+def legend_label(text: str) -> str:
+  """A label that stands in a legend: matplotlib leaves out what begins with an underscore."""
+  return f" {text}" if text.startswith("_") else text
 
 
 def legend_below(figure: Figure, handles: list) -> None:
   """A legend below everything, in as many columns as fit."""
   room, size = figure.get_figwidth() - 0.5, 8
   for handle in handles:
-    handle.set_label(wrapped(handle.get_label(), room - 0.4, size))
+    handle.set_label(legend_label(wrapped(handle.get_label(), room - 0.4, size)))
   width = 0.4 + max(text_width(line, size) for handle in handles for line in handle.get_label().splitlines())
   figure.legend(
     handles=handles,

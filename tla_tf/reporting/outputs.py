@@ -14,6 +14,7 @@ from tla_tf.records.comparison import ComparisonRecord
 from tla_tf.reporting import analysis_figures, comparison_figures, comparison_tables, figures
 from tla_tf.reporting.analysis_tables import markdown_analysis, tables_of_analysis
 from tla_tf.reporting.document import MARKDOWN_MARK, Document, figures_of, to_html, to_markdown
+from tla_tf.reporting.escaping import markdown, markdown_block
 from tla_tf.reporting.tables import (
   Judged,
   Table,
@@ -70,9 +71,9 @@ def compare_evaluations(results: Judged, folder: pathlib.Path) -> None:
   _write_csv(folder / "table.md", tables_of_evaluation(results))
 
 
-def _write_csv(markdown: pathlib.Path, tables: list[Table]) -> None:
-  """Writes tables beside their Markdown."""
-  files.write_text(markdown.with_suffix(".csv"), csv_tables(tables))
+def _write_csv(beside: pathlib.Path, tables: list[Table]) -> None:
+  """Writes tables beside their Markdown, as CSV."""
+  files.write_text(beside.with_suffix(".csv"), csv_tables(tables))
 
 
 def _draw_evaluations(results: Judged, folder: pathlib.Path) -> None:
@@ -147,10 +148,10 @@ def write_comparison(record: ComparisonRecord, folder: pathlib.Path) -> None:
   if comparison_figures.can_draw(record):
     files.make_folder(place.parent)
     comparison_figures.accuracy_against_seconds(record, place)
-    picture = f"\n![{comparison_figures.caption(record)}](figures/{place.name})\n"
+    picture = f"\n![{markdown(comparison_figures.caption(record))}](figures/{place.name})\n"
   else:
     place.unlink(missing_ok=True)
-  notes = "".join(f"\n{note}\n" for note in comparison_tables.sentences(record))
+  notes = "".join(f"\n{markdown_block(note)}\n" for note in comparison_tables.sentences(record))
   files.write_text(folder / "comparison.md", markdown_tables(tables) + picture + notes)
   _write_csv(folder / "comparison.md", tables)
 
@@ -175,12 +176,12 @@ def write_document(document: Document, output: pathlib.Path) -> WrittenReport:
   Raises:
     InputError: if it cannot be written, or would replace Markdown that is no report.
   """
-  markdown, pictures = output.with_suffix(".md"), output.with_name(f"{output.stem}_figures")
-  if markdown.exists() and not limits.read_bytes(markdown).startswith(MARKDOWN_MARK.encode()):
-    raise InputError(f"{markdown}: exists and is no report; choose another `output`, whose .md is not taken.")
+  text, pictures = output.with_suffix(".md"), output.with_name(f"{output.stem}_figures")
+  if text.exists() and not limits.read_bytes(text).startswith(MARKDOWN_MARK.encode()):
+    raise InputError(f"{text}: exists and is no report; choose another `output`, whose .md is not taken.")
   files.make_folder(pictures)
   for figure in figures_of(document):
     files.write_bytes(pictures / f"{figure.name}.png", figure.light)
-  files.write_text(markdown, to_markdown(document, pictures.name))
+  files.write_text(text, to_markdown(document, pictures.name))
   files.write_text(output, to_html(document))
-  return WrittenReport(output, markdown)
+  return WrittenReport(output, text)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections.abc
 import io
-import shlex
 import typing
 
 from tla_tf.reporting.document import Bullets, Details, Figure, Missing, Text
 from tla_tf.reporting.run_files import Run
 from tla_tf.reporting.tables import Table
+from tla_tf.visible import shell_word
 
 Block = Bullets | Details | Figure | Missing | Table | Text
 Runs = collections.abc.Sequence[Run]
@@ -24,17 +24,22 @@ def missing(runs: Runs, attribute: str, what: str, tool: str) -> list[Block]:
   commands = []
   if trained:
     elsewhere = " (with the same `--output_dir`)" if any(run.elsewhere for run in trained) else ""
-    commands.append(f"`{tool} --run_dir={' '.join(shlex.quote(str(run.path)) for run in trained)}`{elsewhere}")
+    commands.append(f"`{tool} --run_dir={' '.join(map(_word, trained))}`{elsewhere}")
   commands += [f"`{_of_model(run, tool)}`" for run in lacking if run not in trained]
   names = ", ".join(run.name for run in lacking)
   return [Missing(f"Missing for {names}: {what}. To get it: {' and '.join(commands)}")]
+
+
+def _word(run: Run) -> str:
+  """The folder of a run in a list of such: one that begins as a flag does is told from it."""
+  return shell_word(f"./{run.path}" if str(run.path).startswith("-") else run.path)
 
 
 def _of_model(run: Run, tool: str) -> str:
   """The command of a tool for a model from elsewhere."""
   flag = {"keras": "keras_model"}.get(run.settings["kind"], run.settings["kind"])
   given = {flag: run.settings["model"], "dataset": run.settings["dataset"], "output_dir": run.path}
-  return " ".join([tool, *(f"--{name}={shlex.quote(str(value))}" for name, value in given.items())])
+  return " ".join([tool, *(f"--{name}={shell_word(value)}" for name, value in given.items())])
 
 
 def drawn(name: str, caption: str, draw: collections.abc.Callable, *args: typing.Any) -> Figure:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import collections.abc
 import csv
 import io
-import re
 import typing
 
 import rich.table
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from tla_tf.records.evaluation import Alarm, AttackRow, EvaluationRecord
 from tla_tf.records.shown import ball_name
+from tla_tf.reporting.escaping import markdown, markdown_block
 from tla_tf.summaries import Findings, over_seeds, seed_groups
 from tla_tf.types import Norm, Split
+from tla_tf.visible import visible
 
 _Record = typing.TypeVar("_Record")
 
@@ -366,34 +368,26 @@ def _cell(row: AttackRow | None) -> str:
 def markdown_table(table: Table) -> str:
   """A `Table` in Markdown, without its title."""
   lines = [table.header, ("---", *["---:"] * (len(table.header) - 1)), *table.rows]
-  return "".join("| " + " | ".join(map(escaped, line)) + " |\n" for line in lines)
+  return "".join("| " + " | ".join(map(markdown, line)) + " |\n" for line in lines)
 
 
 def markdown_tables(tables: collections.abc.Iterable[Table]) -> str:
   """Several tables in Markdown, each below its title."""
-  return "\n".join(f"{escaped(table.title)}\n\n{markdown_table(table)}" for table in tables)
-
-
-def escaped(text: str) -> str:
-  """Text that Markdown shows as it is; `code` between backticks stays code."""
-  parts = text.split("`")
-  # With an odd number of backticks the last one is no code.
-  return "`".join(
-    part if i % 2 and i < len(parts) - 1 else re.sub(r"([\\*\[\]<>|])", r"\\\1", part) for i, part in enumerate(parts)
-  )
+  return "\n".join(f"{markdown_block(table.title)}\n\n{markdown_table(table)}" for table in tables)
 
 
 def print_table(table: Table) -> None:
   """Prints a `Table` to the terminal."""
   # As Text: names may look like rich's markup.
-  shown = rich.table.Table(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left")
-  for i, name in enumerate(table.header):
+  title, header, *rows = (Text(visible(table.title)), *([*map(visible, line)] for line in (table.header, *table.rows)))
+  shown = rich.table.Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+  for i, name in enumerate(header):
     shown.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
-  for row in table.rows:
+  for row in rows:
     shown.add_row(*map(Text, row))
   # Wide enough for every column where the output is no terminal.
   console = Console()
-  widths = [max(len(line[i]) for line in (table.header, *table.rows)) for i in range(len(table.header))]
+  widths = [max(map(cell_len, column)) for column in zip(header, *rows)]
   console.width = max(console.width, sum(widths) + 3 * len(table.header) + 2)
   console.print(shown)
 
@@ -420,7 +414,9 @@ def notes_of(results: Judged) -> list[str]:
 def markdown_alarms(results: Judged) -> str:
   """The alarms of all models as a Markdown list."""
   lines = [
-    f"- **{alarm.code}** ({model}): {alarm.seen} {alarm.why} *{alarm.remedy}*\n" for model, alarm in alarms_of(results)
+    f"- **{markdown(alarm.code)}** ({markdown(model)}): {markdown_block(f'{alarm.seen} {alarm.why}')} "
+    f"*{markdown_block(alarm.remedy)}*\n"
+    for model, alarm in alarms_of(results)
   ]
   return "".join(lines) or "No alarm.\n"
 
@@ -433,7 +429,7 @@ def markdown_evaluation(results: Judged, others: Others | None = None) -> str:
     others: evaluations of other checkpoints, if any.
   """
   tables = tables_of_evaluation(results, others)
-  notes = "".join(f"{note}\n\n" for note in notes_of(results))
+  notes = "".join(f"{markdown_block(note)}\n\n" for note in notes_of(results))
   return f"{markdown_tables(tables)}\n{notes}Alarms:\n\n{markdown_alarms(results)}"
 
 
@@ -441,10 +437,11 @@ def print_alarms(results: Judged) -> None:
   """Prints the alarms of all models to the terminal."""
   console = Console()
   for model, alarm in alarms_of(results):
-    console.print(Text.assemble((f"ALARM {alarm.code}", "bold red"), f" ({model}): {alarm.seen}"))
-    console.print(Text(f"  {alarm.why} {alarm.remedy}", style="dim"))
+    console.print(Text.assemble((f"ALARM {alarm.code}", "bold red"), visible(f" ({model}): {alarm.seen}")))
+    console.print(Text(visible(f"  {alarm.why} {alarm.remedy}"), style="dim"))
   for model, findings in results.items():
     if not any(found.alarms for found in findings):
-      console.print(f"{model}: no alarm (docs/alarms.md lists what is checked).")
+      console.print(Text(visible(f"{model}: no alarm (docs/alarms.md lists what is checked).")))
     if not any(found.probes for found in findings):
-      console.print(f"{model}: no probes were run, so half of the alarms could not be raised (probe_examples).")
+      text = "no probes were run, so half of the alarms could not be raised (probe_examples)."
+      console.print(Text(visible(f"{model}: {text}")))

@@ -52,12 +52,12 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
   """
   name = tool_name()
 
-  def say(status: int) -> None:
+  def last_words(status: int) -> None:
     why = "terminated" if status == 128 + signal.SIGTERM else "interrupted"
     text = f"{name}: {why}" + ("; the same command goes on where it was" if goes_on else "") + "\n"
     os.write(2, text.encode())  # Not through what another thread may be printing to.
 
-  stops = stopping.Stops(say)
+  stops = stopping.Stops(last_words)
 
   def guarded(argv: list[str]) -> Any:
     try:

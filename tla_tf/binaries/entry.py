@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import io
 import os
 import pathlib
 import platform
@@ -71,8 +72,8 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
       return _failed(name, error)
 
   stops.listen()
-  # Characters that the terminal has not are written out.
-  sys.stdout.reconfigure(errors="backslashreplace")
+  if isinstance(sys.stdout, io.TextIOWrapper):  # Characters that the terminal has not are written out.
+    sys.stdout.reconfigure(errors="backslashreplace")
   try:
     _show_flags_of(main)
     show_warnings_as_notes()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -163,6 +164,14 @@ class TestLeftovers:
     files.write_text(tmp_path / "file", "text")
     files.remove_leftovers(tmp_path, sole_writer=sole_writer)
     assert [path.name for path in tmp_path.glob(".*")] == [] if sole_writer else [".state.tmp-12345678"]
+    assert (tmp_path / "file").read_text() == "text"
+
+  def test_a_folder_that_may_not_be_listed_is_written(self, tmp_path, monkeypatch):
+    def unlisted(path):
+      raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", unlisted)
+    files.write_text(tmp_path / "file", "text")
     assert (tmp_path / "file").read_text() == "text"
 
 

@@ -358,9 +358,10 @@ def remove_leftovers(folder: AnyPath, sole_writer: bool = False) -> None:
 
 def _remove_dead(folder: AnyPath, pattern: re.Pattern[str], sole_writer: bool = False) -> None:
   """Removes the entries with such names that no writer has locked."""
-  for path in pathlib.Path(folder).iterdir():
-    if not pattern.fullmatch(path.name):
-      continue
+  dead: list[pathlib.Path] = []
+  with contextlib.suppress(OSError):  # Folders that may be written may not be listed.
+    dead = [path for path in pathlib.Path(folder).iterdir() if pattern.fullmatch(path.name)]
+  for path in dead:
     with contextlib.suppress(OSError):  # It has gone meanwhile, or belongs to somebody else.
       descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
       try:

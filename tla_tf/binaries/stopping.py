@@ -69,7 +69,7 @@ class Stops:
     if self.asked is None:
       self.asked = number
       if self._raises:
-        raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
+        raise TerminatedError("SIGTERM") if number == signal.SIGTERM else KeyboardInterrupt
 
   def _watch(self, reading: int) -> None:
     """Reads, in a thread of its own, which signals come: the main thread hears them between two calls only."""

@@ -8,7 +8,7 @@ import pytest
 from campaigns import fuzz, mutations, readers
 from campaigns.readers import READERS
 
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 
 SEED = 16
 
@@ -79,3 +79,34 @@ def test_values_are_compared_to_the_bit():
 def test_every_reader_has_its_share():
   counts = fuzz.shares(1000, list(READERS.values()))
   assert sum(counts.values()) >= 1000 and min(counts.values()) >= 1
+
+
+CASES = {
+  "weights that end too early": ("checkpoint", "state.data*", lambda content: content[: len(content) // 2]),
+  "steps that are a number": (
+    "config.json",
+    "config.json",
+    lambda text: text.replace(b'"profile_steps": []', b'"profile_steps": 5'),
+  ),
+  "a batch whose name is an object": ("journal", "*.jsonl", lambda lines: b"[{}, 1]\n" + lines),
+  "classes beyond those of an analysis": ("analysis.json", "analysis.json", lambda text: text.replace(b'"9"', b"9")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_was_a_fault_once_is_a_sentence(case, tmp_path):
+  """Checksums are right: what is wrong is what they are of."""
+  name, pattern, change = CASES[case]
+  reader = READERS[name]
+  reader.make(tmp_path)
+  path = sorted(tmp_path.rglob(pattern))[-1]
+  changed = change(path.read_bytes())
+  assert changed != path.read_bytes()
+  path.write_bytes(changed)
+  reader.seal(tmp_path)
+  if name == "journal":
+    with pytest.warns(RecordWarning, match="1 line is damaged"):
+      reader.read(tmp_path)
+  else:
+    with pytest.raises(InputError, match=f"{tmp_path}/.*"):
+      reader.read(tmp_path)

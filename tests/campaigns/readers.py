@@ -257,6 +257,32 @@ def _read_notes(folder: pathlib.Path) -> typing.Any:
   return [kind.read(folder / f"{name}.json").to_dict() for kind, name in kinds]
 
 
+def _measured(folder: pathlib.Path) -> typing.Any:
+  """What is measured again where it is not as it was written: steps in two precisions, a part of a table."""
+  from tla_tf.comparing.jobs import Job
+  from tla_tf.config import TrainingConfig
+  from tla_tf.reproducing.reproduce import Further
+  from tla_tf.training.precision_choice import chosen_precision
+
+  clock = [0.0]
+
+  def make_step(config: typing.Any) -> typing.Callable[[], None]:
+    def step() -> None:
+      clock[0] += 0.5 if config.attack_precision == "bfloat16" else 1.0
+
+    return step
+
+  config = TrainingConfig(method="at", attack_precision="auto")
+  chosen = chosen_precision(config, (4, 4, 1), make_step, lambda line: None, folder, lambda: clock[0])
+  facts = {"command": ["a", "b"], "checkpoints": ["c" * 64, None]}
+  part = Further(Job("draw", ("a",), folder / "log"), folder / "part.png", facts)
+  if not part.result.exists():
+    part.result.write_bytes(b"")
+    files.write_text(part.about, json.dumps(facts))
+  part.is_done()
+  return chosen.attack_precision.value
+
+
 def _journal(folder: pathlib.Path) -> typing.Any:
   from tla_tf.evaluation.journal import Journal
 
@@ -534,6 +560,7 @@ def _all() -> list[Reader]:
       True,
       functools.partial(_seal_json, "*.json"),
     ),
+    Reader("measured times", _measured, "*.json", mutations.of_json, _measured, weight=2),
     Reader("journal", _journal, "state/*", mutations.of_lines, _journal, True, _seal_journal),
     Reader("kept arrays: record", _kept, "kept/*/about.json", mutations.of_json, _kept),
     Reader("kept arrays", _kept, "kept/*/*.npy", mutations.of_npy, _kept, weight=2),

@@ -39,6 +39,16 @@ _TRIES = 100
 _Found = typing.TypeVar("_Found")
 
 
+def reader_errors() -> tuple[type[Exception], ...]:
+  """What TensorFlow's readers of checkpoints raise on damaged files; IndexError where one ends too early."""
+  return (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+
+
+def reason(error: Exception) -> str:
+  """What such an error says, as a part of a sentence."""
+  return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
 class CheckpointStore:
   """The checkpoints of one folder.
 
@@ -244,8 +254,8 @@ class CheckpointStore:
         reader = tf.train.load_checkpoint(prefix)
         kinds = reader.get_variable_to_dtype_map()
         return all(_is_finite(reader.get_tensor(name)) for name, kind in kinds.items() if kind.is_floating)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-      raise InputError(f"{self._path(step)}: cannot be read ({str(error).splitlines()[0][:120]}).") from None
+    except reader_errors() as error:
+      raise InputError(f"{self._path(step)}: cannot be read ({reason(error)}).") from None
 
   def _read(self, step: int, state: typing.Mapping[str, typing.Any]) -> None:
     import keras
@@ -255,10 +265,8 @@ class CheckpointStore:
       with literal_path(self._path(step) / _PREFIX) as prefix:
         status = checkpoint.read(prefix).expect_partial()  # Before it is found not to fit, or TensorFlow warns of it.
         status.assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-      raise InputError(
-        f"{self._path(step)}: does not fit this network and optimiser ({str(error).splitlines()[0][:120]})."
-      ) from None
+    except (AssertionError, *reader_errors()) as error:
+      raise InputError(f"{self._path(step)}: does not fit this network and optimiser ({reason(error)}).") from None
     for part in state.values():
       if isinstance(part, keras.Model):
         networks.finalize(part)

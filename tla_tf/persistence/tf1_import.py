@@ -17,7 +17,7 @@ from tla_tf import datasets, files, networks, published
 from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
-from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.persistence.checkpoints import CheckpointStore, reader_errors, reason
 from tla_tf.persistence.literal_path import literal_path
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.persistence.tf1_names import last_layer, tf1_names
@@ -28,8 +28,6 @@ from tla_tf.records.run import DataFacts, Imported
 _SLOT = re.compile(r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad)$")
 _COUNTER = re.compile(r"(^|/)(global_step|beta1_power|beta2_power)(_\d+)?$")
 _SHOWN = 12
-# What TensorFlow's reader raises on damaged files; IndexError where one ends too early.
-_READER_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +91,9 @@ class Tf1Checkpoint:
       self._place = contextlib.ExitStack()
       self._reader = tf.train.load_checkpoint(self._place.enter_context(literal_path(self.prefix)))
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
-    except _READER_ERRORS as error:
+    except reader_errors() as error:
       raise InputError(
-        f"{path}: no TensorFlow checkpoint, or a damaged one ({str(error).splitlines()[0][:120]}); give "
+        f"{path}: no TensorFlow checkpoint, or a damaged one ({reason(error)}); give "
         "its prefix, such as checkpoint-70000, with the .index and .data files beside it."
       ) from None
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
@@ -112,10 +110,9 @@ class Tf1Checkpoint:
     """
     try:
       value = np.asarray(self._reader.get_tensor(name))
-    except _READER_ERRORS as error:
+    except reader_errors() as error:
       raise InputError(
-        f"{self.prefix}: variable {name} cannot be read ({str(error).splitlines()[0][:120]}); "
-        "copy the checkpoint again."
+        f"{self.prefix}: variable {name} cannot be read ({reason(error)}); copy the checkpoint again."
       ) from None
     number = np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)
     with np.errstate(over="ignore"):
@@ -274,7 +271,7 @@ def _latest(folder: pathlib.Path) -> str:
   remedy = f"give the prefix of the files, such as {folder}/checkpoint-70000"
   try:
     state = tf.train.get_checkpoint_state(str(folder))
-  except (*_READER_ERRORS, UnicodeDecodeError):
+  except (*reader_errors(), UnicodeDecodeError):
     raise InputError(f"{folder / 'checkpoint'}: damaged; {remedy}.") from None
   if state is None or not state.model_checkpoint_path:
     raise InputError(f"{folder}: holds no file 'checkpoint' that names the latest one; {remedy}.")

@@ -39,9 +39,9 @@ _TRIES = 100
 _Found = typing.TypeVar("_Found")
 
 
-def reader_errors() -> tuple[type[Exception], ...]:
-  """What TensorFlow's readers of checkpoints raise on damaged files; IndexError where one ends too early."""
-  return (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+def reader_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+  """What TensorFlow's readers of checkpoints raise on damaged files (IndexError: it ends early), and others."""
+  return (tf.errors.OpError, ValueError, RuntimeError, IndexError, *others)
 
 
 def reason(error: Exception) -> str:
@@ -265,7 +265,7 @@ class CheckpointStore:
       with literal_path(self._path(step) / _PREFIX) as prefix:
         status = checkpoint.read(prefix).expect_partial()  # Before it is found not to fit, or TensorFlow warns of it.
         status.assert_existing_objects_matched()
-    except (AssertionError, *reader_errors()) as error:
+    except reader_errors(AssertionError) as error:
       raise InputError(f"{self._path(step)}: does not fit this network and optimiser ({reason(error)}).") from None
     for part in state.values():
       if isinstance(part, keras.Model):

@@ -271,7 +271,7 @@ def _latest(folder: pathlib.Path) -> str:
   remedy = f"give the prefix of the files, such as {folder}/checkpoint-70000"
   try:
     state = tf.train.get_checkpoint_state(str(folder))
-  except (*reader_errors(), UnicodeDecodeError):
+  except reader_errors(UnicodeDecodeError):
     raise InputError(f"{folder / 'checkpoint'}: damaged; {remedy}.") from None
   if state is None or not state.model_checkpoint_path:
     raise InputError(f"{folder}: holds no file 'checkpoint' that names the latest one; {remedy}.")

@@ -68,11 +68,17 @@ USES = {
 }
 
 
+REMEDIES = {"train": "remove the folders", "init": "give `init_checkpoint=10`"}
+
+
 @pytest.mark.parametrize("use", USES)
 def test_weights_that_are_not_finite_are_refused_by_all(copy, use):
   _save_changed(copy, 20, -1, np.nan, finite=False)
   before = _files(copy)
-  with pytest.raises(InputError, match="step_000000020: holds NaN or infinity.* that of step 10: give `checkpoint=10`"):
+  with pytest.raises(
+    InputError,
+    match="step_000000020: holds NaN or infinity.* that of step 10: " + REMEDIES.get(use, "give `checkpoint=10`"),
+  ):
     USES[use](copy)
   assert _files(copy) == before
 

@@ -202,7 +202,7 @@ class CheckpointStore:
       raise InputError(f"{self._path(step)}: holds no {missing[0]}, which this training has; train in a new folder.")
     # Before anything is overwritten.
     if not self._is_finite(step):
-      raise self._not_finite(step)
+      raise self._not_finite(step, "remove the folders of those that are not, and training goes on from there")
     self._read(step, state)
 
   def restore_judged(self, step: int, network: keras.Model) -> None:
@@ -214,7 +214,7 @@ class CheckpointStore:
     """
     self._read(step, {self._checked(step, network).judged: network})
     if not all(_is_finite(variable.numpy()) for variable in network.variables):
-      raise self._not_finite(step)
+      raise self._not_finite(step, "give `checkpoint={step}`")
 
   def drop_after(self, step: int) -> None:
     """Removes the checkpoints of later steps, the last one first."""
@@ -233,15 +233,14 @@ class CheckpointStore:
       )
     return record
 
-  def _not_finite(self, step: int) -> InputError:
-    """The error of a checkpoint that is not finite, to be raised."""
+  def _not_finite(self, step: int, how: str) -> InputError:
+    """The error of a checkpoint that is not finite, to be raised; `how` to go on with the one of {step}."""
     finite = []
     for other in self.steps():
       with contextlib.suppress(InputError):  # a damaged one is no remedy
         finite += [other] * self._is_finite(other)
     remedy = (
-      f"the last finite one is that of step {finite[-1]}: give `checkpoint={finite[-1]}`, or, to go on training, "
-      "remove the folders of those that are not"
+      f"the last finite one is that of step {finite[-1]}: {how.format(step=finite[-1])}"
       if finite
       else "there is no finite one: train anew, in another folder and with a lower learning rate"
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import typing
 
 import keras
 
@@ -34,7 +36,8 @@ def find_init(
     if before.run_dir == os.path.abspath(run_dir) and str(checkpoint) in ("best", "last", str(before.checkpoint)):
       return before
   store = CheckpointStore(_open(run_dir).checkpoints)
-  step, digest = store.opened(checkpoint, lambda step: (step, store.digest(step)))
+  with _named():
+    step, digest = store.opened(checkpoint, lambda step: (step, store.digest(step)))
   return InitConfig(run_dir=os.path.abspath(run_dir), checkpoint=step, digest=digest)
 
 
@@ -55,7 +58,8 @@ def initialise(network: keras.Model, init: InitConfig) -> None:
       f"{init.run_dir}: its checkpoint of step {init.checkpoint} is not the one that this run began "
       "with; give another `output_dir` to start anew."
     )
-  source = load_network(folder, init.checkpoint)
+  with _named():
+    source = load_network(folder, init.checkpoint)
   name_of_source = folder.read_config()[0].network
   ours, theirs = ([(v.path, tuple(v.shape)) for v in n.variables] for n in (network, source))
   for (name, shape), other in zip(ours, theirs):
@@ -72,6 +76,15 @@ def initialise(network: keras.Model, init: InitConfig) -> None:
     )
   for variable, value in zip(network.variables, source.variables):
     variable.assign(value)
+
+
+@contextlib.contextmanager
+def _named() -> typing.Iterator[None]:
+  """Makes errors of the other run's checkpoints name the arguments of a training."""
+  try:
+    yield
+  except InputError as error:
+    raise InputError(f"`init_from`: {str(error).replace('`checkpoint=', '`init_checkpoint=')}") from None
 
 
 def _open(run_dir):

@@ -138,11 +138,10 @@ def _arrays(file: Any) -> Iterator[int]:
     ValueError: for arrays that lie elsewhere: outside of the file, or under a link.
   """
 
-  def refuse_links(name: bytes, info: Any) -> None:
-    if info.type != h5py.h5l.TYPE_HARD:
-      raise ValueError(f"its weights are a link ({name.decode('utf-8', 'replace')[:80]!r})")
-
-  file.id.links.visit(refuse_links, info=True)
+  # An error would not come through h5py's own loop: a value ends it.
+  link = file.id.links.visit(lambda name, info: None if info.type == h5py.h5l.TYPE_HARD else name, info=True)
+  if link is not None:
+    raise ValueError(f"its weights are a link ({link.decode('utf-8', 'replace')[:80]!r})")
   found: list[Any] = []
   file.visititems(lambda _, value: found.append(value) if isinstance(value, h5py.Dataset) else None)
   for array in found:

@@ -346,6 +346,16 @@ def iter_varint(value):
   yield value
 
 
+def large_variables(folder):
+  """A row of a matrix of 256 GB, as a part of a variable is saved."""
+  tf.raw_ops.SaveV2(
+    prefix=str(folder / "variables" / "variables"),
+    tensor_names=["kernel/.ATTRIBUTES/VARIABLE_VALUE"],
+    shape_and_slices=["1000000000 64 0,1:0,64"],
+    tensors=[tf.zeros([1, 64])],
+  )
+
+
 def pipe(folder):
   os.mkfifo(folder / "assets" / "waits")
 
@@ -364,7 +374,8 @@ DAMAGE = {
   "nothing": (cut("saved_model.pb", 0), "cannot load it|has neither"),
   "fingerprint cut": (cut("fingerprint.pb", 7), "cannot load it"),
   "weights of another shape": (other_shape, "cannot load it"),
-  "a constant repeated": (repeated, "holds 400 GB in .*`max_unpacked_gb=400`"),
+  "a constant repeated": (repeated, "holds 400 GB in .*`max_unpacked_gb=401`"),
+  "variables that are larger than their file": (large_variables, "holds 256 GB in .*`max_unpacked_gb=25.`"),
   "functions that double": (doubling, "twice_.* comes to .* operations"),
   "a function that calls itself": (calling_itself, "its function again calls itself"),
   "messages in each other": (nested, "cannot load it"),

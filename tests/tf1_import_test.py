@@ -1,6 +1,7 @@
 """Import of TF1 checkpoints, each written here by TF1's own Saver."""
 
 import json
+import os
 import pathlib
 
 import cli_support as cli
@@ -15,7 +16,7 @@ from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.export import export_saved_model
 from tla_tf.persistence.loading import load_network
 from tla_tf.persistence.tf1_import import Tf1Checkpoint, import_checkpoint
-from tla_tf.persistence.tf1_names import tf1_names
+from tla_tf.persistence.tf1_names import last_layer, tf1_names
 from tla_tf.records import training_epsilon
 
 tf1 = tf.compat.v1
@@ -335,7 +336,21 @@ def flip(path, position):
   path.write_bytes(content)
 
 
+def to_pipe(path):
+  path.unlink()
+  os.mkfifo(path)
+
+
+def sparse(path):
+  """Bytes that are nowhere on the disk."""
+  os.truncate(path, 1 << 40)
+
+
 DAMAGES = {
+  "an index that is a named pipe": (V2, "index", to_pipe, "index: refused .a named pipe"),
+  "data that is a named pipe": (V2, "data-00000-of-00001", to_pipe, "00001: refused .a named pipe"),
+  "data with holes": (V2, "data-00000-of-00001", sparse, "00001: refused .holds 1.1 TB in"),
+  "V1 that is a named pipe": (V1, "", to_pipe, "refused .a named pipe"),
   "data cut in half": (V2, "data-00000-of-00001", lambda path: truncate(path, path.stat().st_size // 2), "be read"),
   "data short of a byte": (V2, "data-00000-of-00001", lambda path: truncate(path, -1), "cannot be read"),
   "data empty": (V2, "data-00000-of-00001", lambda path: truncate(path, 0), "cannot be read"),
@@ -349,6 +364,22 @@ DAMAGES = {
   "a byte of V1 flipped": (V1, "", lambda path: flip(path, 99), "cannot be read|damaged"),
   "text": (V1, "", lambda path: path.write_text("<html>404</html>" * 99), "no TensorFlow checkpoint"),
 }
+
+
+def test_variables_that_are_larger_than_their_files_are_refused(tmp_path):
+  """A row of a matrix of 256 GB, as a part of a variable is saved."""
+  (tmp_path / "tf1").mkdir()
+  prefix = tmp_path / "tf1" / "checkpoint-70"
+  whole = "1000000000 64 0,1:0,64"
+  row = tf.zeros([1, 64])
+  tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=["a/weights"], shape_and_slices=[whole], tensors=[row])
+  refused(tmp_path, prefix, "checkpoint-70: refused .holds 256 GB in .*`max_unpacked_gb=256`")
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_a_last_layer_of_no_classes_is_refused(tmp_path, classes):
+  changes = {f"main_encoder/{name}": np.zeros(classes, np.float32) for name in last_layer("mlp_4")}
+  refused(tmp_path, write_checkpoint(tmp_path / "tf1", changed(changes)), "does not tell the number of classes")
 
 
 @pytest.mark.parametrize("version, suffix, damage, match", DAMAGES.values(), ids=list(DAMAGES))

@@ -8,17 +8,16 @@ TensorFlow's own kernels can be used by operations that are allowed (SECURITY.md
 from __future__ import annotations
 
 import functools
-import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 
 from tla_tf import limits, yaml_file
 from tla_tf.errors import InputError
+from tla_tf.persistence.checkpoint_reader import open_checkpoint, tensor_bytes
 from tla_tf.persistence.literal_path import literal_path
 
 # Operations in one function once all its calls are replaced by what they call, as TensorFlow does before it runs it: a
@@ -76,11 +75,16 @@ def check_saved_model(path: pathlib.Path, trust_model: bool = False) -> None:
       fingerprint_pb2.FingerprintDef().ParseFromString(limits.read_bytes(path / "fingerprint.pb", _FINGERPRINT))
     # What it says in few bytes and takes in many: a constant of one value, repeated.
     declared = sum(_constants(graph.graph_def) for graph in model.meta_graphs)
-    weights, on_disk = _weights(path)
+    weights = path / "variables" / "variables"
+    if weights.with_name("variables.index").is_file():
+      with literal_path(weights) as place:
+        open_checkpoint(place, weights)
+  except (InputError, limits.LimitError):
+    raise
   except Exception as error:  # noqa: BLE001  TensorFlow and its parsers raise whatever their parts raise.
     line = (str(error).splitlines() or [""])[0][:200]
     raise InputError(f"{path}: damaged, TensorFlow cannot load it ({line}).") from None
-  limits.check_unpacked(path, declared + weights + len(content), len(content) + on_disk)
+  limits.check_unpacked(path, declared + len(content), len(content))
   for graph in model.meta_graphs:
     functions = _functions(graph.graph_def.library)
     _check_calls(path, functions)
@@ -265,29 +269,8 @@ def _constants(graph: Any) -> int:
   nodes = [graph.node, *(function.node_def for function in graph.library.function)]
   attributes = (value for each in nodes for node in each for value in node.attr.values())
   return sum(
-    _bytes([dim.size for dim in tensor.tensor_shape.dim], tensor.dtype)
+    tensor_bytes([dim.size for dim in tensor.tensor_shape.dim], tensor.dtype)
     for value in _values(attributes)
     for tensor in (value.tensor, *value.list.tensor)
     if tensor.dtype
   )
-
-
-def _weights(path: pathlib.Path) -> tuple[int, int]:
-  """Bytes of the variables of a SavedModel, as their index says, and those of the files that hold them."""
-  prefix = path / "variables" / "variables"
-  if not prefix.with_name("variables.index").is_file():
-    return 0, 0
-  with literal_path(prefix) as place:
-    reader = tf.train.load_checkpoint(place)
-  types = reader.get_variable_to_dtype_map()
-  declared = sum(_bytes(shape, types[name]) for name, shape in reader.get_variable_to_shape_map().items())
-  return declared, sum(found.stat().st_size for found in prefix.parent.iterdir())
-
-
-def _bytes(shape: Iterable[int], dtype: Any) -> int:
-  """Bytes of a tensor; raises ValueError for a negative size, TypeError for a type that is none."""
-  sizes = list(shape)
-  if min(sizes, default=0) < 0:
-    raise ValueError(f"a tensor of shape {sizes}")
-  # Texts have no size of their own; each takes 24 bytes and its letters.
-  return math.prod(sizes) * (tf.as_dtype(dtype).size or 24)

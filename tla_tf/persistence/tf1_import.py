@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tla_tf import datasets, files, networks, published
+from tla_tf import datasets, files, limits, networks, published
 from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
+from tla_tf.persistence.checkpoint_reader import open_checkpoint
 from tla_tf.persistence.checkpoints import CheckpointStore, reader_errors, reason
 from tla_tf.persistence.literal_path import literal_path
 from tla_tf.persistence.run_folder import RunFolder
@@ -28,6 +29,8 @@ from tla_tf.records.run import DataFacts, Imported
 _SLOT = re.compile(r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad)$")
 _COUNTER = re.compile(r"(^|/)(global_step|beta1_power|beta2_power)(_\d+)?$")
 _SHOWN = 12
+# Bytes of the file `checkpoint`; TensorFlow writes some hundred a checkpoint that it kept.
+_STATE_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +92,13 @@ class Tf1Checkpoint:
     try:
       # The reader opens files as it needs them: what it reads through goes when this object does.
       self._place = contextlib.ExitStack()
-      self._reader = tf.train.load_checkpoint(self._place.enter_context(literal_path(self.prefix)))
+      self._reader = open_checkpoint(self._place.enter_context(literal_path(self.prefix)), self.prefix)
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
-    except reader_errors() as error:
+    except InputError:
+      raise
+    except limits.LimitError as error:
+      raise InputError(f"{error.filename}: refused ({error.strerror}).") from None
+    except reader_errors(TypeError) as error:
       raise InputError(
         f"{path}: no TensorFlow checkpoint, or a damaged one ({reason(error)}); give "
         "its prefix, such as checkpoint-70000, with the .index and .data files beside it."
@@ -270,7 +277,11 @@ def _latest(folder: pathlib.Path) -> str:
   """The prefix that the file `checkpoint` of a folder names, wherever the folder lay when it was written."""
   remedy = f"give the prefix of the files, such as {folder}/checkpoint-70000"
   try:
+    if (folder / "checkpoint").exists():
+      limits.open_regular(folder / "checkpoint", _STATE_BYTES).close()
     state = tf.train.get_checkpoint_state(str(folder))
+  except limits.LimitError as error:
+    raise InputError(f"{error.filename}: refused ({error.strerror}); {remedy}.") from None
   except reader_errors(UnicodeDecodeError):
     raise InputError(f"{folder / 'checkpoint'}: damaged; {remedy}.") from None
   if state is None or not state.model_checkpoint_path:
@@ -286,7 +297,7 @@ def _num_classes(checkpoint: Tf1Checkpoint, network_name: str) -> int:
   names = last_layer(network_name)
   shapes = [checkpoint.shapes[found] for name in names for found in checkpoint.find(name)]
   found = {shape[-1] for shape in shapes if shape}
-  if len(found) != 1:
+  if len(found) != 1 or min(found) < 2:
     raise InputError(
       f"{checkpoint.prefix}: does not tell the number of classes by {' or '.join(names)}, the last "
       f"layer of {network_name}; give the right `network`."

@@ -206,7 +206,7 @@ def tasks(folder: pathlib.Path, runner: Runner, names: list[str]) -> list[Task]:
   empty.mkdir()
   short = ["--num_examples=20", "--batch_size=5"]
   found = {
-    "train": Task("train", empty, script("train-digits", "--method=tla", *words, f"--output_dir={place}/run"), place),
+    "train": Task("train", empty, script("train-digits", "--method=at", *words, f"--output_dir={place}/run"), place),
     "evaluate": Task(
       "evaluate",
       trained,

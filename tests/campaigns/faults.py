@@ -271,7 +271,7 @@ def _write_noise(folder: pathlib.Path) -> None:
 
 
 # Files that hold times or random names, or logs of what was tried.
-_OTHER = re.compile(r"(^|/)(tensorboard|logs|judging)/|\.(lock|html|md|csv|png|pb)$|seconds")
+_OTHER = re.compile(r"(^|/)(tensorboard|logs|judging|saved_model)/|\.(lock|html|md|csv|png|pb)$|seconds")
 # And a record's checksum, which its times are in.
 _TIMES = re.compile(r"second|time|rate|hours|created|_dir$|^cost|^sha256$")
 

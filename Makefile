@@ -19,7 +19,7 @@ MNIST_DIR ?=
 MATRIX_TESTS := imports packaging config kept_arrays persistence ops losses networks golden_networks golden_losses \
   models stream readme
 
-.PHONY: demo install test test-slow faults fuzz test-oldest test-newest lint bench bench-torch bench-all docs clean
+.PHONY: demo install test test-slow faults fuzz soak test-oldest test-newest lint bench bench-torch bench-all docs clean
 
 demo: $(STAMP)  ## train UM, AT and TLA on the embedded digits, judge and analyse them, export one, write a report
 	$(BIN)/tla-train-digits --method=um --output_dir=$(RUNS)/um
@@ -87,6 +87,9 @@ $(VENVS)/%/.installed: requirements/%.txt setup.py pyproject.toml
 
 faults: $(DEV_STAMP)  ## kills, two processes on one folder, full disks and cut power, over the tools: hours (docs/reliability.md)
 	$(QUIET) PYTHONPATH=tests $(BIN)/python -m campaigns.faults --json=build/faults.json
+
+soak: $(DEV_STAMP)  ## an hour of training, 200 evaluations and 100 trainings in one process: its memory, build/soak.json and .png
+	$(QUIET) PYTHONPATH=tests $(BIN)/python -m campaigns.soak --json=build/soak.json --plot=build/soak.png
 
 lint: $(DEV_STAMP)  ## style and types
 	$(BIN)/ruff check .

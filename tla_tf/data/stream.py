@@ -7,6 +7,9 @@ iterator has a state: to resume at step t is to start at step t.
 
 from __future__ import annotations
 
+import typing
+import weakref
+
 import numpy as np
 import tensorflow as tf
 
@@ -175,8 +178,13 @@ class BatchStream:
 
   def _gather(self, indices):
     """The images as they are stored, from an array that may be a map of a file."""
-    images = tf.numpy_function(lambda i: self._images[i], [indices], self._images.dtype, stateful=False)
+    # TensorFlow keeps the function for ever; what the images are in lives as long as whoever takes batches of them.
+    read: typing.Any = weakref.WeakMethod(self._read)
+    images = tf.numpy_function(lambda places: read()(places), [indices], self._images.dtype, stateful=False)
     return tf.ensure_shape(images, [None, *self._images.shape[1:]])
+
+  def _read(self, places):
+    return self._images[places]
 
   def _augmented(self, images, step, places, total):
     key = seeds.fold(self._augment_key, step)

@@ -100,10 +100,12 @@ class InputChecks:
       _require_parts(images[first].shape[0], parts)
       valid.append(tf.shape(images[first])[0] % parts == 0)
     given = {**images, **labels, **weights}
+    names = tuple(given)
 
     def refuse():
+      # TensorFlow keeps the function for ever: it must hold no tensor, whose graph would stay with it.
       def say(*values):
-        self._say(dict(zip(given, values)), parts)
+        self._say(dict(zip(names, values)), parts)
         return False
 
       return tf.numpy_function(say, list(given.values()), tf.bool)

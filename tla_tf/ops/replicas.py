@@ -50,6 +50,19 @@ def all_rows(values: tf.Tensor) -> tf.Tensor:
   return tf.ensure_shape(rows, [None if known is None else replicas * known, *values.shape[1:]])
 
 
+def apply_gradients(optimizer: typing.Any, gradients: list, variables: list) -> None:
+  """A step of a Keras optimiser, which sums the gradients of all replicas.
+
+  Of one replica there is nothing to sum, and none is asked to: TensorFlow would keep the
+  graph of the step, with all that it holds, in its registry of gradients for ever.
+  """
+  context = tf.distribute.get_replica_context()
+  if context is None or tf.distribute.has_strategy():
+    optimizer.apply(gradients, variables)
+  else:
+    context.merge_call(lambda _: optimizer.apply(gradients, variables))
+
+
 @contextlib.contextmanager
 def part_of_the_batch(batch: dict) -> typing.Iterator[None]:
   """Draws inside the scope are those of the whole batch, of which a replica has a part.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typing
 
+from tla_tf.lazy import lazy
 from tla_tf.recipes.stateful import Stateful
+
+replicas = lazy("tla_tf.ops.replicas")
 
 
 class UpdateRule(Stateful):
@@ -40,5 +43,5 @@ class UpdateRule(Stateful):
       What `compute` returned for the gradients that were used.
     """
     found = compute()
-    optimizer.apply(found.gradients, variables)
+    replicas.apply_gradients(optimizer, found.gradients, variables)
     return found

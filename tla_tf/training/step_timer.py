@@ -17,7 +17,7 @@ from tla_tf.config import AttackConfig, InitConfig, ReadingConfig, TrainingConfi
 from tla_tf.errors import AttackWarning
 from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.networks.compilation import unwarned
-from tla_tf.ops import objectives
+from tla_tf.ops import objectives, replicas
 from tla_tf.training.loop import TrainingLoop
 from tla_tf.training.trainer import build_model, stream_of
 from tla_tf.types import Jit, Norm, PassMode, Precision, PrecisionChoice, Role, Schedule
@@ -159,7 +159,8 @@ class UpdateTimer:
         loss = weight_decay(variables)
       gradients = tape.gradient(loss, variables)
       zeros = (tf.zeros(variable.shape, variable.dtype) for variable in variables)
-      model.optimizer.apply([zero if g is None else g for g, zero in zip(gradients, zeros)], variables)
+      given = [zero if g is None else g for g, zero in zip(gradients, zeros)]
+      replicas.apply_gradients(model.optimizer, given, variables)
       return loss
 
     self._update = tf.function(update, jit_compile=model.xla, autograph=False)

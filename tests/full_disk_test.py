@@ -55,14 +55,14 @@ def test_an_array_without_room_leaves_nothing(tmp_path):
   def make(place):
     files.new_array(place / "x.npy", np.float32, (100_000,))
 
-  with small_files(100_000), pytest.raises(InputError, match=f"kept: cannot be written .*: 400 kB {ROOM}"):
+  with small_files(100_000), pytest.raises(InputError, match=f"kept: cannot be written .*: at least 400 kB {ROOM}"):
     files.kept_arrays(tmp_path / "kept", {}, make)
   assert not list(tmp_path.iterdir())
 
 
 def test_images_for_transfer_are_refused_before_an_attack_is_made(tmp_path, network):
   images = data.ImageData(np.zeros((2000, 8, 8, 1), np.uint8), np.zeros(2000, np.int32), tuple("0123456789"))
-  with small_files(100_000), pytest.raises(InputError, match=f"cannot be written .*: 512 kB {ROOM}"):
+  with small_files(100_000), pytest.raises(InputError, match=f"cannot be written .*: at least 512 kB {ROOM}"):
     transfer_images(tmp_path, network, "digest", images, AttackConfig(epsilon=0.1, step_size=0.1, steps=1))
   assert not list(tmp_path.iterdir())
 
@@ -72,7 +72,10 @@ def test_the_reason_of_a_refused_checkpoint_is_told(tmp_path, network):
   state["optimizer"].build(network.trainable_variables)
   store = CheckpointStore(tmp_path / ("a_folder_of_a_long_name" * 5))
   store.save(1, state, {})
-  with small_files(1000), pytest.raises(InputError, match=rf"step_000000002: cannot be written .*: \d\S* kB {ROOM}"):
+  with (
+    small_files(1000),
+    pytest.raises(InputError, match=rf"step_000000002: cannot be written .*: at least \d\S* kB {ROOM}"),
+  ):
     store.save(2, state, {})
   assert store.steps() == [1] and len(list(tmp_path.rglob("step*"))) == 1
   store.restore(1, state)
@@ -107,7 +110,7 @@ def test_the_reason_in_another_library_s_words_is_found(text, code, reason):
 
 def test_a_journal_without_room_says_so_and_goes_on_behind_what_it_has(tmp_path):
   journal = Journal(tmp_path, "facts")
-  refused = pytest.raises(InputError, match=f"jsonl: cannot be written .*: [0-9.]+ kB {ROOM}")
+  refused = pytest.raises(InputError, match=f"jsonl: cannot be written .*: at least [0-9.]+ kB {ROOM}")
   with small_files(1000), refused, journal.open():
     journal.recall(["a"], lambda: 1)
     journal.recall(["b"], lambda: "long" * 1000)

@@ -130,7 +130,7 @@ def unwritable(path: AnyPath, error: OSError, needed: int | None = None) -> Inpu
   if remedy is None:
     return InputError(f"{path}: cannot be written ({error.strerror or error}).")
   needed = getattr(error, "needed", needed)
-  room = [] if needed is None else [f"{limits.said(needed)} are needed"]
+  room = [] if needed is None else [f"at least {limits.said(needed)} are needed"]
   place = pathlib.Path(path).absolute()
   existing = next(folder for folder in (place, *place.parents) if folder.exists())
   room.append(f"{limits.said(shutil.disk_usage(existing).free)} are free")

@@ -34,6 +34,8 @@ LINES_BYTES = 256 << 20
 # which goes over the pixels again, and that product; the pieces that a decoder asks for, a microsecond or two each.
 IMAGE_BYTES = 512 << 20
 IMAGE_PIXELS = 1 << 26
+# WebP is put together twice before it is handed over.
+WEBP_PIXELS = 50_000_000
 JPEG_SCANS = 500
 JPEG_SCANNED_PIXELS = 1 << 31
 IMAGE_READS = 1 << 19

@@ -193,9 +193,8 @@ def _content(path: pathlib.Path) -> bytes:
   except FileNotFoundError:
     raise UnreadableImageError(path, "no such file", "copy it again") from None
   except OSError as error:
-    raise UnreadableImageError(
-      path, f"cannot be read ({error.strerror or error})", "allow it, or copy the file again"
-    ) from None
+    remedy = "move it elsewhere" if isinstance(error, limits.LimitError) else "allow it, or copy the file again"
+    raise UnreadableImageError(path, f"cannot be read ({error.strerror or error})", remedy) from None
 
 
 def _decode(
@@ -236,7 +235,7 @@ def _decode(
 def _refuse_costly(path: pathlib.Path, content: bytes, image: Image.Image) -> None:
   """Raises UnreadableImageError for an image that would take more time or memory than any for training does."""
   pixels = image.width * image.height
-  if pixels > limits.IMAGE_PIXELS:
+  if pixels > (limits.WEBP_PIXELS if image.format == "WEBP" else limits.IMAGE_PIXELS):
     size_text = f"{image.width}x{image.height} pixels are too many for a training image"
     raise UnreadableImageError(path, size_text, "make it smaller")
   # In the pixels' data the byte ff is followed by 00: what is counted are scans, and those of thumbnails.

@@ -1,7 +1,10 @@
 """Folders and files of any name: signs of shell patterns, markup and formats, control characters, very long ones."""
 
+import re
 import shutil
+import urllib.parse
 
+import cli_support as cli
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,3 +103,40 @@ def test_the_longest_names_are_written_and_their_leftovers_removed(tmp_path, mon
   assert len(list(tmp_path.iterdir())) == 2
   files.remove_leftovers(tmp_path)
   assert not list(tmp_path.iterdir())
+
+
+ODD = 'a b/at[1]*/it\'s "so"/#%20%s{x}/ünï 数/back\\slash/-dash/[red]$x$|`c`<b>/line\nbreak\x1b[31m\u202e/' + "n" * 250
+PLAN = """dataset: digits
+settings:
+  {network: mlp_16, train_steps: 6, checkpoint_every: 3, batch_size: 20, attack_steps: 2, validation_attack_steps: 2,
+   validation_examples: 50, jit: "off"}
+variants: {at: {method: at}}
+seeds: [0]
+judge: [{suite: quick, num_examples: 20}]
+"""
+
+
+def test_every_tool_works_in_a_folder_of_any_name(tmp_path):
+  """Trains in the folder of a comparison, goes on, compares; a copy is analysed, exported, judged and reported."""
+  place = tmp_path / ODD
+  run = place / "runs" / "at" / "seed_0"
+  for steps in (3, 6):
+    cli.train_small(run, "--method=at", f"--train_steps={steps}", "--checkpoint_every=3", "--seed=0")
+  assert CheckpointStore(run / "checkpoints").steps() == [3, 6]
+  (place.parent / "[plan].yaml").write_text(PLAN)
+  said = cli.run_well("tla-compare", f"--plan={place.parent / '[plan].yaml'}", f"--output_dir={place}")
+  assert "\x1b" not in said and "\u202e" not in said and "line\\nbreak\\x1b[31m" in said
+  # The run that was there is taken, and judged by a process of its own.
+  assert [path.name for path in (place / "logs").iterdir()] == ["at_seed_0.evaluate.log"]
+  assert (run / "evaluation.json").is_file() and (place / "comparison.md").is_file()
+  copy = place.parent / "-[red] `x`"
+  shutil.copytree(run, copy)
+  # By its own name, which begins as a flag does.
+  cli.run_well("tla-analyze", f"--run_dir={copy.name}", "--num_examples=60", "--projector_examples=0", cwd=copy.parent)
+  cli.run_well("tla-export", f"--run_dir={copy.name}", f"--output={copy.name}/saved", cwd=copy.parent)
+  foreign = (f"--saved_model={copy}/saved", "--dataset=digits", f"--output_dir={place.parent / 'judged'}")
+  cli.run_well("tla-evaluate", *foreign, "--suite=quick", "--num_examples=20")
+  cli.run_well("tla-report", f"--run_dir={place}", str(copy), f"--output={place.parent}/a [b] <c>#.html")
+  text = (place.parent / "a [b] <c>#.md").read_text()
+  (picture,) = re.findall(r"!\[training\]\(<(.*)>\)", text)
+  assert (place.parent / urllib.parse.unquote(picture)).is_file()

@@ -76,6 +76,17 @@ def test_values_are_compared_to_the_bit():
     assert not readers.same(first, second)
 
 
+def test_the_table_has_a_column_for_every_kind_of_fault_that_there_was():
+  good, bad = fuzz.Found(0, fuzz.SAME, "", 0.5, 2_000_000), fuzz.Found(1, fuzz.CRASH)
+  lines = fuzz.table({"a": [good, good], "b": [bad]}).splitlines()
+  assert lines[0].count("|") == lines[2].count("|") == 11 and " crash | faults |" in lines[0] and "hang" not in lines[0]
+  assert lines[2:] == [
+    "| a | 2 | 2 | 0 | 0 | 0 | 0 | 0 | 0.5 | 2 |",
+    "| b | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 0 | 0 |",
+    "| all | 3 | 2 | 0 | 0 | 0 | 1 | 1 | 0.5 | 2 |",
+  ]
+
+
 def test_every_reader_has_its_share():
   counts = fuzz.shares(1000, list(READERS.values()))
   assert sum(counts.values()) >= 1000 and min(counts.values()) >= 1

@@ -294,14 +294,16 @@ def shares(inputs: int, readers: typing.Sequence[Reader]) -> dict[str, int]:
 
 
 def table(found: typing.Mapping[str, typing.Sequence[Found]]) -> str:
-  """A Markdown table of readers and outcomes."""
-  columns = ("inputs", *GOOD, *FAULTS, "seconds at the most", "MB at the most")
-  lines = ["| reader | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+  """A Markdown table of readers and outcomes, each kind of fault in a column where there was one."""
   everything = [one for some in found.values() for one in some]
+  outcomes = [*GOOD, *(fault for fault in FAULTS if any(one.outcome == fault for one in everything))]
+  columns = ("inputs", *outcomes, "faults", "seconds at the most", "MB at the most")
+  lines = ["| reader | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
   for name, some in (*found.items(), ("all", everything)):
     counts = collections.Counter(one.outcome for one in some)
     most = max((one.seconds for one in some), default=0.0), max((one.size for one in some), default=0) / 1e6
-    cells = [str(len(some)), *(str(counts[outcome]) for outcome in GOOD + FAULTS), f"{most[0]:.2g}", f"{most[1]:.0f}"]
+    numbers = [len(some), *(counts[outcome] for outcome in outcomes), sum(counts[fault] for fault in FAULTS)]
+    cells = [*map(str, numbers), f"{most[0]:.2g}", f"{most[1]:.0f}"]
     lines.append(f"| {name} | " + " | ".join(cells) + " |")
   return "\n".join(lines)
 

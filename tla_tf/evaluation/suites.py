@@ -13,6 +13,7 @@ import collections.abc
 import contextlib
 import pathlib
 import re
+import reprlib
 import typing
 
 from tla_tf import attack_configs, datasets, yaml_file
@@ -329,7 +330,7 @@ def _own_attack(entry: typing.Any, radii: dict[Norm, float], usual: dict[Norm, A
   makers: dict[str, typing.Any] = {**_PRESETS, **KINDS, **{name: _of_library(name) for name in LIBRARY_ATTACKS}}
   del makers["transfer"], makers["library"]
   if not isinstance(what, str) or what not in makers:
-    raise InputError(f"unknown attack {what!r}: {expected(what, makers)}.")
+    raise InputError(f"unknown attack {reprlib.repr(what)}: {expected(what, makers)}.")
   known = LIBRARY_ATTACKS.get(what)
   norm = settings.get("norm", known.norms[0] if known else getattr(makers[what], "norm", Norm.LINF))
   if "epsilon" not in settings:

@@ -20,7 +20,12 @@ SOURCES = "".join(path.read_text() for path in (ROOT / "tla_tf" / "binaries").gl
 # Written down, or derived from settings.
 FLAGS = {
   *re.findall(r'"([a-z_0-9]+)"', SOURCES),
-  *(flag for path in (ROOT / "benchmarks").glob("*.py") for flag in re.findall(r'"--([a-z_0-9]+)"', path.read_text())),
+  *(
+    flag
+    for folder in ("benchmarks", "tests/campaigns")
+    for path in (ROOT / folder).glob("*.py")
+    for flag in re.findall(r'"--([a-z_0-9]+)"', path.read_text())
+  ),
   *settings.flag_of_path().values(),
 }
 

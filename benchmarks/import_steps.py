@@ -15,9 +15,10 @@ import pathlib
 import numpy as np
 from export_steps import parser, planned_run
 
-from tla_tf import datasets, files
+from tla_tf import datasets
 from tla_tf.persistence import CheckpointStore, RunFolder
 from tla_tf.persistence.versions import versions
+from tla_tf.records.metrics import write_rows
 from tla_tf.records.run import DataFacts
 from tla_tf.training.trainer import build_model
 
@@ -59,7 +60,7 @@ def main():
   output, _ = RunFolder.create(run.folder)
   with output.lock():
     output.write_config(run.config, facts, {**versions(), **trained_by})
-    files.write_text(output.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(output.path / "metrics.jsonl", lines)
     metrics = next(line for line in lines if line["step"] == step)
     CheckpointStore(output.checkpoints).save(step, state, metrics)
   print(f"{output.path}: step {step}, {metrics['val_accuracy']:.3f}, {metrics['val_robust_accuracy']:.3f}")

@@ -220,7 +220,7 @@ def test_export_overwrites_nothing(trained, tmp_path):
 
 
 def test_export_where_nothing_can_be_written(trained):
-  cli.assert_refused(cli.run("tla-export", f"--run_dir={trained}", "--output=/proc/nowhere/model"), "cannot be written")
+  cli.assert_refused(cli.run("tla-export", f"--run_dir={trained}", "--output=/proc/nowhere/model"), "cannot be made")
 
 
 EVALUATION_FLAGS = {

@@ -6,6 +6,8 @@ import cli_support as cli
 import numpy as np
 import pytest
 
+from tla_tf.records.metrics import read_rows
+
 # As `tla-train-digits` trains unless it is told otherwise: TLA, compiled by XLA.
 DEFAULT = ("--method=tla", cli.XLA)
 
@@ -110,7 +112,7 @@ def test_other_methods_without_jit_resume_too(tmp_path):
 @pytest.mark.parametrize("method", ["um", "alp", "tla_rn", "trades"])
 def test_every_method_trains(method, tmp_path):
   cli.train_small(tmp_path / "run", f"--method={method}", "--train_steps=10")
-  row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+  (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
   expected = {
     "loss",
     "cross_entropy",

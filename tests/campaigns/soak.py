@@ -147,8 +147,11 @@ def draw(samples: list[Sample], place: pathlib.Path) -> None:
     minutes = [sample.minutes for sample in seen]
     above.plot(minutes, [sample.megabytes for sample in seen], ".-", label=phase)
     below.plot(minutes, [sample.descriptors for sample in seen], ".-")
-  above.set(ylabel="MB in memory", ylim=(0, None))
-  below.set(ylabel="descriptors", xlabel="minutes", ylim=(0, None))
+  above.set(ylabel="MB in memory")
+  below.set(ylabel="descriptors", xlabel="minutes")
+  for axes in (above, below):
+    axes.margins(y=0.1)
+    axes.set_ylim(0)
   above.legend(frameon=False)
   place.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(place, dpi=100)

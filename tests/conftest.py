@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -16,6 +17,9 @@ from tensorflow.python.framework import config as tf_config
 from tensorflow.python.framework import ops as graph_ops
 
 from tla_tf.networks import compilation
+
+# Shells start what runs in the background with it ignored, and the tools keep to that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One set of examples for everybody: a failure here is a failure everywhere.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)

@@ -1,14 +1,13 @@
 """Bad input through the console scripts: one clear sentence, nothing overwritten."""
 
-import gzip
 import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 
 import cli_support as cli
+import idx_support
 import numpy as np
 import pytest
 
@@ -276,21 +275,15 @@ class TestMnistFiles:
 
   @pytest.fixture
   def folder(self, tmp_path):
-    folder = tmp_path / "mnist"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 5100), ("t10k", 50)):
-      images = rng.integers(0, 256, (count, 4, 4), dtype=np.uint8)
-      self.write(folder / f"{part}-images-idx3-ubyte", images)
-      self.write(folder / f"{part}-labels-idx1-ubyte.gz", rng.integers(0, 10, count, dtype=np.uint8))
+    folder = idx_support.write_noise(tmp_path / "mnist", 5100, 50, size=4)
+    for labels in folder.glob("*labels*"):
+      idx_support.write(labels.with_name(f"{labels.name}.gz"), labels.read_bytes())
+      labels.unlink()
     return folder
 
   @staticmethod
   def write(path, array):
-    kind = {"uint8": 0x08, "float32": 0x0D}[array.dtype.name]
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape)
-    with (gzip.open if path.suffix == ".gz" else open)(path, "wb") as file:
-      file.write(header + array.astype(array.dtype.newbyteorder(">")).tobytes())
+    idx_support.write(path, idx_support.idx_bytes(array))
 
   def train(self, folder, *arguments):
     output = folder.parent / "run"

@@ -1,10 +1,8 @@
 """tla-reproduce on the command line."""
 
-import struct
-
 import cli_support as cli
-import numpy as np
 import pytest
+from idx_support import write_noise
 
 from tla_tf.reproducing.record import ReproducedRecord
 
@@ -44,14 +42,7 @@ def test_a_dry_run_says_what_is_left_and_makes_nothing(tmp_path):
 @pytest.fixture
 def mnist(tmp_path):
   """A folder with MNIST's four files, of noise."""
-  folder, rng = tmp_path / "mnist", np.random.default_rng(0)
-  folder.mkdir()
-  for part, count in (("train", 300), ("t10k", 50)):
-    images, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count).astype(np.uint8)
-    for name, array in (("images-idx3", images), ("labels-idx1", labels)):
-      header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-      (folder / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
-  return folder
+  return write_noise(tmp_path / "mnist", 300, 50)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from hypothesis import strategies as st
+from idx_support import NAMES, idx_bytes, write
 from sklearn import datasets as sklearn_datasets
 
 from tla_tf import data, datasets
@@ -22,19 +23,6 @@ from tla_tf.datasets.mnist import load_mnist
 from tla_tf.errors import InputError
 
 MANY = hypothesis.settings(max_examples=100, deadline=None)
-TYPES = {0x08: ">u1", 0x0D: ">f4"}
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def idx_bytes(array):
-  array = np.asarray(array)
-  code = 0x08 if array.dtype == np.uint8 else 0x0D
-  return struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape) + array.astype(TYPES[code]).tobytes()
-
-
-def write(path, content):
-  path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-  return path
 
 
 def images_of(count, seed=0, size=28):
@@ -123,7 +111,7 @@ def test_a_changed_header_is_refused_or_read(scratch, array, choose):
 
 
 @hypothesis.given(
-  st.sampled_from(sorted(TYPES)), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), st.binary(max_size=8)
+  st.sampled_from([0x08, 0x0D]), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), st.binary(max_size=8)
 )
 @hypothesis.example(0x08, [0, 2**32 - 1, 2**32 - 1], b"")
 @hypothesis.example(0x0D, [2**31, 0, 2**31], b"")

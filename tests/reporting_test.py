@@ -5,11 +5,11 @@ import io
 import json
 import pathlib
 import re
-from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
 import pytest
+from page_support import Page
 from PIL import Image
 
 from tla_tf import files, reporting
@@ -188,22 +188,6 @@ def test_printed_table_is_whole_where_there_is_no_terminal(capsys, monkeypatch, 
 # --------------------------------------------------------------------------- document
 
 
-class _Reader(HTMLParser):
-  """Collects tags, what they refer to, and text."""
-
-  def __init__(self, page):
-    super().__init__()
-    self.tags, self.references, self.text = [], [], []
-    self.feed(page)
-
-  def handle_starttag(self, tag, attrs):
-    self.tags.append(tag)
-    self.references += [value for name, value in attrs if name in ("src", "srcset", "href", "data", "action", "style")]
-
-  def handle_data(self, text):
-    self.text.append(text)
-
-
 HOSTILE = '<script>alert("x")</script> & | https://example.com'
 
 
@@ -221,13 +205,16 @@ def _document():
 
 def test_html_escapes_whatever_it_is_given_and_refers_to_nothing_outside():
   page = reporting.to_html(_document())
-  found = _Reader(page)
+  found = Page(page)
   assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags)
-  assert all(reference.startswith(("data:image/png;base64,", "#")) for reference in found.references)
+  references = [
+    value for name, value in found.attributes if name in ("src", "srcset", "href", "data", "action", "style")
+  ]
+  assert all(reference.startswith(("data:image/png;base64,", "#")) for reference in references)
   (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
   assert "url(" not in style and "@import" not in style
   assert "default-src 'none'" in page
-  assert "".join(found.text).count('<script>alert("x")</script>') >= 6
+  assert found.text.count('<script>alert("x")</script>') >= 6
   assert found.tags.count("main") == found.tags.count("nav") == 1
   assert found.tags.count("source") == 1 and found.tags.count("img") == 2
   for anchor in re.findall(r'href="#([^"]+)"', page):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from suite_support import LIST_OF_ATTACKS
 
 from tla_tf import attack_configs
 from tla_tf.config import AttackConfig
@@ -176,21 +177,9 @@ def test_several_radii_are_an_evaluation_each():
       one_by_one(EvaluationOptions(epsilon=wrong), "mnist")
 
 
-YAML = """
-attacks:
-  - {name: long, attack: pgd, epsilon: 8/255, step_size: 1e-3, steps: 200, restarts: 5}
-  - {attack: apgd, loss: dlr, target: least_likely}
-  - attack: square
-    norm: l2
-    steps: 100
-    on_survivors: true
-  - {attack: jsma, theta: -1}
-"""
-
-
 def test_a_list_of_ones_own(tmp_path):
   path = tmp_path / "mine.yaml"
-  path.write_text(YAML)
+  path.write_text(LIST_OF_ATTACKS)
   long, apgd, square, jsma = read_suite(path, "mnist")
   assert long == NamedAttack("long", AttackConfig(8 / 255, 0.001, 200, restarts=5), suite="mine")
   assert apgd == NamedAttack("apgd", attack_configs.ApgdConfig(0.3, loss="dlr"), Target.LEAST_LIKELY, suite="mine")

@@ -23,7 +23,6 @@ import re
 import select
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ import typing
 import numpy as np
 import tool_server
 from campaigns.power_cut import Luck
+from idx_support import write_noise
 
 SCRIPTS = pathlib.Path(sys.executable).parent
 LAUNCHER = pathlib.Path(__file__).with_name("faulty.py")
@@ -186,7 +186,7 @@ def tasks(folder: pathlib.Path, runner: Runner, names: list[str]) -> list[Task]:
   place, suite = folder / "place", folder / "suite.yaml"
   suite.write_text(SUITE)
   mnist = folder / "mnist"
-  _write_noise(mnist)
+  write_noise(mnist, 80, 20)
   words = [f"--{name}={value}" for name, value in TRAINING.items()]
   settings = ", ".join(f"{name}: {value}" for name, value in TRAINING.items())
   plan = folder / "plan.yaml"
@@ -254,17 +254,6 @@ def tasks(folder: pathlib.Path, runner: Runner, names: list[str]) -> list[Task]:
     if name == "train":
       shutil.copytree(place, trained)
   return [found[name] for name in names]
-
-
-def _write_noise(folder: pathlib.Path) -> None:
-  """MNIST's four files, of noise."""
-  rng = np.random.default_rng(0)
-  folder.mkdir()
-  for part, count in (("train", 80), ("t10k", 20)):
-    images, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count).astype(np.uint8)
-    for name, array in (("images-idx3", images), ("labels-idx1", labels)):
-      header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-      (folder / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
 
 
 # --------------------------------------------------------------------------- what is left

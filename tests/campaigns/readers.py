@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gzip
 import hashlib
 import json
 import pathlib
 import pickle
 import shutil
-import struct
 import typing
 
 import numpy as np
 from campaigns import mutations
+from idx_support import idx_bytes, write
 from PIL import Image
+from suite_support import LIST_OF_ATTACKS
 
 from tla_tf import files, records
 from tla_tf.records import seals
@@ -334,21 +334,11 @@ judge:
   - {suite: [table1], num_examples: 1000, epsilon: 3/10}
 analyze: {weak_epsilon: 0.03}
 """
-_SUITE = """
-attacks:
-  - {name: long, attack: pgd, epsilon: 8/255, step_size: 1e-3, steps: 200, restarts: 5}
-  - {attack: apgd, loss: dlr, target: least_likely}
-  - attack: square
-    norm: l2
-    steps: 100
-    on_survivors: true
-  - {attack: jsma, theta: -1}
-"""
 
 
 def _texts(folder: pathlib.Path) -> None:
   (folder / "plan.yaml").write_text(_PLAN)
-  (folder / "suite.yaml").write_text(_SUITE)
+  (folder / "suite.yaml").write_text(LIST_OF_ATTACKS)
   (folder / "suite.json").write_text(json.dumps([{"attack": "fgsm", "epsilon": "8/255"}, {"attack": "pgd"}], indent=1))
 
 
@@ -370,10 +360,9 @@ def _suite(ending: str, folder: pathlib.Path) -> typing.Any:
 
 def _data(folder: pathlib.Path) -> None:
   rng = np.random.default_rng(0)
-  idx = b"\0\0\x08\3" + struct.pack(">III", 20, 5, 4) + rng.bytes(400)
-  (folder / "images").write_bytes(idx)
-  (folder / "images.gz").write_bytes(gzip.compress(idx, mtime=0))
-  (folder / "labels").write_bytes(b"\0\0\x08\1" + struct.pack(">I", 20) + bytes(i % 10 for i in range(20)))
+  for name in ("images", "images.gz"):
+    write(folder / name, idx_bytes(np.random.default_rng(0).integers(0, 256, (20, 5, 4), np.uint8)))
+  write(folder / "labels", idx_bytes(np.arange(20, dtype=np.uint8) % 10))
   names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
   for kind in ("binary", "python"):
     (folder / kind).mkdir()

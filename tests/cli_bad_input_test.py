@@ -229,7 +229,7 @@ EVALUATION_FLAGS = {
   "--num_examples=100000": ("360",),
   "--num_examples=0": ("num_examples",),
   "--num_seeds=0": ("num_seeds",),
-  "--suite_file=none.yaml": ("none.yaml", "cannot be read"),
+  "--suite_file=none.yaml": ("none.yaml", "no such file"),
   "--saved_model=model": ("--saved_model needs --output_dir",),
   "--saved_model=model --output_dir=out --dataset=digits": ("--dataset", "data of the runs"),
   "--pixel_range=0,255": ("--pixel_range", "foreign model"),

@@ -292,7 +292,7 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text, message):
   with pytest.raises(InputError) as refused:
     ComparisonPlan.read(tmp_path / "plan.yaml")
   assert str(refused.value).startswith(f"{tmp_path / 'plan.yaml'}: ") and message in str(refused.value)
-  with pytest.raises(InputError, match="nowhere.yaml: cannot be read"):
+  with pytest.raises(InputError, match="nowhere.yaml: no such file"):
     ComparisonPlan.read(tmp_path / "nowhere.yaml")
 
 

@@ -210,16 +210,17 @@ def test_a_damaged_run_keeps_no_other_from_being_read(compared):
 
 
 def test_a_checkpoint_that_goes_while_others_are_read_is_no_fault(compared, monkeypatch):
-  _, runs = compared
-  store, record = CheckpointStore(runs[0][2].checkpoints), CheckpointStore.record
+  folder, runs = compared
+  record = CheckpointStore.record
 
   def gone(self, step):
     shutil.rmtree(self._path(30), ignore_errors=True)
     return record(self, step)
 
+  digest = CheckpointStore(runs[0][2].checkpoints).digest(60)
   monkeypatch.setattr(CheckpointStore, "record", gone)
-  digest = store.digest(60)
-  assert results._settled(store) == (digest, {digest: 60})  # noqa: SLF001
+  found = results.write(folder, runs[:1]).runs[0]
+  assert (found.checkpoint, found.checkpoint_digest) == (60, digest)
 
 
 def test_seconds_count_the_trainings_that_a_run_began_with(compared):

@@ -87,6 +87,10 @@ def test_nothing_that_is_shown_steers(text):
   assert not steers(shell_word(text))
 
 
+def test_half_a_character_is_shown_in_a_command():
+  assert shell_word("a\ud800") == "$'a\\xed\\xa0\\x80'"
+
+
 @pytest.mark.parametrize("text", [text for text in NASTY if "\ud800" not in text])
 def test_a_word_of_a_command_is_that_word_in_a_shell(text, tmp_path):
   done = subprocess.run(["bash", "-c", f"printf %s {shell_word(text)}"], capture_output=True, check=True, cwd=tmp_path)

@@ -56,15 +56,15 @@ def test_an_array_without_room_leaves_nothing(tmp_path):
     files.new_array(place / "x.npy", np.float32, (100_000,))
 
   with small_files(100_000), pytest.raises(InputError, match=f"kept: cannot be written .*: at least 400 kB {ROOM}"):
-    files.kept_arrays(tmp_path / "kept", {}, make)
-  assert not list(tmp_path.iterdir())
+    files.kept_arrays(tmp_path / "kept", {}, make, lock=tmp_path / "lock")
+  assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_images_for_transfer_are_refused_before_an_attack_is_made(tmp_path, network):
   images = data.ImageData(np.zeros((2000, 8, 8, 1), np.uint8), np.zeros(2000, np.int32), tuple("0123456789"))
   with small_files(100_000), pytest.raises(InputError, match=f"cannot be written .*: at least 512 kB {ROOM}"):
     transfer_images(tmp_path, network, "digest", images, AttackConfig(epsilon=0.1, step_size=0.1, steps=1))
-  assert not list(tmp_path.iterdir())
+  assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_the_reason_of_a_refused_checkpoint_is_told(tmp_path, network):

@@ -22,7 +22,7 @@ from tla_tf.data import cache, decoding, labelled_files
 from tla_tf.data.labelled_files import LabelledFiles
 from tla_tf.datasets.images import load_image_folders
 from tla_tf.datasets.tiny_imagenet import load_tiny_imagenet
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 from tla_tf.types import Resize
 
 MANY = hypothesis.settings(max_examples=100)
@@ -831,6 +831,7 @@ def entries(folder):
   return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
 
 
+@pytest.mark.filterwarnings("ignore::tla_tf.errors.RecordWarning")
 @pytest.mark.parametrize("name", ["first.npy", "second.npy", "meta.json"])
 @hypothesis.given(choose=st.data())
 @hypothesis.settings(max_examples=50)
@@ -862,7 +863,9 @@ def test_a_damaged_entry_is_made_anew(tmp_path_factory, name, choose):
 def test_what_is_no_entry_is_replaced(tmp_path, spoil):
   cache.load(tmp_path, KEY, make)
   spoil(tmp_path / KEY[:32])
-  assert is_right(cache.load(tmp_path, KEY, make)) and is_right(cache.load(tmp_path, KEY, fail))
+  with pytest.warns(RecordWarning, match="damaged; what it held is made again"):
+    assert is_right(cache.load(tmp_path, KEY, make))
+  assert is_right(cache.load(tmp_path, KEY, fail))
 
 
 @pytest.mark.parametrize("error", [InputError, KeyboardInterrupt, MemoryError])
@@ -904,7 +907,8 @@ def test_an_entry_that_cannot_be_replaced_is_told(tmp_path, monkeypatch):
   cache.load(tmp_path, KEY, make)
   write(tmp_path / KEY[:32] / "first.npy", b"")
   monkeypatch.setattr(cache.files, "remove_folder", denied)
-  with pytest.raises(InputError, match="Permission denied.*`cache_dir`"):
+  warned = pytest.warns(RecordWarning, match="made again")
+  with warned, pytest.raises(InputError, match="Permission denied.*`cache_dir`"):
     cache.load(tmp_path, KEY, make)
 
 

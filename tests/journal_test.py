@@ -82,8 +82,12 @@ def test_a_damaged_line_is_said_and_judged_again_and_the_others_are_not(tmp_path
   path = _interrupted(tmp_path, {1: 5, 2: 6, 3: 7})
   lines = path.read_bytes().splitlines(keepends=True)
   path.write_bytes(lines[0] + damage(lines[1]) + lines[2])
+  untouched = path.stat().st_ino
   with pytest.warns(RecordWarning, match="1 line is damaged"), Journal(tmp_path, FACTS).open() as journal:
     assert len(journal) == 2
+    # What is whole stood on the disk at every moment.
+    now = path.read_bytes().splitlines(keepends=True)
+    assert (now[0], now[1].strip(), now[2]) == (lines[0], b"", lines[2]) and path.stat().st_ino == untouched
     assert [journal.recall(["PGD", 1], _fail), journal.recall(["PGD", 3], _fail)] == [5, 7]
     assert journal.recall(["PGD", 2], lambda: 6) == 6
   with Journal(tmp_path, FACTS).open() as journal:

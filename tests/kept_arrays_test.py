@@ -1,12 +1,15 @@
 """Arrays kept on disk: made once, whole, checked, and still read where an earlier release wrote them."""
 
+import concurrent.futures
+import errno
 import hashlib
 import json
+import threading
 
 import numpy as np
 import pytest
 
-from tla_tf import files
+from tla_tf import files, limits
 from tla_tf.data import cache
 from tla_tf.errors import InputError, RecordWarning
 from tla_tf.persistence.kept_arrays import kept_arrays
@@ -32,6 +35,10 @@ def put(folder, record, facts, key):
   (folder / record).write_text(json.dumps({**facts, key: known}, indent=1))
 
 
+def places(folder):
+  return [path for path in folder.iterdir() if path.name != ".lock"]
+
+
 def forget(place, name):
   """Takes an array out of the record's list of digests."""
   about = json.loads((place / "about.json").read_text())
@@ -48,14 +55,14 @@ def assert_right(arrays):
 def test_arrays_of_a_run_are_made_once(tmp_path):
   assert_right(kept_arrays(tmp_path / "kept", FACTS, make, "test-"))
   assert_right(kept_arrays(tmp_path / "kept", FACTS, fail, "test-"))
-  (place,) = (tmp_path / "kept").iterdir()
+  (place,) = places(tmp_path / "kept")
   assert {path.name for path in place.iterdir()} == {"about.json", "images.npy", "labels.npy"}
 
 
 def test_arrays_of_other_facts_lie_elsewhere(tmp_path):
   kept_arrays(tmp_path, FACTS, make)
   kept_arrays(tmp_path, {**FACTS, "part": "train"}, make)
-  assert len(list(tmp_path.iterdir())) == 2
+  assert len(places(tmp_path)) == 2
 
 
 def test_arrays_that_an_earlier_release_kept_beside_a_run_are_read(tmp_path):
@@ -84,7 +91,7 @@ def test_images_that_an_earlier_release_decoded_are_read(tmp_path):
 )
 def test_damaged_arrays_of_a_run_are_made_again_and_said(tmp_path, spoil):
   kept_arrays(tmp_path, FACTS, make)
-  (place,) = tmp_path.iterdir()
+  (place,) = places(tmp_path)
   spoil(place)
   with pytest.warns(RecordWarning, match=f"{place.name}: damaged; what it held is made again"):
     assert_right(kept_arrays(tmp_path, FACTS, make))
@@ -92,9 +99,44 @@ def test_damaged_arrays_of_a_run_are_made_again_and_said(tmp_path, spoil):
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-  (tmp_path / ".other.abcdefgh").mkdir()
   kept_arrays(tmp_path, FACTS, make)
-  assert len(list(tmp_path.iterdir())) == 1
+  (place,) = places(tmp_path)
+  for name in (f".{place.name}.tmp-abcdefgh", f".{place.name}.abcdefgh"):
+    (tmp_path / name).mkdir()
+  (tmp_path / ".mine.abcdefgh").mkdir()
+  kept_arrays(tmp_path, FACTS, fail)
+  assert {path.name for path in places(tmp_path)} == {place.name, ".mine.abcdefgh"}
+
+
+def test_arrays_that_cannot_be_read_now_are_not_made_again(tmp_path, monkeypatch):
+  kept_arrays(tmp_path, FACTS, make)
+  (place,) = places(tmp_path)
+  before = (place / "images.npy").read_bytes()
+
+  def refuse(*_):
+    raise OSError(errno.EIO, "Input/output error", str(place / "about.json"))
+
+  monkeypatch.setattr(limits, "read_json_text", refuse)
+  with pytest.raises(InputError, match=f"{place.name}: cannot be read .Input/output error"):
+    kept_arrays(tmp_path, FACTS, fail)
+  assert (place / "images.npy").read_bytes() == before
+
+
+def test_arrays_are_made_by_one_process_while_the_others_wait(tmp_path):
+  begun, made = threading.Barrier(3), []
+
+  def dear(folder):
+    made.append(folder)
+    make(folder)
+
+  def ask():
+    begun.wait()
+    assert_right(kept_arrays(tmp_path, FACTS, dear))
+
+  with concurrent.futures.ThreadPoolExecutor(3) as pool:
+    for asked in [pool.submit(ask) for _ in range(3)]:
+      asked.result()
+  assert len(made) == 1
 
 
 def test_what_another_writer_of_a_cache_is_at_stays(tmp_path):

@@ -16,6 +16,7 @@ from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.errors import DivergedError, InputError
 from tla_tf.persistence import CheckpointStore, RunFolder, checkpoints
 from tla_tf.recipes import CLEAN_FIRST
+from tla_tf.records import metrics
 from tla_tf.records.run import DataFacts
 
 FACTS = DataFacts(digest="d", image_shape=(8, 8, 1), num_classes=10, class_names=tuple("0123456789"), data_dir=None)
@@ -90,6 +91,17 @@ class TestAtomic:
     with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "failed") as folder:
       (folder / "file").write_text(str(1 / 0))
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+  def test_what_cannot_be_read_while_a_folder_is_made_is_named_and_not_the_folder(self, tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), files.new_folder(tmp_path / "new"):
+      os.stat("/nowhere/elsewhere")
+    assert not list(tmp_path.iterdir())
+
+  def test_an_array_takes_the_place_of_no_file(self, tmp_path):
+    (tmp_path / "dear.npy").write_text("text")
+    with pytest.raises(FileExistsError):
+      files.new_array(tmp_path / "dear.npy", np.float32, (2,))
+    assert (tmp_path / "dear.npy").read_text() == "text"
 
   def test_an_unwritable_place_is_named(self):
     with pytest.raises(InputError, match="/proc/nowhere/file"):
@@ -390,6 +402,19 @@ class TestRunFolder:
     folder.write_metrics([{"step": step} for step in (10, 20, 30)])
     assert folder.read_metrics(up_to=20) == [{"step": 10}, {"step": 20}]
     assert len(folder.read_metrics()) == 3
+
+  def test_metrics_that_end_early_are_named_where_they_carry_checksums(self, tmp_path):
+    path, rows = tmp_path / "metrics.jsonl", [{"step": 10}, {"step": 20}]
+    metrics.write_rows(path, rows)
+    assert metrics.read_rows(path, reaches=20) == rows
+    with pytest.raises(InputError, match="ends at step 20 and not at step 30"):
+      metrics.read_rows(path, reaches=30)
+    # Older releases may have written none of the last steps.
+    path.write_text('{"step": 10}\n')
+    assert metrics.read_rows(path, reaches=30) == rows[:1]
+    path.write_text("")
+    with pytest.raises(InputError, match="ends at step 0"):
+      metrics.read_rows(path, reaches=30)
 
   def test_damaged_metrics_are_named(self, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')

@@ -136,7 +136,7 @@ def test_what_is_no_json_object_is_refused(tmp_path, content, words):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-  with pytest.raises(InputError, match="none.json: cannot be read"):
+  with pytest.raises(InputError, match="none.json: no such file"):
     read_object(tmp_path / "none.json")
   with pytest.raises(InputError, match="cannot be read"):
     read_object(tmp_path)

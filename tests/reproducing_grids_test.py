@@ -147,7 +147,7 @@ def test_only_picks_rows_with_what_they_need():
   [
     ({"only": ("tla", "atp")}, "`only=atp`: "),
     ({"scale": "shrt"}, "`scale=shrt`: did you mean 'short'? expected one of ['published', 'short'], or the .yaml"),
-    ({"scale": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+    ({"scale": "nowhere.yaml"}, "nowhere.yaml: no such file"),
   ],
 )
 def test_wrong_choices_are_refused(choice, words):

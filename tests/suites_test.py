@@ -232,7 +232,7 @@ def test_what_is_wrong_in_a_list_is_named(tmp_path, text):
 
 
 def test_a_list_that_is_not_there(tmp_path):
-  with pytest.raises(InputError, match="none.yaml: cannot be read"):
+  with pytest.raises(InputError, match="none.yaml: no such file"):
     read_suite(tmp_path / "none.yaml", "mnist")
 
 

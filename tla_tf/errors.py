@@ -38,5 +38,10 @@ class WorkerLostError(ToolError, RuntimeError):
   status = 138
 
 
+def first_line(error: BaseException, most: int = 120) -> str:
+  """What another library's error says, as a part of a sentence: its first line, or its type's name."""
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 class AttackWarning(UserWarning):
   """Settings that work, and flatter: an attack that cannot reach the edge of its ball."""

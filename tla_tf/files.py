@@ -27,16 +27,17 @@ from typing import Any
 import numpy as np
 
 from tla_tf import limits
-from tla_tf.errors import InputError, RecordWarning
+from tla_tf.errors import InputError, RecordWarning, first_line
 
 AnyPath = str | os.PathLike[str]
 
 # Bytes. Most systems take names of 255, of which a temporary entry needs some for two dots, a mark and a random end.
 _LONGEST_NAME = 240
-# Of temporary entries: .NAME.tmp-a1b2c3d4, which nobody else calls a file. Releases before 0.6 wrote .NAME.a1b2c3d4.
+# Of temporary entries: .NAME.tmp-a1b2c3d4, which nobody else calls a file. Releases before 0.6 wrote .NAME.a1b2c3d4, as
+# others may: of those, only names that these releases gave to files and folders of a run are known as theirs.
 _MARK = "tmp-"
 _MARKED = re.compile(rf"\..+\.{_MARK}[a-z0-9_]{{8}}", re.DOTALL)
-_LEFTOVER = re.compile(rf"\..+\.({_MARK})?[a-z0-9_]{{8}}", re.DOTALL)
+_OLD = re.compile(r"\.(step_\d{9}|[\w-]*[0-9a-f]{16}|[a-z_]+\.(json|jsonl|npz|md|html|yaml|csv|png))\.[a-z0-9_]{8}")
 # Letters of another library's message, which ends with its reason.
 _LONGEST_TEXT = 200
 # What a disk says that has no room, and what is to be done.
@@ -168,22 +169,23 @@ def new_array(path: AnyPath, dtype: np.typing.DTypeLike, shape: tuple[int, ...])
     A writable memory map of zeros; to be flushed.
 
   Raises:
+    FileExistsError: if there is one.
     NoRoomError: if the disk refuses; nothing stays.
   """
   needed = math.prod(shape) * np.dtype(dtype).itemsize
-  try:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-      header, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
-    )
-    with open(path, "xb") as file:
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    header, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
+  )
+  with open(path, "xb") as file:
+    try:
       file.write(header.getvalue())
       file.flush()
       os.posix_fallocate(file.fileno(), 0, header.tell() + needed)
-    return np.lib.format.open_memmap(path, "r+")
-  except OSError as error:
-    pathlib.Path(path).unlink(missing_ok=True)
-    raise NoRoomError(error, path, needed) from error
+    except OSError as error:
+      pathlib.Path(path).unlink(missing_ok=True)
+      raise NoRoomError(error, path, needed) from error
+  return np.lib.format.open_memmap(path, "r+")
 
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, Any]) -> None:
@@ -200,7 +202,9 @@ def array_bytes(arrays: Mapping[str, Any]) -> bytes:
 
 def refusal(error: OSError) -> str:
   """Why a file is not read, as a part of a sentence."""
-  return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
+  if isinstance(error, FileNotFoundError):
+    return "no such file"
+  return f"{'refused' if isinstance(error, limits.LimitError) else 'cannot be read'} ({error.strerror or error})"
 
 
 def read_arrays(path: AnyPath, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -251,12 +255,11 @@ def _npz(path: AnyPath) -> Iterator[zipfile.ZipFile]:
   try:
     with limits.open_zip(path) as archive:
       yield archive
-  except (OSError, InputError):
+  except (OSError, InputError, MemoryError):
     raise
   except Exception as error:
     # zip, zlib and NumPy's own format have errors of all kinds.
-    line = (str(error).splitlines() or [""])[0][:120]
-    raise ValueError(f"{type(error).__name__}: {line}") from None
+    raise ValueError(f"{type(error).__name__}: {first_line(error)}") from None
 
 
 @contextlib.contextmanager
@@ -266,7 +269,7 @@ def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
   `path` must not exist; a failure leaves nothing behind.
 
   Raises:
-    InputError: if the folder cannot be written.
+    InputError: if the folder cannot be written; and what the body raises.
   """
   path = pathlib.Path(path)
   try:
@@ -280,7 +283,13 @@ def new_folder(path: AnyPath) -> Iterator[pathlib.Path]:
         if temporary.exists():
           shutil.rmtree(temporary, ignore_errors=True)
   except OSError as error:
+    if error.filename and not _is_within(error.filename, path.parent):
+      raise  # The body could not read something.
     raise unwritable(path, error) from error
+
+
+def _is_within(name: AnyPath, folder: pathlib.Path) -> bool:
+  return folder.absolute() in pathlib.Path(name).absolute().parents
 
 
 def make_folder(path: AnyPath) -> None:
@@ -353,14 +362,16 @@ def remove_leftovers(folder: AnyPath, sole_writer: bool = False) -> None:
     folder: where to look; one that nobody else keeps hidden files in.
     sole_writer: whether nobody else writes there now, so that it does not matter if the file system has no locks.
   """
-  _remove_dead(folder, _LEFTOVER, sole_writer)
+  _remove_dead(folder, (_MARKED, _OLD), sole_writer)
 
 
-def _remove_dead(folder: AnyPath, pattern: re.Pattern[str], sole_writer: bool = False) -> None:
+def _remove_dead(folder: AnyPath, patterns: Collection[re.Pattern[str]], sole_writer: bool = False) -> None:
   """Removes the entries with such names that no writer has locked."""
   dead: list[pathlib.Path] = []
   with contextlib.suppress(OSError):  # Folders that may be written may not be listed.
-    dead = [path for path in pathlib.Path(folder).iterdir() if pattern.fullmatch(path.name)]
+    dead = [
+      path for path in pathlib.Path(folder).iterdir() if any(pattern.fullmatch(path.name) for pattern in patterns)
+    ]
   for path in dead:
     with contextlib.suppress(OSError):  # It has gone meanwhile, or belongs to somebody else.
       descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -391,7 +402,7 @@ def _beside(path: pathlib.Path, make: Callable[..., Any]) -> Iterator[pathlib.Pa
     path: the place.
     make: `tempfile.mkdtemp` or `tempfile.mkstemp`.
   """
-  _remove_dead(path.parent, _MARKED)
+  _remove_dead(path.parent, (_MARKED,))
   while True:
     made = make(prefix=f"{_leftover(path.name)}{_MARK}", dir=path.parent)
     opened, name = made if isinstance(made, tuple) else (os.open(made, os.O_RDONLY), made)
@@ -453,13 +464,13 @@ def kept_arrays(
   *,
   record: str = "about.json",
   digests_key: str = "sha256",
-  shared: bool = False,
+  lock: AnyPath,
 ) -> dict[str, np.ndarray]:
   """Arrays that are dear to make: made once, kept in a folder, checked when read.
 
   They lie as `.npy` files beside a record of the facts and of their digests. A
-  kill leaves them whole or not there; what is damaged is made anew, and of a run's
-  a RecordWarning says so.
+  kill leaves them whole or not there; what is damaged is made anew, of which a
+  RecordWarning tells. One process makes them while others wait.
 
   Args:
     place: their folder, which nothing else lies in.
@@ -467,27 +478,24 @@ def kept_arrays(
     make: function that writes `NAME.npy` files into an empty folder.
     record: name of the JSON file.
     digests_key: under which the record has the digests.
-    shared: whether any process may want them at any time: one makes them while
-      the others wait.
+    lock: file that is locked while they are made; it stays.
 
   Returns:
     Dict from name to read-only memory map.
 
   Raises:
-    InputError: if the folder cannot be written; and what `make` raises.
+    InputError: if the folder cannot be written, or not be read; and what `make` raises.
   """
   place = pathlib.Path(place)
   arrays = _read_kept(place, facts, record, digests_key)
   if arrays is None:
-    if place.exists() and not shared:
-      warnings.warn(f"{place}: damaged; what it held is made again.", RecordWarning, stacklevel=3)
     make_folder(place.parent)
-    with locked(place.with_name(f"{place.name}.lock")) if shared else contextlib.nullcontext():
+    with locked(lock):
       # Another process may have made them while this one waited.
-      arrays = _read_kept(place, facts, record, digests_key) if shared else None
+      arrays = _read_kept(place, facts, record, digests_key)
       if arrays is None:
-        if not shared:
-          remove_leftovers(place.parent)
+        if os.path.lexists(place):
+          warnings.warn(f"{place}: damaged; what it held is made again.", RecordWarning, stacklevel=3)
         _clear(place)
         with new_folder(place) as temporary:
           make(temporary)
@@ -503,7 +511,11 @@ def kept_arrays(
 def _read_kept(
   place: pathlib.Path, facts: Mapping[str, Any], record: str, digests_key: str
 ) -> dict[str, np.ndarray] | None:
-  """The arrays of a whole folder of these facts, else None."""
+  """The arrays of a whole folder of these facts, else None.
+
+  Raises:
+    InputError: if the disk does not let it be read, which does not make it damaged.
+  """
   try:
     about = json.loads(limits.read_json_text(place / record))
     known = about.pop(digests_key)
@@ -513,7 +525,13 @@ def _read_kept(
     if about != json.loads(json.dumps(facts)) or first_damaged(place, {f"{n}.npy": known[n] for n in known}):
       return None
     return {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in known}
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+  except (InputError, MemoryError):
+    raise
+  except (FileNotFoundError, NotADirectoryError, IsADirectoryError, limits.LimitError):
+    return None
+  except OSError as error:
+    raise InputError(f"{place}: {refusal(error)}.") from None
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
     return None
 
 

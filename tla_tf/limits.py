@@ -20,6 +20,7 @@ from tla_tf.errors import InputError
 
 VARIABLE = "TLA_MAX_UNPACKED_GB"
 UNPACKED_GB = 1.0
+_MOST_GB = 1e9
 # Bytes of a text that is parsed as a whole: what Python makes of JSON is up to 20 times as large, and of YAML slow.
 JSON_BYTES = 32 << 20
 # Values of a JSON text: each may become an object of Python's that is fifty times as long.
@@ -79,7 +80,7 @@ def unpacked_bytes() -> int:
     gigabytes = float(text)
   except ValueError:
     gigabytes = math.nan
-  if not 0 <= gigabytes < math.inf:
+  if not 0 <= gigabytes <= _MOST_GB:
     raise InputError(f"{VARIABLE}={text}: expected a number of gigabytes.")
   return int(gigabytes * 1e9)
 
@@ -90,8 +91,8 @@ def allow_unpacked(gigabytes: float) -> None:
   Raises:
     InputError: for no number of at least 0.
   """
-  if not 0 <= gigabytes < math.inf:
-    raise InputError(f"`max_unpacked_gb={gigabytes}`: expected a number of at least 0.")
+  if not 0 <= gigabytes <= _MOST_GB:
+    raise InputError(f"`max_unpacked_gb={gigabytes}`: expected a number from 0 to {_MOST_GB:g}.")
   os.environ[VARIABLE] = str(gigabytes)
 
 

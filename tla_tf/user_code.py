@@ -8,7 +8,7 @@ import re
 import sys
 import typing
 
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -45,8 +45,7 @@ def imported(reference: str, argument: str) -> typing.Any:
       f"{about}: there is no module {error.name!r} in the current folder or on PYTHONPATH; start where it lies."
     ) from None
   except Exception as error:  # noqa: BLE001  Code of the user's raises whatever it likes.
-    line = (str(error).splitlines() or [""])[0][:120]
-    raise InputError(f"{about}: importing it failed ({type(error).__name__}: {line}).") from error
+    raise InputError(f"{about}: importing it failed ({type(error).__name__}: {first_line(error)}).") from error
   try:
     for part in name.split("."):
       found = getattr(found, part)

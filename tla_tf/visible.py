@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import os
 import shlex
 import unicodedata
@@ -35,10 +36,22 @@ def shell_word(text: object) -> str:
   return f"$'{''.join(map(_in_bash, word))}'"
 
 
+def shell_command(words: collections.abc.Iterable[object]) -> str:
+  """Such words as a command."""
+  return " ".join(map(shell_word, words))
+
+
 def _in_bash(character: str) -> str:
   if _steers(character):
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    return "".join(f"\\x{byte:02x}" for byte in _bytes(character))
   return f"\\{character}" if character in "\\'" else character
+
+
+def _bytes(character: str) -> bytes:
+  try:
+    return os.fsencode(character)
+  except UnicodeEncodeError:  # Half a character, of which JSON may consist.
+    return character.encode("utf-8", "surrogatepass")
 
 
 def _steers(character: str) -> bool:

@@ -9,7 +9,7 @@ import typing
 
 import yaml
 
-from tla_tf import limits
+from tla_tf import files, limits
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 
@@ -96,7 +96,7 @@ def read(path: AnyPath) -> typing.Any:
     is_json = pathlib.Path(path).suffix == ".json"
     return json.loads(limits.read_json_text(path)) if is_json else parse(limits.read_text(path, limits.YAML_BYTES))
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
   except yaml.MarkedYAMLError as error:
     mark = error.problem_mark
     where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -19,7 +19,7 @@ from absl import flags
 from tla_tf.binaries import entry, flag_names
 from tla_tf.binaries.terminal import say
 from tla_tf.errors import ToolError
-from tla_tf.visible import shell_word
+from tla_tf.visible import shell_command
 
 if typing.TYPE_CHECKING:
   from tla_tf.comparing.runner import Comparison, Outcome
@@ -97,7 +97,7 @@ def _say_what_would_be_run(comparison: Comparison) -> None:
   left = [one.job() for one in judgings if not comparison.is_done(one)]
   for job in [*comparison.trainings(), *left]:
     # Equal seconds are measured first, and change the number of steps.
-    say(f"{pathlib.Path(sys.executable).name} -m {' '.join(map(shell_word, job.command))}")
+    say(f"{pathlib.Path(sys.executable).name} -m {shell_command(job.command)}")
   entry.load_tensorflow()
   from tla_tf.comparing import estimates
 

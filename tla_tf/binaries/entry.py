@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from tla_tf import files, limits, xla_flags
+from tla_tf import limits, xla_flags
 from tla_tf.binaries import flag_names, stopping
 from tla_tf.binaries.terminal import say
 from tla_tf.errors import CompilerWarning, InputError, RecordWarning, ToolError, WorkerLostError
@@ -64,6 +64,7 @@ def run(main: Callable[[list[str]], Any], goes_on: bool = False, arguments: Sequ
     try:
       if flags.FLAGS.max_unpacked_gb is not None:
         limits.allow_unpacked(flags.FLAGS.max_unpacked_gb)
+      limits.unpacked_bytes()  # Said once, and not of every file.
       return main(argv[1:])
     except BaseException as error:
       # An interrupt may have become another error on its way.
@@ -99,6 +100,8 @@ def _failed(name: str, error: BaseException) -> int:
       os._exit(error.status)  # An orderly end would wait for the lost one.
     return error.status
   if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+    from tla_tf import files  # It brings NumPy.
+
     # Whatever the disk refuses: a full one, a folder that may not be entered, a name too long.
     what: object = f"{error.filename or 'a file'}: {error.strerror or error}."
     if error.filename and error.errno in files.FULL:

@@ -42,7 +42,7 @@ def in_flags(text: str, names: collections.abc.Container[str], renamed: dict[str
 
   # A path of the user's may have backticks, too.
   given = {re.escape(part) for word in sys.argv for part in re.split("[/=]", word) if "`" in part}
-  said = re.sub("|".join([*given, _ARGUMENT]), flag, text)
+  said = re.sub("|".join([*sorted(given, key=len, reverse=True), _ARGUMENT]), flag, text)
   if not unknown:
     return said
   listed = " and ".join(dict.fromkeys(unknown))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
-import shlex
 import typing
 
 from tla_tf.comparing import work
@@ -15,6 +14,7 @@ from tla_tf.errors import InputError
 from tla_tf.records import training_epsilon
 from tla_tf.reporting import Number, Table
 from tla_tf.settings.texts import fraction
+from tla_tf.visible import shell_command
 
 # Where a plan does not say how many images.
 _TEST_IMAGES, _TRAINING_IMAGES = 10_000, 50_000
@@ -81,7 +81,7 @@ def judgings(
   for one in [*comparison.judgings(True), *comparison.judgings(False)]:
     if not comparison.is_done(one):
       tool = "tla-analyze" if one.analysis else "tla-evaluate"
-      alike.setdefault(shlex.join([tool, *words_of(one.judging.flags)]), []).append(one)
+      alike.setdefault(shell_command([tool, *words_of(one.judging.flags)]), []).append(one)
   rows: list[tuple] = []
   total = 0.0
   for what, several in alike.items():

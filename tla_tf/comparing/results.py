@@ -16,7 +16,7 @@ from tla_tf import files, reporting
 from tla_tf.config import TrainingConfig
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
-from tla_tf.persistence.checkpoints import CheckpointStore
+from tla_tf.persistence.checkpoints import CheckpointStore, best_of
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.records import AnalysisRecord, training_epsilon
 from tla_tf.records import comparison as record
@@ -130,10 +130,11 @@ class _Known:
       self.evaluations = {
         split: read_evaluations(place.evaluation, place.evaluation_images) for split, place in places.items()
       }
-      best, checkpoints = _settled(self._store)
+      records = self._store.records()
+      steps = {record.digest: step for step, record in records.items()}
       judged = (found.checkpoint_digest for known in self.evaluations.values() for found in known.findings)
-      self.digest = next((digest for digest in judged if digest in checkpoints), best)
-      self.checkpoint = checkpoints[self.digest]
+      self.checkpoint = next((steps[digest] for digest in judged if digest in steps), best_of(records))
+      self.digest = None if self.checkpoint is None else records[self.checkpoint].digest
 
   def run(self, place: str) -> ComparedRun:
     """All that is known; `place` is the path of the run folder from that of the comparison."""
@@ -192,18 +193,6 @@ class _Known:
       return []
     analysis = AnalysisRecord.read(place.analysis)
     return _analysed(analysis) if analysis.checkpoint_digest == self.digest else []
-
-
-def _settled(store: CheckpointStore) -> tuple[str, dict[str, int]]:
-  """(Digest of the best checkpoint, dict from digest to step of all), of a training that is done, or just ending."""
-  while True:
-    steps = store.steps()
-    try:
-      return store.digest(store.resolve("best")), {store.digest(step): step for step in steps}
-    except InputError:
-      # One that is ending removes checkpoints meanwhile.
-      if store.steps() == steps:
-        raise
 
 
 def seconds_of(folder: RunFolder) -> float:

@@ -39,7 +39,9 @@ def load(cache_dir: files.AnyPath | None, key: str, make: Callable[[pathlib.Path
   entry = pathlib.Path(cache_dir or default_folder()) / key[:32]
   facts = {"format": _FORMAT, "key": key}
   try:
-    return files.kept_arrays(entry, facts, make, record="meta.json", digests_key="files", shared=True)
+    return files.kept_arrays(
+      entry, facts, make, record="meta.json", digests_key="files", lock=entry.with_suffix(".lock")
+    )
   except InputError as error:
     if not str(error).startswith((str(entry), f"{entry.parent}:")):
       raise  # Not about the cache.

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tla_tf import limits
+from tla_tf import files, limits
 from tla_tf.errors import InputError
 from tla_tf.types import Resize
 
@@ -194,7 +194,7 @@ def _content(path: pathlib.Path) -> bytes:
     raise UnreadableImageError(path, "no such file", "copy it again") from None
   except OSError as error:
     remedy = "move it elsewhere" if isinstance(error, limits.LimitError) else "allow it, or copy the file again"
-    raise UnreadableImageError(path, f"cannot be read ({error.strerror or error})", remedy) from None
+    raise UnreadableImageError(path, files.refusal(error), remedy) from None
 
 
 def _decode(

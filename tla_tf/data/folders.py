@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from tla_tf.errors import InputError
-from tla_tf.files import AnyPath
+from tla_tf.files import AnyPath, refusal
 
 # What file managers leave behind.
 _IGNORED = {"Thumbs.db", "desktop.ini"}
@@ -31,7 +31,7 @@ def entries(folder: pathlib.Path, files: bool) -> list[pathlib.Path]:
   try:
     found = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in _IGNORED)
   except OSError as error:
-    raise InputError(f"{folder}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{folder}: {refusal(error)}.") from None
   folders = [path for path in found if path.is_dir()]
   if not files:
     stray = [path for path in found if path not in folders]

@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from tla_tf import limits
+from tla_tf import files, limits
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
 
@@ -46,7 +46,7 @@ def read_idx(path: AnyPath, dimensions: int) -> np.ndarray:
   except (EOFError, gzip.BadGzipFile, zlib.error) as error:
     raise InputError(f"{path}: damaged or truncated gzip file ({error}); download it again.") from None
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
 
 
 def _array(

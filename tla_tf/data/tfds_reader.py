@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tla_tf.data.image_data import ImageData
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 from tla_tf.files import AnyPath
 
 
@@ -36,7 +36,7 @@ def read(name: str, data_dir: AnyPath | None = None, parts: Sequence[str] = ("tr
     builder.download_and_prepare()
   except Exception as error:
     raise InputError(
-      f"TFDS could not prepare {name!r} ({_first_line(error)}); "
+      f"TFDS could not prepare {name!r} ({type(error).__name__}: {first_line(error, 200)}); "
       "check the network, or give `data_dir` with the data set's files."
     ) from error
   names = tuple(builder.info.features["label"].names)
@@ -49,7 +49,7 @@ def read(name: str, data_dir: AnyPath | None = None, parts: Sequence[str] = ("tr
       images, labels = _collect(records, builder.info.splits[part].num_examples)
     except Exception as error:
       raise InputError(
-        f"TFDS could not read {name!r} from {builder.data_dir} ({_first_line(error)}); "
+        f"TFDS could not read {name!r} from {builder.data_dir} ({type(error).__name__}: {first_line(error, 200)}); "
         "remove that folder to have it prepared anew."
       ) from error
     result.append(ImageData(images, labels, names, source=f"{name} ({part}, TFDS)"))
@@ -72,11 +72,6 @@ def _collect(records: Iterable[Any], count: int) -> tuple[np.ndarray, np.ndarray
 def prepared(name: str, data_dir: AnyPath) -> bool:
   """Whether TFDS's folder `data_dir` holds the data set."""
   return (pathlib.Path(data_dir) / name).is_dir()
-
-
-def _first_line(error: Exception) -> str:
-  lines = str(error).strip().splitlines() or [""]
-  return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def _random_access(builder: Any) -> bool:

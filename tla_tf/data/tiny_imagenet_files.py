@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from tla_tf import limits
+from tla_tf import files, limits
 from tla_tf.data import labelled_files
 from tla_tf.data.folders import entries, sub_folder
 from tla_tf.data.labelled_files import LabelledFiles
@@ -72,7 +72,7 @@ def _lines(path: pathlib.Path) -> list[str]:
   except FileNotFoundError:
     raise InputError(f"{path}: no such file; unpack the data set again.") from None
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
   except UnicodeDecodeError:
     raise InputError(f"{path}: damaged, no text file; unpack the data set again.") from None
   lines = [line.strip() for line in lines if line.strip()]

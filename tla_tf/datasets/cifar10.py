@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from tla_tf import limits
+from tla_tf import files, limits
 from tla_tf.config import AttackConfig, TrainingConfig
 from tla_tf.data import pickled_arrays, source, tfds_reader
 from tla_tf.data.image_data import ImageData, Splits, heldout_count, split
@@ -84,7 +84,7 @@ def _content(path):
   except FileNotFoundError:
     raise InputError(f"{path}: no such file; CIFAR-10 has five training files and one test file.") from None
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
 
 
 def _read_binary(path):

@@ -67,7 +67,7 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   except (FileNotFoundError, IsADirectoryError):
     raise InputError(f"{path}: no such file; `data_dir` is {_LAYOUT}.") from None
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
   except ValueError as error:
     raise InputError(f"{path}: cannot be read as .npz without pickle ({error}); write it by numpy.savez.") from None
   for part in ("train", "test", *(("val",) if {"x_val", "y_val"} & set(files.array_names(path)) else ())):

@@ -73,6 +73,8 @@ class Detector(typing.NamedTuple):
       arrays = {name: content[name] for name in _ARRAYS}
     except OSError as error:
       raise InputError(f"{path}: {files.refusal(error)}; {DetectorAbout.REMEDY}.") from None
+    except InputError:
+      raise
     except (ValueError, KeyError) as error:
       raise InputError(f"{path}: damaged ({error}); {DetectorAbout.REMEDY}.") from None
     about = DetectorAbout.from_text(text, path)

@@ -98,21 +98,26 @@ class Journal:
 
   def _read(self, file: typing.BinaryIO) -> None:
     file.seek(0)
-    # What follows the last whole line was cut off by a kill.
-    *lines, cut_off = file.read().split(b"\n")
-    damaged = 0
+    content = file.read()
+    *lines, cut_off = content.split(b"\n")
+    damaged, begin = {}, 0
     for line in lines:
       found = _entry(line)
-      if found is None:
-        damaged += 1
-      else:
+      if found is not None:
         self._known[found[0]] = found[1]
+      elif line.strip():
+        damaged[begin] = len(line)
+      begin += len(line) + 1
+    if cut_off:  # by a kill
+      file.truncate(len(content) - len(cut_off))
     if damaged:
-      what = "1 line is" if damaged == 1 else f"{damaged} lines are"
+      what = "1 line is" if len(damaged) == 1 else f"{len(damaged)} lines are"
       warnings.warn(f"{self.path}: {what} damaged; what stood there is judged again.", RecordWarning, stacklevel=2)
-    if damaged or cut_off:
-      file.truncate(0)
-      self._write(b"".join(_line(key, result) for key, result in self._known.items()))
+      # In their places, so that a kill costs none of the others.
+      with open(self.path, "r+b") as blanked:
+        for begin, length in damaged.items():
+          blanked.seek(begin)
+          blanked.write(b" " * length)
 
 
 def _line(key: str, result: typing.Any) -> bytes:

@@ -107,7 +107,7 @@ def transfer_images(
     float32 [n, ...] in [0, 1], a memory map.
 
   Raises:
-    InputError: if the folder cannot be written, or what it holds is damaged.
+    InputError: if the folder cannot be written, or not be read.
   """
 
   def make(place: pathlib.Path) -> None:

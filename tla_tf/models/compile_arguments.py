@@ -11,7 +11,7 @@ import tensorflow as tf
 # Callbacks look in such a list for the direction of what they monitor.
 from keras.src.trainers.compile_utils import MetricsList
 
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 from tla_tf.ops import objectives
 
 # (labels int32 [n], logits [n, classes]) -> float32 [n].
@@ -82,9 +82,8 @@ def _require_one_an_image(measure, num_classes):
   try:
     shape = tf.convert_to_tensor(measure(tf.zeros([2], tf.int32), tf.zeros([2, num_classes]))).shape
   except Exception as error:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     raise InputError(
-      f"`loss` fails on labels int32 [n] and logits [n, {num_classes}]: {reason.rstrip('.')}."
+      f"`loss` fails on labels int32 [n] and logits [n, {num_classes}]: {first_line(error).rstrip('.')}."
     ) from error
   if shape != (2,):
     raise InputError(

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tla_tf import networks
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 
 
 class WeightAverage:
@@ -58,7 +58,7 @@ def _copy(network):
     copy = keras.models.clone_model(network)
     fits = [v.shape for v in copy.variables] == [v.shape for v in network.variables]
   except Exception as error:  # noqa: BLE001  Classes of the user's raise whatever they raise.
-    fits, reason = False, (str(error).splitlines() or [type(error).__name__])[0][:200]
+    fits, reason = False, first_line(error)
   else:
     reason = "its variables have other shapes"
   if not fits:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tla_tf import errors
 from tla_tf.config import require
 from tla_tf.errors import InputError
 from tla_tf.ops.predictions import predicted_classes
@@ -228,7 +229,7 @@ def first_line(error: Exception) -> str:
   """What an error of TensorFlow or Keras says first, no more than 160 characters."""
   # Keras says first where it happened, and then, in bold, what.
   text = re.sub(r"^Exception encountered when calling .*|\x1b\[\d*m|{{function_node .*?}} *", "", str(error))
-  return (text.strip().splitlines() or [type(error).__name__])[0][:160]
+  return errors.first_line(RuntimeError(text) if text.strip() else error, 160)
 
 
 def _vector(name: str, values: Any) -> np.ndarray | None:

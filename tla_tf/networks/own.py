@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tla_tf import user_code
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 from tla_tf.networks.wrapping import from_keras
 
 
@@ -36,9 +36,9 @@ def own_network(reference: str, image_shape: tuple[int, ...], num_classes: int, 
   except InputError as error:
     raise InputError(f"{about}: {error}") from None
   except Exception as error:  # noqa: BLE001  Code of the user's raises whatever it likes.
-    line = (str(error).splitlines() or [""])[0][:160]
     raise InputError(
-      f"{about}: failed for images {tuple(image_shape)} of {num_classes} classes ({type(error).__name__}: {line})."
+      f"{about}: failed for images {tuple(image_shape)} of {num_classes} classes "
+      f"({type(error).__name__}: {first_line(error)})."
     ) from error
   found = outputs["logits"].shape[-1]
   if found != num_classes:

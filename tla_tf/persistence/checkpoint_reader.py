@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
-from tla_tf import limits
+from tla_tf import files, limits
+from tla_tf.errors import InputError, first_line
 
 
 def open_checkpoint(prefix: str, name: object) -> Any:
@@ -33,6 +35,29 @@ def open_checkpoint(prefix: str, name: object) -> Any:
   declared = sum(tensor_bytes(shape, types[key]) for key, shape in reader.get_variable_to_shape_map().items())
   limits.check_unpacked(str(name), declared, on_disk)
   return reader
+
+
+@contextlib.contextmanager
+def reading(sentence: str, remedy: str = "", others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+  """Says what TensorFlow, or a limit, has against a checkpoint that the body reads.
+
+  Args:
+    sentence: what cannot be done, before the reason.
+    remedy: what follows the reason.
+    others: what else the body raises for a damaged file.
+
+  Raises:
+    InputError: for such a reason; errors of other kinds as they are.
+  """
+  try:
+    yield
+  except InputError:
+    raise
+  except limits.LimitError as error:
+    raise InputError(f"{error.filename}: {files.refusal(error)}{remedy}.") from None
+  except (tf.errors.OpError, ValueError, RuntimeError, IndexError, *others) as error:
+    # IndexError: it ends early.
+    raise InputError(f"{sentence} ({first_line(error)}){remedy}.") from None
 
 
 def tensor_bytes(shape: Iterable[int], dtype: Any) -> int:

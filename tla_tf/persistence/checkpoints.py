@@ -31,22 +31,13 @@ if typing.TYPE_CHECKING:
 
 # What checkpoints there are is asked by what loads none.
 tf, networks = lazy("tensorflow"), lazy("tla_tf.networks")
+checkpoint_reader = lazy("tla_tf.persistence.checkpoint_reader")
 
 _PREFIX = "state"
 # How often a checkpoint that goes while it is read is looked for anew.
 _TRIES = 100
 
 _Found = typing.TypeVar("_Found")
-
-
-def reader_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-  """What TensorFlow's readers of checkpoints raise on damaged files (IndexError: it ends early), and others."""
-  return (tf.errors.OpError, ValueError, RuntimeError, IndexError, *others)
-
-
-def reason(error: Exception) -> str:
-  """What such an error says, as a part of a sentence."""
-  return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 class CheckpointStore:
@@ -77,7 +68,7 @@ class CheckpointStore:
 
     Best as it was when they were saved; the latest of equally good ones.
     """
-    return max(((_rank(record), step) for step, record in self.records().items()), default=(None, None))[1]
+    return best_of(self.records())
 
   def records(self) -> dict[int, CheckpointRecord]:
     """The records of all checkpoints, by their steps in increasing order; without those that go meanwhile.
@@ -248,24 +239,20 @@ class CheckpointStore:
 
   def _is_finite(self, step: int) -> bool:
     """Whether nothing in a checkpoint is NaN or infinite."""
-    try:
-      with literal_path(self._path(step) / _PREFIX) as prefix:
-        reader = tf.train.load_checkpoint(prefix)
-        kinds = reader.get_variable_to_dtype_map()
-        return all(_is_finite(reader.get_tensor(name)) for name, kind in kinds.items() if kind.is_floating)
-    except reader_errors() as error:
-      raise InputError(f"{self._path(step)}: cannot be read ({reason(error)}).") from None
+    path = self._path(step)
+    with checkpoint_reader.reading(f"{path}: cannot be read"), literal_path(path / _PREFIX) as prefix:
+      reader = checkpoint_reader.open_checkpoint(prefix, path)
+      kinds = reader.get_variable_to_dtype_map()
+      return all(_is_finite(reader.get_tensor(name)) for name, kind in kinds.items() if kind.is_floating)
 
   def _read(self, step: int, state: typing.Mapping[str, typing.Any]) -> None:
     import keras
 
-    checkpoint = tf.train.Checkpoint(**state)
-    try:
-      with literal_path(self._path(step) / _PREFIX) as prefix:
-        status = checkpoint.read(prefix).expect_partial()  # Before it is found not to fit, or TensorFlow warns of it.
-        status.assert_existing_objects_matched()
-    except reader_errors(AssertionError) as error:
-      raise InputError(f"{self._path(step)}: does not fit this network and optimiser ({reason(error)}).") from None
+    checkpoint, path = tf.train.Checkpoint(**state), self._path(step)
+    reading = checkpoint_reader.reading(f"{path}: does not fit this network and optimiser", others=(AssertionError,))
+    with reading, literal_path(path / _PREFIX) as prefix:
+      status = checkpoint.read(prefix).expect_partial()  # Before it is found not to fit, or TensorFlow warns of it.
+      status.assert_existing_objects_matched()
     for part in state.values():
       if isinstance(part, keras.Model):
         networks.finalize(part)
@@ -297,6 +284,11 @@ class CheckpointStore:
         files.remove_folder(self._path(step))
 
 
+def best_of(records: typing.Mapping[int, CheckpointRecord]) -> int | None:
+  """Step of the best of these, as `CheckpointStore.best`."""
+  return max(((_rank(record), step) for step, record in records.items()), default=(None, None))[1]
+
+
 def _rank(record: CheckpointRecord) -> list[float]:
   """What "best" compares: NaN, which no number is smaller or larger than, comes last."""
   return [-math.inf if math.isnan(number) else number for number in record.score]
@@ -313,7 +305,7 @@ def _is_finite(values: np.ndarray) -> bool:
 def _bytes_of(parts: typing.Iterable[typing.Any]) -> int:
   """Bytes of the variables of what is saved."""
   variables = [variable for part in parts for variable in getattr(part, "variables", ())]
-  return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
+  return sum(checkpoint_reader.tensor_bytes(v.shape, v.dtype) for v in variables)
 
 
 def _shapes(network: keras.Model) -> list[tuple[str, list[int]]]:

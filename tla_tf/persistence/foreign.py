@@ -97,7 +97,7 @@ def _said(path: pathlib.Path, sentence: str) -> Iterator[None]:
   except InputError:
     raise
   except limits.LimitError as error:
-    raise InputError(f"{error.filename}: refused ({error.strerror}).") from None
+    raise InputError(f"{error.filename}: {files.refusal(error)}.") from None
   except Exception as error:  # noqa: BLE001
     raise InputError(f"{path}: {sentence} ({first_line(error)}).") from None
 

@@ -28,7 +28,8 @@ def kept_arrays(
     Dict from name to read-only memory map.
 
   Raises:
-    InputError: if the folder cannot be written, or what it holds is damaged.
+    InputError: if the folder cannot be written, or not be read.
   """
   key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-  return files.kept_arrays(folder / f"{prefix}{key}", facts, make)
+  files.remove_leftovers(folder)
+  return files.kept_arrays(folder / f"{prefix}{key}", facts, make, lock=folder / ".lock")

@@ -21,6 +21,7 @@ import keras
 
 from tla_tf import limits, registration
 from tla_tf.errors import InputError
+from tla_tf.persistence.checkpoint_reader import tensor_bytes
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 # Where Keras keeps what models are made of; the rest of it reads files, downloads, and changes settings.
@@ -165,8 +166,7 @@ def _model_bytes(config: dict, custom_objects: Mapping[str, Any]) -> int:
         model = keras.saving.deserialize_keras_object(
           {**config, "compile_config": None}, custom_objects=dict(custom_objects), safe_mode=True
         )
-      # Types of one byte are rounded up: it is the gigabytes that count.
-      found.extend(4 * math.prod(variable.shape) for variable in model.variables)
+      found.extend(tensor_bytes(variable.shape, variable.dtype) for variable in model.variables)
     except BaseException as error:  # noqa: BLE001  It is raised where it is waited for.
       failed.append(error)
 

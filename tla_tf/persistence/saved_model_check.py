@@ -56,8 +56,9 @@ def check_saved_model(path: pathlib.Path, trust_model: bool = False) -> None:
       checked all the same.
 
   Raises:
-    InputError: if it is damaged, would cost more than is allowed, or holds operations that do
-      more than compute, or are not known.
+    InputError: if it holds operations that do more than compute, or are not known.
+    limits.LimitError: if it would cost more than is allowed, or holds what is no file.
+    Exception: whatever TensorFlow and its parsers raise for a damaged one.
   """
   for folder, inner, files in os.walk(path):
     for name in (*inner, *files):
@@ -68,22 +69,16 @@ def check_saved_model(path: pathlib.Path, trust_model: bool = False) -> None:
         limits.open_regular(found).close()
   content = limits.read_bytes(path / "saved_model.pb")
   model = saved_model_pb2.SavedModel()
-  try:
-    model.ParseFromString(content)
-    if (path / "fingerprint.pb").is_file():
-      # Of a damaged one TensorFlow logs a traceback, and goes on.
-      fingerprint_pb2.FingerprintDef().ParseFromString(limits.read_bytes(path / "fingerprint.pb", _FINGERPRINT))
-    # What it says in few bytes and takes in many: a constant of one value, repeated.
-    declared = sum(_constants(graph.graph_def) for graph in model.meta_graphs)
-    weights = path / "variables" / "variables"
-    if weights.with_name("variables.index").is_file():
-      with literal_path(weights) as place:
-        open_checkpoint(place, weights)
-  except (InputError, limits.LimitError):
-    raise
-  except Exception as error:  # noqa: BLE001  TensorFlow and its parsers raise whatever their parts raise.
-    line = (str(error).splitlines() or [""])[0][:200]
-    raise InputError(f"{path}: damaged, TensorFlow cannot load it ({line}).") from None
+  model.ParseFromString(content)
+  if (path / "fingerprint.pb").is_file():
+    # Of a damaged one TensorFlow logs a traceback, and goes on.
+    fingerprint_pb2.FingerprintDef().ParseFromString(limits.read_bytes(path / "fingerprint.pb", _FINGERPRINT))
+  # What it says in few bytes and takes in many: a constant of one value, repeated.
+  declared = sum(_constants(graph.graph_def) for graph in model.meta_graphs)
+  weights = path / "variables" / "variables"
+  if weights.with_name("variables.index").is_file():
+    with literal_path(weights) as place:
+      open_checkpoint(place, weights)
   limits.check_unpacked(path, declared + len(content), len(content))
   for graph in model.meta_graphs:
     functions = _functions(graph.graph_def.library)

@@ -17,8 +17,8 @@ from tla_tf import datasets, files, limits, networks, published
 from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
-from tla_tf.persistence.checkpoint_reader import open_checkpoint
-from tla_tf.persistence.checkpoints import CheckpointStore, reader_errors, reason
+from tla_tf.persistence.checkpoint_reader import open_checkpoint, reading
+from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.literal_path import literal_path
 from tla_tf.persistence.run_folder import RunFolder
 from tla_tf.persistence.tf1_names import last_layer, tf1_names
@@ -89,20 +89,12 @@ class Tf1Checkpoint:
 
   def __init__(self, path: AnyPath):
     self.prefix = _prefix(path)
-    try:
-      # The reader opens files as it needs them: what it reads through goes when this object does.
-      self._place = contextlib.ExitStack()
+    # The reader opens files as it needs them: what it reads through goes when this object does.
+    self._place = contextlib.ExitStack()
+    remedy = "; give its prefix, such as checkpoint-70000, with the .index and .data files beside it"
+    with reading(f"{path}: no TensorFlow checkpoint, or a damaged one", remedy, (TypeError,)):
       self._reader = open_checkpoint(self._place.enter_context(literal_path(self.prefix)), self.prefix)
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
-    except InputError:
-      raise
-    except limits.LimitError as error:
-      raise InputError(f"{error.filename}: refused ({error.strerror}).") from None
-    except reader_errors(TypeError) as error:
-      raise InputError(
-        f"{path}: no TensorFlow checkpoint, or a damaged one ({reason(error)}); give "
-        "its prefix, such as checkpoint-70000, with the .index and .data files beside it."
-      ) from None
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
       raise InputError(
         f"{path}: is an object-based checkpoint of TensorFlow 2, not a name-based one of TensorFlow 1; "
@@ -115,12 +107,8 @@ class Tf1Checkpoint:
     Raises:
       InputError: if it is damaged, not numbers, or not finite.
     """
-    try:
+    with reading(f"{self.prefix}: variable {name} cannot be read", "; copy the checkpoint again"):
       value = np.asarray(self._reader.get_tensor(name))
-    except reader_errors() as error:
-      raise InputError(
-        f"{self.prefix}: variable {name} cannot be read ({reason(error)}); copy the checkpoint again."
-      ) from None
     number = np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)
     with np.errstate(over="ignore"):
       value = value.astype(np.float32) if number else np.array(np.nan)
@@ -276,14 +264,10 @@ def _prefix(path: AnyPath) -> str:
 def _latest(folder: pathlib.Path) -> str:
   """The prefix that the file `checkpoint` of a folder names, wherever the folder lay when it was written."""
   remedy = f"give the prefix of the files, such as {folder}/checkpoint-70000"
-  try:
+  with reading(f"{folder / 'checkpoint'}: damaged", f"; {remedy}"):
     if (folder / "checkpoint").exists():
       limits.open_regular(folder / "checkpoint", _STATE_BYTES).close()
     state = tf.train.get_checkpoint_state(str(folder))
-  except limits.LimitError as error:
-    raise InputError(f"{error.filename}: refused ({error.strerror}); {remedy}.") from None
-  except reader_errors(UnicodeDecodeError):
-    raise InputError(f"{folder / 'checkpoint'}: damaged; {remedy}.") from None
   if state is None or not state.model_checkpoint_path:
     raise InputError(f"{folder}: holds no file 'checkpoint' that names the latest one; {remedy}.")
   prefix = folder / pathlib.Path(state.model_checkpoint_path).name

@@ -27,7 +27,7 @@ def read_rows(path: AnyPath, reaches: int = 0) -> list[dict]:
 
   Args:
     path: the file.
-    reaches: the step that the last row is of, or a later one.
+    reaches: the step that the last row is of, or a later one, of a release that writes checksums.
 
   Raises:
     InputError: naming the file and the line.
@@ -35,10 +35,11 @@ def read_rows(path: AnyPath, reaches: int = 0) -> list[dict]:
   try:
     lines = limits.read_text(path, errors="replace").split("\n")
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
   rows = [_row(line, number, path) for number, line in enumerate(lines[: -1 if lines[-1] == "" else None], 1)]
   # A release writes all lines, or none, with checksums: a line that lacks it is not of this file.
-  if any(seals.KEY in row for row in rows):
+  sealed = any(seals.KEY in row for row in rows)
+  if sealed:
     for number, row in enumerate(rows, 1):
       if not seals.row_fits(number, row):
         raise _damaged(path, number, f"does not fit its checksum {seals.KEY!r}, or a line before it is gone")
@@ -47,7 +48,7 @@ def read_rows(path: AnyPath, reaches: int = 0) -> list[dict]:
     if row["step"] <= before["step"]:
       raise _damaged(path, number, f"is of step {row['step']}, after one of step {before['step']}")
   ends = rows[-1]["step"] if rows else 0
-  if ends < reaches:
+  if ends < reaches and (sealed or not rows):
     raise InputError(f"{path}: damaged, it ends at step {ends} and not at step {reaches} or behind; {_REMEDY}.")
   return rows
 

@@ -176,7 +176,7 @@ def read_object(path: str | pathlib.Path, remedy: str = "") -> dict:
   try:
     text = limits.read_json_text(path)
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raise InputError(f"{path}: {files.refusal(error)}.") from None
   except UnicodeDecodeError:
     raise InputError(f"{path}: damaged, no text in UTF-8{_ending(remedy)}") from None
   return _parsed(text, path, remedy)

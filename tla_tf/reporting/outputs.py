@@ -163,6 +163,12 @@ class WrittenReport(typing.NamedTuple):
   markdown: pathlib.Path
 
 
+def _is_report(text: pathlib.Path) -> bool:
+  mark = MARKDOWN_MARK.encode()
+  with limits.open_regular(text) as file:
+    return file.read(len(mark)) == mark
+
+
 def write_document(document: Document, output: pathlib.Path) -> WrittenReport:
   """Writes a report as one HTML page; its Markdown goes beside it, with figures in a folder.
 
@@ -177,7 +183,7 @@ def write_document(document: Document, output: pathlib.Path) -> WrittenReport:
     InputError: if it cannot be written, or would replace Markdown that is no report.
   """
   text, pictures = output.with_suffix(".md"), output.with_name(f"{output.stem}_figures")
-  if text.exists() and not limits.read_bytes(text).startswith(MARKDOWN_MARK.encode()):
+  if text.exists() and not _is_report(text):
     raise InputError(f"{text}: exists and is no report; choose another `output`, whose .md is not taken.")
   files.make_folder(pictures)
   for figure in figures_of(document):

@@ -64,7 +64,7 @@ def test_images_for_transfer_are_refused_before_an_attack_is_made(tmp_path, netw
   images = data.ImageData(np.zeros((2000, 8, 8, 1), np.uint8), np.zeros(2000, np.int32), tuple("0123456789"))
   with small_files(100_000), pytest.raises(InputError, match=f"cannot be written .*: at least 512 kB {ROOM}"):
     transfer_images(tmp_path, network, "digest", images, AttackConfig(epsilon=0.1, step_size=0.1, steps=1))
-  assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+  assert [path.name for path in tmp_path.iterdir()] == [".kept.lock"]
 
 
 def test_the_reason_of_a_refused_checkpoint_is_told(tmp_path, network):

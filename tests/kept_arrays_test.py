@@ -36,7 +36,7 @@ def put(folder, record, facts, key):
 
 
 def places(folder):
-  return [path for path in folder.iterdir() if path.name != ".lock"]
+  return [path for path in folder.iterdir() if path.name != ".kept.lock"]
 
 
 def forget(place, name):

@@ -356,6 +356,9 @@ def goes_on(task: Task, runner: Runner) -> None:
     raise MissedError(f"differs: {different}")
 
 
+_TOO_LATE = "too late"
+
+
 def kill(task: Task, runner: Runner, rng: random.Random, how: str) -> str:
   """Kills a tool, sometimes twice; the same command must go on to the same results.
 
@@ -365,17 +368,23 @@ def kill(task: Task, runner: Runner, rng: random.Random, how: str) -> str:
     rng: chooses the moment.
     how: "moment": at any time; "touch": between two touches of files; "write": within the writing of a file.
   """
-  task.lay_out()
-  said = []
-  for _ in range(1 + (rng.random() < 0.3)):
-    said.append(_kill_once(task, runner, rng, how))
-  goes_on(task, runner)
-  return ", ".join(said)
-
-
-def _kill_once(task: Task, runner: Runner, rng: random.Random, how: str) -> str:
-  plan = task.plan()
+  again = rng.random() < 0.3
   share = rng.random()
+  while True:
+    task.lay_out()
+    said = _kill_once(task, runner, share, how)
+    if not said.endswith(_TOO_LATE):
+      break
+    share *= 0.7  # What ended before it was killed says nothing.
+  if again:
+    said = f"{said}, {_kill_once(task, runner, rng.random(), how)}"
+  goes_on(task, runner)
+  return said
+
+
+def _kill_once(task: Task, runner: Runner, share: float, how: str) -> str:
+  """Kills a tool, `share` of its way; says when."""
+  plan = task.plan()
   if how == "moment":
     process = runner.start(task.command, **plan)
     after = share * task.seconds
@@ -391,7 +400,7 @@ def _kill_once(task: Task, runner: Runner, rng: random.Random, how: str) -> str:
     limit = int(2 ** (4 + 11 * share))
     ended, said = runner.run(task.command, **plan, bytes=limit), f"after {limit} bytes of a file"
   if ended.code == 0:
-    return f"{said}: too late"
+    return f"{said}: {_TOO_LATE}"
   if ended.code not in (-signal.SIGKILL, -signal.SIGXFSZ) and not (
     # A tool that it had started was killed instead.
     task.starts_others and ended.code == 1 and how == "write"

@@ -32,4 +32,4 @@ def kept_arrays(
   """
   key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
   files.remove_leftovers(folder)
-  return files.kept_arrays(folder / f"{prefix}{key}", facts, make, lock=folder / ".lock")
+  return files.kept_arrays(folder / f"{prefix}{key}", facts, make, lock=folder / ".kept.lock")

@@ -4,10 +4,10 @@
   python benchmarks/same_bits.py [--only tla lenet] [--steps 60] [--json FILE]
 
 Each training is a process of its own, of small networks on the digits. Two with `deterministic` and a third, which is
-killed after its first checkpoint and goes on, must end in the same bits: weights, statistics, optimizer and all else
-that a checkpoint has. Two without it show what it is needed for: the largest difference of a weight, and the difference
-of the robust accuracy. Its cost is the shortest time of a step with it over that without it; other work on the machine
-makes both uncertain. Status 1 if bits differ that should not.
+killed when it is to write its second checkpoint and goes on from the first, must end in the same bits: weights,
+statistics, optimizer and all else that a checkpoint has. Two without it show what it is needed for: the largest
+difference of a weight, and the difference of the robust accuracy. Its cost is the shortest time of a step with it over
+that without it; other work on the machine makes both uncertain. Status 1 if bits differ that should not.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def train(changes, steps, deterministic, folder, kill_at, worker):
     steps: of the training.
     deterministic: the setting.
     folder: the run's.
-    kill_at: the beginning of the line after which the process is gone, or None.
+    kill_at: the step at whose checkpoint the process is gone before it is written, or None.
     worker: TF_CONFIG, or None.
   """
   os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -75,16 +75,21 @@ def train(changes, steps, deterministic, folder, kill_at, worker):
   import tensorflow as tf
 
   from tla_tf import training
+  from tla_tf.persistence import CheckpointStore
 
   if changes.get("distribution_strategy") == "mirrored":
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-  def note(text):
-    if kill_at and text.startswith(kill_at):
-      os._exit(9)
+  save = CheckpointStore.save
 
-  run = training.train(configuration(changes, steps, deterministic), folder, say=note, owns_process=True)
+  def save_or_die(store, step, *others, **named):
+    if step == kill_at:
+      os._exit(9)
+    save(store, step, *others, **named)
+
+  CheckpointStore.save = save_or_die
+  run = training.train(configuration(changes, steps, deterministic), folder, say=lambda _: None, owns_process=True)
   if not worker or not worker["task"]["index"]:
     reader = tf.train.load_checkpoint(str(run.checkpoints / f"step_{steps:09d}" / "state"))
     values = {
@@ -102,8 +107,7 @@ def trained(context, changes, steps, deterministic, folder, kill=False):
         port.bind(("127.0.0.1", 0))
       addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in (first, second)]
     workers = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(2)]
-  # Its line comes after the checkpoint of that step.
-  for kill_at in [f"step {2 * (steps // 3)}", None] if kill else [None]:
+  for kill_at in [2 * (steps // 3), None] if kill else [None]:
     processes = [
       context.Process(target=train, args=(changes, steps, deterministic, folder, kill_at, worker)) for worker in workers
     ]

@@ -93,7 +93,7 @@ def test_an_interrupt_ends_the_children():
 
   with pytest.raises(KeyboardInterrupt):
     jobs.run([job("a")], 1, lambda _: child, interrupted)
-  assert child.signals == [signal.SIGINT]
+  assert child.signals == [signal.SIGTERM]
 
 
 def python(tmp_path, **modules):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from campaigns import faults
 
 
@@ -39,6 +40,21 @@ def test_differences_and_leftovers_are_found(tmp_path):
   assert "arrays.npz/a" in faults.difference(one, faults.results(tmp_path / "two"))
   (tmp_path / "one" / ".record.json.x1y2").write_text("half")
   assert "left over" in faults.difference(one, faults.results(tmp_path / "one"))
+
+
+def test_an_export_of_other_weights_and_a_cut_off_one_are_found(tmp_path):
+  for name, value in (("one", 1.0), ("two", 1.0), ("other", 2.0)):
+    module = tf.Module()
+    module.weight = tf.Variable(value)
+    tf.saved_model.save(module, str(tmp_path / name / "saved_model"))
+  one, two, other = (faults.results(tmp_path / name) for name in ("one", "two", "other"))
+  assert faults.difference(one, two) is None
+  assert "variables" in faults.difference(one, other)
+  for place in ("saved_model.pb", "variables/variables.index"):
+    path = tmp_path / "two" / "saved_model" / place
+    path.write_bytes(path.read_bytes()[:-9])
+  found = faults.results(tmp_path / "two")
+  assert found["saved_model/saved_model.pb"] == found["saved_model/variables/"] == "damaged"
 
 
 def test_a_campaign_has_all_that_it_is_to_have():

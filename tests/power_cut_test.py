@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 
 import keras
 import numpy as np
@@ -27,10 +28,15 @@ def cut(tmp_path, monkeypatch):
   root.mkdir()
 
   @contextlib.contextmanager
-  def record():
+  def record(always=None):
     disk, synchronise = Disk(root), os.fsync
 
     def remembered(descriptor):
+      for number, luck in enumerate(Luck if always else ()):
+        place = tmp_path / f"meanwhile_{number}"
+        disk.cut(place, luck, random.Random(number))
+        always(place)
+        shutil.rmtree(place)
       synchronise(descriptor)
       disk.keep(descriptor)
 
@@ -66,13 +72,19 @@ def test_what_was_written_is_there(cut):
     with files.new_folder(root / "export" / "model") as temporary:
       (temporary / "variables").mkdir()
       (temporary / "variables" / "data").write_bytes(b"12345")
-    made = files.kept_arrays(root / "kept" / "a", {"of": 1}, lambda place: np.save(place / "a.npy", np.arange(3)))
+    made = files.kept_arrays(
+      root / "kept" / "a", {"of": 1}, lambda place: np.save(place / "a.npy", np.arange(3)), lock=root / "lock"
+    )
     assert made["a"].tolist() == [0, 1, 2]
   for place in places:
     assert (place / "runs/deep/config.json").read_text() == "text"
     assert (place / "replaced.json").read_text() == "new"
     assert (place / "export/model/variables/data").read_bytes() == b"12345"
-    assert files.kept_arrays(place / "kept" / "a", {"of": 1}, pytest.fail)["a"].tolist() == [0, 1, 2]
+    assert files.kept_arrays(place / "kept" / "a", {"of": 1}, pytest.fail, lock=place / "lock")["a"].tolist() == [
+      0,
+      1,
+      2,
+    ]
 
 
 def test_what_is_being_replaced_is_old_or_new(cut):
@@ -93,7 +105,11 @@ def test_a_removed_folder_is_whole_or_gone(cut):
   root, record = cut
   with files.new_folder(root / "folder") as temporary:
     (temporary / "a").write_text("whole")
-  with record() as places:
+
+  def whole_or_gone(place):
+    assert not (place / "folder").exists() or (place / "folder" / "a").read_text() == "whole"
+
+  with record(whole_or_gone) as places:
     files.remove_folder(root / "folder")
   for place in places:
     assert not (place / "folder").exists()
@@ -104,14 +120,33 @@ def test_checkpoints_are_whole_or_absent(cut):
   network = networks.build("mlp_4", (2, 2, 1), 3, seed=1)
   state = {"network": network, "optimizer": keras.optimizers.SGD()}
   state["optimizer"].build(network.trainable_variables)
-  folder = root / "run" / "checkpoints"
-  with record() as places:
-    for step in (1, 2, 3):
-      CheckpointStore(folder, keep=1).save(step, state, {"val_robust_accuracy": 0.1 * step})
+  folder, cuts = root / "run" / "checkpoints", []
+
+  def save(step):
+    CheckpointStore(folder, keep=1).save(step, state, {"val_robust_accuracy": 0.1 * step})
+
+  def one_is_there(place):
+    store = CheckpointStore(place / "run" / "checkpoints")
+    cuts.append(store.steps())
+    assert cuts[-1]
+    for step in cuts[-1]:
+      store.restore(step, state)
+
+  save(1)
+  with record(one_is_there) as places:
+    save(2)
+    save(3)
+  assert [1] in cuts and [1, 2] in cuts and [2] in cuts
   for place in places:
     store = CheckpointStore(place / "run" / "checkpoints")
     assert store.steps() == [3]
     store.restore(3, state)
+
+
+def test_a_pipe_among_events_is_not_waited_for(tmp_path):
+  os.mkfifo(tmp_path / "events.out.tfevents.1")
+  with pytest.raises(OSError, match="not a regular file"):
+    event_files.drop_after(tmp_path, 1)
 
 
 def test_events_of_tensorboard_are_not_lost_where_a_run_goes_on(cut):

@@ -49,7 +49,8 @@ class Server:
     return json.loads(self._process.stdout.readline())
 
   def wait(self):
-    """The exit code of what was started, once it has ended."""
+    """The exit code of what was started, once it has ended; until then the id is its own."""
+    print(file=self._process.stdin, flush=True)
     return json.loads(self._process.stdout.readline())
 
 
@@ -80,6 +81,7 @@ def _serve():
       _become(*json.loads(line))
       return
     print(json.dumps(child), flush=True)
+    sys.stdin.readline()
     _, status = os.waitpid(child, 0)
     print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
   os._exit(0)

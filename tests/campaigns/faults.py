@@ -1,6 +1,6 @@
 """Kills, two processes on one folder, full disks and cut power, over the tools: a seeded campaign with its counts.
 
-  PYTHONPATH=tests python -m campaigns.faults --kills=50 --disks=40 --cuts=50 --pairs=10 --json=build/faults.json
+  PYTHONPATH=tests python -m campaigns.faults --kills=50 --disks=40 --cuts=60 --pairs=5 --json=build/faults.json
 
 Every case works on a small run, of digits or of noise in the form of MNIST, ends or disturbs a tool, gives the same
 command again, and compares all files that are left with those of an undisturbed run: arrays to the bit, records but for
@@ -260,9 +260,9 @@ def tasks(folder: pathlib.Path, runner: Runner, names: list[str]) -> list[Task]:
 
 
 # Files that hold times or random names, or logs of what was tried.
-_OTHER = re.compile(r"(^|/)(tensorboard|logs|judging|saved_model)/|\.(lock|html|md|csv|png|pb)$|seconds")
+_OTHER = re.compile(r"(^|/)(tensorboard|logs|judging)/|\.(lock|html|md|csv|png|pb)$|seconds")
 # And a record's checksum, which its times are in.
-_TIMES = re.compile(r"second|time|rate|hours|created|_dir$|^cost|^sha256$")
+_TIMES = re.compile(r"second|^time|_time$|hours|created|_dir$|^cost|^sha256$")
 
 
 def results(folder: pathlib.Path) -> dict[str, typing.Any]:
@@ -281,10 +281,40 @@ def results(folder: pathlib.Path) -> dict[str, typing.Any]:
     elif path.suffix == ".npz":
       with np.load(path, allow_pickle=False) as arrays:
         found[name] = {key: _bits(arrays[key]) for key in arrays.files}
+    elif path.parts[-3:-1] == ("saved_model", "variables"):
+      found[name] = "there"
+      found[f"{name.rpartition('/')[0]}/"] = _tensors(path.parent / "variables")
+    elif path.name == "saved_model.pb":
+      found[name] = _functions(path)
     elif "/tensorboard/" not in f"/{name}" and not path.name.startswith("."):
       content = path.read_bytes()
       found[name] = _bits(content) if not _OTHER.search(name) else "there" if content else "empty"
   return found
+
+
+def _tensors(prefix: pathlib.Path) -> list[str] | str:
+  """Digests of the variables of an export, which are named and ordered anew in each."""
+  import tensorflow as tf
+
+  try:
+    reader = tf.train.load_checkpoint(str(prefix))
+    names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
+    return sorted(_bits(np.asarray(reader.get_tensor(name))) for name in names)
+  except (tf.errors.OpError, ValueError, RuntimeError, IndexError):
+    return "damaged"
+
+
+def _functions(path: pathlib.Path) -> typing.Any:
+  """How many functions and operations an exported graph has, which is named and ordered anew in each."""
+  from google.protobuf.message import DecodeError
+  from tensorflow.core.protobuf import saved_model_pb2
+
+  try:
+    (graph,) = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
+  except (DecodeError, ValueError):
+    return "damaged"
+  functions = graph.graph_def.library.function
+  return [len(functions), sum(len(function.node_def) for function in functions), len(graph.graph_def.node)]
 
 
 def _documents(path: pathlib.Path) -> list[str]:
@@ -435,7 +465,8 @@ def pair(tasks_: list[Task], runners: list[Runner], rng: random.Random) -> str:
   ends = [runner.wait() for runner in runners]
   for ended in ends:
     clean_end(ended)
-    if ended.code and "another process" not in ended.text:
+    # Different tools work side by side on one run.
+    if ended.code and ("another process" not in ended.text or first.name != second.name):
       raise MissedError(f"not refused for the other process: {ended.text[-300:]}")
   if all(ended.code for ended in ends):
     raise MissedError(f"both refused: {ends[0].text[-200:]} / {ends[1].text[-200:]}")
@@ -449,6 +480,9 @@ def pair(tasks_: list[Task], runners: list[Runner], rng: random.Random) -> str:
   return f"second after {after:.2f} s: {', '.join('refused' if ended.code else 'done' for ended in ends)}"
 
 
+_ENOUGH = "enough"
+
+
 def full_disk(task: Task, runner: Runner, rng: random.Random) -> str:
   """A disk that gets full: the tool ends in one sentence, and with more space goes on to the same results."""
   clear(task.place)
@@ -457,7 +491,7 @@ def full_disk(task: Task, runner: Runner, rng: random.Random) -> str:
   with _mounted(task.place, size):
     shutil.copytree(task.before, task.place, dirs_exist_ok=True)
     ended = runner.run(task.command, **task.plan())
-    said = f"{size >> 10} KiB: {ended.text.strip().splitlines()[-1][-200:] if ended.code else 'enough'}"
+    said = f"{size >> 10} KiB: {ended.text.strip().splitlines()[-1][-200:] if ended.code else _ENOUGH}"
     clean_end(ended)
     if ended.code and "space" not in ended.text:
       raise MissedError(f"{said}: does not say that space is short")
@@ -472,8 +506,10 @@ def full_file(task: Task, runner: Runner, rng: random.Random) -> str:
   limit = int(2 ** (8 + 6 * rng.random()))
   ended = runner.run(task.command, **task.plan(), most=limit)
   clean_end(ended)
+  if ended.code and "too large" not in ended.text:
+    raise MissedError(f"{limit} bytes a file: does not say that a file would be too large: {ended.text[-300:]}")
   goes_on(task, runner)
-  return f"{limit} bytes a file: {ended.text.strip().splitlines()[-1][-200:] if ended.code else 'enough'}"
+  return f"{limit} bytes a file: {ended.text.strip().splitlines()[-1][-200:] if ended.code else _ENOUGH}"
 
 
 def _size(folder: pathlib.Path) -> int:
@@ -612,10 +648,11 @@ def main() -> int:
     name = one["case"].rpartition("/")[0]
     counts.setdefault(name, collections.Counter())[bool(one["missed"])] += 1
   planned = collections.Counter(case.name.rpartition("/")[0] for case in chosen)
-  print(f"\n{'fault and tool':28} {'planned':>8} {'run':>8} {'kept':>8} {'missed':>8}")
+  idle = collections.Counter(one["case"].rpartition("/")[0] for one in done if one["said"].endswith(_ENOUGH))
+  print(f"\n{'fault and tool':28} {'planned':>8} {'run':>8} {'kept':>8} {'missed':>8} {'had room':>8}")
   for name in sorted(planned):
     found = counts.get(name, collections.Counter())
-    print(f"{name:28} {planned[name]:8} {found.total():8} {found[False]:8} {found[True]:8}")
+    print(f"{name:28} {planned[name]:8} {found.total():8} {found[False]:8} {found[True]:8} {idle[name]:8}")
   missed_all = [one["case"] for one in done if one["missed"]]
   seconds = time.monotonic() - begin
   print(

@@ -213,7 +213,7 @@ def _stop(children: list[Process]) -> None:
   """Ends children: they have the time to write what they must."""
   for child in children:
     if child.poll() is None:
-      child.send_signal(signal.SIGINT)
+      child.send_signal(signal.SIGTERM)  # A shell may have had SIGINT ignored.
   until = time.monotonic() + _GRACE
   while any(child.poll() is None for child in children) and time.monotonic() < until:
     time.sleep(_LOOK)

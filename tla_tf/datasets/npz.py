@@ -70,7 +70,7 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise InputError(f"{path}: {files.refusal(error)}.") from None
   except ValueError as error:
     raise InputError(f"{path}: cannot be read as .npz without pickle ({error}); write it by numpy.savez.") from None
-  for part in ("train", "test", *(("val",) if {"x_val", "y_val"} & set(files.array_names(path)) else ())):
+  for part in ("train", "test", *(("val",) if {"x_val", "y_val"} & set(arrays) else ())):
     absent = next((f"{axis}_{part}" for axis in "xy" if f"{axis}_{part}" not in arrays), None)
     if absent:
       raise InputError(f"{path}: holds no array {absent} among {files.array_names(path)}; it must be {_LAYOUT}.")

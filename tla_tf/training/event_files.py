@@ -8,7 +8,7 @@ import typing
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
-from tla_tf import files
+from tla_tf import files, limits
 
 _PATTERN = "events.out.tfevents.*"
 
@@ -47,6 +47,7 @@ def remove(folder: pathlib.Path, suffix: str) -> None:
 
 def _events(path: pathlib.Path) -> typing.Iterator[tuple[bytes, event_pb2.Event]]:
   """The whole events of a file, as they are written and parsed."""
+  limits.open_regular(path).close()
   records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
   while True:
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,11 +10,12 @@ import pathlib
 import statistics
 import time
 import typing
+import warnings
 
 from tla_tf import files, recipes
 from tla_tf.config import TrainingConfig
 from tla_tf.data.cache import default_folder
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 from tla_tf.persistence.versions import versions
 from tla_tf.records import read_object, seals
 from tla_tf.training import machine
@@ -100,12 +102,15 @@ def _place(config: TrainingConfig, image_shape: tuple[int, ...], cache_dir: file
 
 
 def _read(place: pathlib.Path) -> dict[str, float] | None:
-  try:
+  if not place.exists():
+    return None
+  with contextlib.suppress(InputError, ValueError, KeyError, TypeError):
     seconds = read_object(place)
     found = {name: float(seconds[name]) for name in ("float32", "bfloat16")}
-    return found if seals.fits(seconds) and min(found.values()) > 0 else None
-  except (InputError, ValueError, KeyError, TypeError):
-    return None
+    if seals.fits(seconds) and min(found.values()) > 0:
+      return found
+  warnings.warn(f"{place}: damaged; the steps are measured again.", RecordWarning, stacklevel=2)
+  return None
 
 
 def _write(place: pathlib.Path, seconds: dict[str, float]) -> None:

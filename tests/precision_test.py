@@ -11,7 +11,7 @@ from tla_tf import networks
 from tla_tf.attacks import GradientSearch, presets
 from tla_tf.attacks.gradient_loop import input_gradient
 from tla_tf.config import AttackConfig, TrainingConfig
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, RecordWarning
 from tla_tf.evaluation import evaluate
 from tla_tf.models import RobustModel
 from tla_tf.ops import objectives, seeds
@@ -270,6 +270,10 @@ def test_a_run_records_what_auto_chose_and_goes_on_with_it(tmp_path, monkeypatch
   folder = train(config, tmp_path / "run", cache_dir=tmp_path / "cache", say=said.append)
   assert folder.read_config()[0].attack_precision == "bfloat16"
   assert any("bfloat16 for the attack" in line for line in said)
+  (place,) = (tmp_path / "cache").glob("precision-*.json")
+  place.write_text(place.read_text().replace("0.5", "0.6"))
+  with pytest.warns(RecordWarning, match=f"{place.name}: damaged; the steps are measured again"):
+    train(config, tmp_path / "other", cache_dir=tmp_path / "cache", say=said.append)
   monkeypatch.setattr(precision_choice, "_measured", None)  # Another machine would measure otherwise.
   shutil.rmtree(tmp_path / "cache")
   folder = train(config.replace(train_steps=4), tmp_path / "run", cache_dir=tmp_path / "cache", say=said.append)

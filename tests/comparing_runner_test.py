@@ -28,6 +28,7 @@ PLAN = {
 def nothing_drawn(monkeypatch):
   monkeypatch.setattr(runner.api, "write_report", lambda folder: None)
   monkeypatch.setattr(runner.results, "write", runner.results.read)
+  monkeypatch.setattr(runner.reporting, "write_training", lambda folder: None)
 
 
 class Tools(FakeTools):
@@ -205,6 +206,23 @@ def test_more_steps_go_on_and_are_judged_again(tools):
   tools.compare(plan)
   longer = {**plan, "settings": {**PLAN["settings"], "train_steps": 40}}
   assert tools.compare(longer)[1] == ["train at_seed_1", "evaluate at_seed_1"]
+
+
+def test_figures_of_trainings_that_were_killed_before_they_drew_are_drawn(tools, monkeypatch):
+  drawn = []
+
+  def draw(folder):
+    drawn.append(folder.path.parent.name)
+    folder.figures.mkdir(parents=True)
+    folder.training_figure.touch()
+    if folder.path.parent.name == "tuned":
+      raise InputError("metrics.jsonl: damaged.")
+
+  monkeypatch.setattr(runner.reporting, "write_training", draw)
+  outcome, _ = tools.compare({**PLAN, "seeds": [1]})
+  assert sorted(drawn) == ["at", "tuned"] and not outcome.failed
+  tools.compare({**PLAN, "seeds": [1]})
+  assert len(drawn) == 2
 
 
 def test_removed_results_are_made_again(tools):

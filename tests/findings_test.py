@@ -193,6 +193,21 @@ def _records(known):
   return [record.replace(images_digest=None) for record, _ in known.measured]
 
 
+def test_what_has_its_results_has_what_shows_them(places):
+  keep_evaluations(*places, [QUICK])
+  before = places[0].read_bytes()
+  shown = []
+
+  def killed(known):
+    shown.append(_records(known))
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    keep_evaluations(*places, [L2], killed)
+  assert shown == [[QUICK.record, L2.record]]
+  assert places[0].read_bytes() == before and _records(read_evaluations(*places)) == [QUICK.record]
+
+
 def test_evaluations_are_added_and_the_same_settings_replace(places):
   keep_evaluations(*places, [QUICK])
   keep_evaluations(*places, [L2, SMALLER])

@@ -342,12 +342,10 @@ def train(
   if not is_chief:
     judged = "average" if config.weight_average else "network"
     return TrainedRun(folder, config.train_steps, judged, [], None)
-  metrics = folder.read_metrics()
-  title = f"{config.method} on {config.dataset}, {config.network}"
-  figure = reporting.training_curves({config.method: metrics}, folder.figures / "training.png", title)
+  figure = reporting.write_training(folder)
   store = CheckpointStore(folder.checkpoints)
   step = store.resolve("last")
-  return TrainedRun(folder, step, store.record(step).judged, metrics, pathlib.Path(figure))
+  return TrainedRun(folder, step, store.record(step).judged, folder.read_metrics(), figure)
 
 
 # --------------------------------------------------------------------------- evaluation

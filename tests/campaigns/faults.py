@@ -288,7 +288,9 @@ def results(folder: pathlib.Path) -> dict[str, typing.Any]:
       found[name] = _functions(path)
     elif "/tensorboard/" not in f"/{name}" and not path.name.startswith("."):
       content = path.read_bytes()
-      found[name] = _bits(content) if not _OTHER.search(name) else "there" if content else "empty"
+      # What a tool said last is lost with it.
+      there = "there" if content or path.suffix == ".log" else "empty"
+      found[name] = there if _OTHER.search(name) else _bits(content)
   return found
 
 

@@ -15,7 +15,7 @@ import json
 import pathlib
 import typing
 
-from tla_tf import api, datasets, files, limits
+from tla_tf import api, datasets, files, limits, reporting
 from tla_tf.comparing import jobs, results, selection, work
 from tla_tf.comparing.jobs import Ended, Job
 from tla_tf.comparing.plan import ComparisonPlan, Judging, PlannedRun
@@ -206,10 +206,19 @@ class Comparison:
       if not untrained:
         chosen = selection.chosen(self.plan, self.runs(), self._folder)
         failed += self._do([], [one for one in self.judgings(False, chosen) if not self.is_done(one)])
+      self._draw_trainings()
       record = self._write()
       if any(RunFolder(run.folder).is_run for run in self.runs()):
         api.write_report([self._folder])
       return Outcome(self.runs(), failed, untrained, record)
+
+  def _draw_trainings(self) -> None:
+    """Draws the figures of trainings that were killed when all else was done."""
+    for run in self.runs():
+      folder = RunFolder(run.folder)
+      if work.is_trained(run) and not folder.training_figure.exists():
+        with contextlib.suppress(InputError):  # What is damaged is said where results are read.
+          reporting.write_training(folder)
 
   def _measure(self) -> list[Ended]:
     """Measures the steps of variants whose lengths follow from seconds; returns what failed."""

@@ -41,6 +41,7 @@ class RunFolder:
     self.checkpoints = self.path / "checkpoints"
     self.tensorboard = self.results / "tensorboard"
     self.figures = self.results / "figures"
+    self.training_figure = self.path / "figures" / "training.png"
     self.evaluation = self.results / "evaluation.json"
     self.evaluation_table = self.results / "evaluation.md"
     self.evaluation_images = self.results / "evaluation_images"

@@ -14,6 +14,7 @@ from tla_tf.reporting.outputs import (
   write_comparison,
   write_document,
   write_evaluation,
+  write_training,
 )
 from tla_tf.reporting.projector import remove_projector, write_projector
 from tla_tf.reporting.report import make_report
@@ -81,5 +82,6 @@ __all__ = [
   "write_comparison",
   "write_document",
   "write_evaluation",
+  "write_training",
   "write_projector",
 ]

@@ -28,6 +28,18 @@ from tla_tf.reporting.tables import (
 from tla_tf.summaries import Evaluations, Measured, keep_evaluations
 
 
+def write_training(folder: RunFolder) -> pathlib.Path:
+  """Draws `figures/training.png` of a run, from its metrics; returns its path.
+
+  Raises:
+    InputError: if it cannot be written, or the run's records are damaged.
+  """
+  config, _ = folder.read_config()
+  title = f"{config.method} on {config.dataset}, {config.network}"
+  figures.training_curves({config.method: folder.read_metrics()}, folder.training_figure, title)
+  return folder.training_figure
+
+
 def write_evaluation(
   name: str,
   folder: RunFolder,
@@ -35,7 +47,7 @@ def write_evaluation(
   examples: typing.Mapping[str, tuple],
   class_names: typing.Sequence[str],
 ) -> Evaluations:
-  """Adds evaluations to what a folder holds; writes `evaluation.md`, `evaluation.csv` and figures of all of them.
+  """Adds evaluations to what a folder holds; writes tables and figures of all of them and, last, `evaluation.json`.
 
   Args:
     name: what the run is called.
@@ -51,16 +63,18 @@ def write_evaluation(
     InputError: if it cannot be written.
   """
   files.make_folder(folder.results)
-  known = keep_evaluations(folder.evaluation, folder.evaluation_images, measured)
-  results = {name: known.findings}
-  others = {name: known.others}
-  files.write_text(folder.evaluation_table, markdown_evaluation(results, others))
-  _write_csv(folder.evaluation_table, tables_of_evaluation(results, others))
-  _draw_evaluations(results, folder.figures)
-  figures.adversarial_examples(
-    examples, class_names, folder.figures / "adversarial_examples.png", title=f"{name}: images that were broken"
-  )
-  return known
+
+  def show(known: Evaluations) -> None:
+    results = {name: known.findings}
+    others = {name: known.others}
+    files.write_text(folder.evaluation_table, markdown_evaluation(results, others))
+    _write_csv(folder.evaluation_table, tables_of_evaluation(results, others))
+    _draw_evaluations(results, folder.figures)
+    figures.adversarial_examples(
+      examples, class_names, folder.figures / "adversarial_examples.png", title=f"{name}: images that were broken"
+    )
+
+  return keep_evaluations(folder.evaluation, folder.evaluation_images, measured, show)
 
 
 def compare_evaluations(results: Judged, folder: pathlib.Path) -> None:

@@ -85,13 +85,20 @@ def read_evaluations(book: pathlib.Path, images: pathlib.Path) -> Evaluations:
   return Evaluations([Measured(record, _images(record, images)) for record in EvaluationBook.read(book).evaluations])
 
 
-def keep_evaluations(book: pathlib.Path, images: pathlib.Path, new: collections.abc.Sequence[Measured]) -> Evaluations:
+def keep_evaluations(
+  book: pathlib.Path,
+  images: pathlib.Path,
+  new: collections.abc.Sequence[Measured],
+  show: collections.abc.Callable[[Evaluations], None] = lambda known: None,
+) -> Evaluations:
   """Adds evaluations to what a folder holds.
 
   Args:
     book: `evaluation.json`.
     images: the folder `evaluation_images/`; made where missing.
     new: what was measured.
+    show: called with what it is to return, before `evaluation.json` is written: after a
+      kill what has its results has its tables and figures, too.
 
   Returns:
     Evaluations, with those that were there.
@@ -112,13 +119,15 @@ def keep_evaluations(book: pathlib.Path, images: pathlib.Path, new: collections.
         if not place.exists() or files.digest(place) != digest:
           files.write_bytes(place, content)
       named.append(record.replace(images_digest=digest))
+    kept = Evaluations([Measured(record, masks) for record, (_, masks) in zip(named, known.measured)])
+    show(kept)
     EvaluationBook(named).write(book)
     wanted = {_place(images, record.images_digest) for record in named if record.images_digest}
     for stale in [*images.glob("*.npz"), _before(images)]:
       if stale not in wanted:
         with contextlib.suppress(OSError):
           stale.unlink(missing_ok=True)
-  return Evaluations([Measured(record, masks) for record, (_, masks) in zip(named, known.measured)])
+  return kept
 
 
 def _place(images: pathlib.Path, digest: str) -> pathlib.Path:

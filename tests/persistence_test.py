@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from tla_tf.persistence import CheckpointStore, RunFolder, checkpoints
 from tla_tf.recipes import CLEAN_FIRST
 from tla_tf.records import metrics
 from tla_tf.records.run import DataFacts
+from tla_tf.training import train
 
 FACTS = DataFacts(digest="d", image_shape=(8, 8, 1), num_classes=10, class_names=tuple("0123456789"), data_dir=None)
 
@@ -230,6 +232,21 @@ class TestCheckpoints:
     store.restore(20, state)
     store.save(30, state, {"val_robust_accuracy": 0.3})
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000030"]
+
+  def test_what_a_killed_save_did_not_remove_goes_when_the_training_begins_again(self, tmp_path, monkeypatch):
+    config = TrainingConfig(
+      dataset="digits", method="um", network="mlp_4", train_steps=4, checkpoint_every=1, validation_examples=10
+    )
+    run = train(config, tmp_path / "run", say=lambda _: None)
+    store = CheckpointStore(run.checkpoints)
+    left = store.steps()
+    assert len(left) < 4
+    shutil.copytree(run.checkpoints / f"step_{left[-1]:09d}", run.checkpoints / "step_000000001", dirs_exist_ok=True)
+    record = store.record(1).replace(step=1, score=[-1.0, -1.0])
+    record.write(run.checkpoints / "step_000000001" / "meta.json")
+    assert store.steps() == [1, *left]
+    train(config, tmp_path / "run", say=lambda _: None)
+    assert store.steps() == left
 
   def test_a_killed_writers_leftovers_are_no_checkpoint_and_go_away(self, tmp_path):
     state = _state()

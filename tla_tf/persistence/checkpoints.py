@@ -165,7 +165,7 @@ class CheckpointStore:
         parts=sorted(state),
       )
       record.write(temporary / "meta.json")
-    self._prune()
+    self.prune()
 
   def diverged(self, what: str) -> DivergedError:
     """The error of a training in which something is not finite, to be raised."""
@@ -276,7 +276,8 @@ class CheckpointStore:
   def _path(self, step: int) -> pathlib.Path:
     return self._folder / f"step_{step:09d}"
 
-  def _prune(self) -> None:
+  def prune(self) -> None:
+    """Removes the checkpoints that are neither recent nor best, as `save` does unless it is killed."""
     steps = self.steps()
     stay = {*steps[-self._keep :], self.best()}
     for step in steps:

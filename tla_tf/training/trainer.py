@@ -191,6 +191,7 @@ def _begin(workers, config, folder, store, model, network):
     fallback = fell_back.step if fell_back is not None else -1
     if start:
       store.restore(start, model.state())
+      store.prune()
     elif config.init.run_dir:
       initialise(network, config.init)
       model.start_average()

@@ -8,6 +8,7 @@ import cli_support as cli
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf1_support import write_checkpoint
 
 from tla_tf import files, networks
 from tla_tf.errors import InputError
@@ -40,13 +41,10 @@ def network():
 
 @pytest.fixture(scope="module")
 def saved(network, tmp_path_factory):
-  """A SavedModel and a checkpoint of TF1's, both of that network's weights, to be copied."""
+  """A SavedModel of that network and a checkpoint of TF1's, to be copied."""
   root = tmp_path_factory.mktemp("saved")
   export_saved_model(network, (8, 8, 1), root / "model")
-  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    tf.compat.v1.get_variable("v", initializer=np.float32([1, 2]))
-    session.run(tf.compat.v1.global_variables_initializer())
-    tf.compat.v1.train.Saver().save(session, str(root / "tf1-7"))
+  write_checkpoint(root, {"v": np.float32([1, 2])})
   return root
 
 
@@ -62,13 +60,13 @@ def test_what_is_written_into_a_folder_is_read_from_it(tmp_path, network, saved,
   shutil.copytree(saved / "model", folder / "model")
   images = np.zeros((1, 8, 8, 1), np.float32)
   np.testing.assert_array_equal(load_saved_model(folder / "model")(images), network(images, training=False)["logits"])
-  for path in saved.glob("tf1-7.*"):
+  for path in saved.glob("checkpoint-70.*"):
     shutil.copy(path, folder)
-  np.testing.assert_array_equal(Tf1Checkpoint(folder / "tf1-7").read("v"), [1, 2])
+  np.testing.assert_array_equal(Tf1Checkpoint(folder / "checkpoint-70").read("v"), [1, 2])
 
 
 def test_a_prefix_of_odd_files_is_that_of_no_others(tmp_path, saved):
-  for path in saved.glob("tf1-7.*"):
+  for path in saved.glob("checkpoint-70.*"):
     shutil.copy(path, tmp_path / f"[a]*{path.suffix}")
   np.testing.assert_array_equal(Tf1Checkpoint(tmp_path / "[a]*").read("v"), [1, 2])
   with literal_path(tmp_path / "[a]") as place, pytest.raises(tf.errors.OpError):

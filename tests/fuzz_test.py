@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from campaigns import fuzz, mutations, readers
+from campaigns import bombs, fuzz, mutations, readers
 from campaigns.readers import READERS
 
 from tla_tf.errors import InputError, RecordWarning
@@ -18,7 +18,6 @@ def test_a_reader_gives_the_same_data_or_one_sentence(name, tmp_path):
   reader = READERS[name]
   found = list(fuzz.fuzz(reader, range(2 if reader.tensorflow else 12), SEED, tmp_path))
   assert [one for one in found if one.outcome not in fuzz.GOOD] == []
-  assert reader.sealed is False or all(one.outcome != fuzz.ANOTHER or reader.seal for one in found)
 
 
 def test_what_a_reader_must_not_do_is_seen(tmp_path):
@@ -51,7 +50,42 @@ def test_what_a_reader_must_not_do_is_seen(tmp_path):
   assert fuzz.REFUSED in outcomes("strict", strict)
 
 
-@pytest.mark.parametrize("name", [name for name in READERS if not READERS[name].tensorflow][:3])
+def test_checksums_that_cannot_be_made_right_are_wrong(tmp_path, monkeypatch):
+  monkeypatch.setattr(fuzz, "_FORGED", 1.0)
+
+  def make(folder):
+    (folder / "a.json").write_text("{}")
+
+  make(tmp_path)
+  for seal, forged in ((make, True), (readers.READERS["detector.npz"].seal, False), (None, False)):
+    reader = readers.Reader("a", make, "*", mutations.of_json, make, seal=seal)
+    assert fuzz.damage(reader, tmp_path, random.Random(0)) is forged
+
+
+@pytest.mark.parametrize("check", ["tla_tf.reproducing.reproduce.Further.is_done", "tla_tf.records.seals.fits"])
+def test_measured_times_that_are_taken_unchecked_are_seen(check, tmp_path, monkeypatch):
+  monkeypatch.setattr(check, lambda *_: True)
+  assert fuzz.OTHER in {one.outcome for one in fuzz.fuzz(READERS["measured times"], range(20), SEED, tmp_path)}
+
+
+def test_a_bomb_ends_in_data_or_in_a_sentence_that_names_it(tmp_path):
+  path = tmp_path / "x"
+
+  def outcome(error):
+    def read(path):
+      if error:
+        raise error
+
+    return bombs.outcome(read, path)
+
+  assert outcome(None) == "read"
+  assert outcome(InputError(f"{path}: damaged.")) == "x: damaged."
+  assert outcome(OSError(22, "a named pipe", str(path))) == "x: a named pipe."
+  for error in (InputError(""), InputError("Damaged."), InputError(f"{path}: a\nb."), OSError(22, "a"), ValueError()):
+    assert outcome(error).startswith("CRASH")
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if READERS[name].repeatable])
 def test_an_input_is_a_function_of_seed_reader_and_number(name, tmp_path):
   reader, contents = READERS[name], []
   for again in ("first", "second"):

@@ -1,6 +1,6 @@
 """Files that cost more than they look, read by whoever reads such: what becomes of each, in which time and memory.
 
-    python tests/campaigns/bombs.py [--json FILE]
+    PYTHONPATH=tests python -m campaigns.bombs --json=bombs.json
 
 Ends with status 1 if one ends in anything but data or one sentence, takes more than 10 seconds of a processor, or more
 than 1 GB beyond its own size.
@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import pathlib
-import re
 import struct
 import sys
 import tempfile
@@ -25,9 +24,8 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from campaigns import bounds
 from PIL import Image
-
-SECONDS, BYTES = 10.0, 10**9
 
 
 def npy(shape: tuple[int, ...], dtype: typing.Any = np.uint8, content: bytes = b"") -> bytes:
@@ -216,38 +214,39 @@ def _huge_png() -> bytes:
   return bytes(content)
 
 
-def _memory(field: str) -> int:
-  """Bytes of this process: VmRSS now, VmHWM at most."""
-  found = re.search(rf"{field}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text("utf-8"))
-  return int(found[1]) * 1024 if found else 0
+def outcome(read: Callable, path: pathlib.Path) -> str:
+  """What a reader makes of a file: "read", its sentence about "x", or what begins with CRASH."""
+  from tla_tf.errors import InputError
+
+  try:
+    read(path)
+    return "read"
+  except InputError as error:
+    words = str(error)
+  except OSError as error:  # As the tools say it.
+    words = f"{error.filename}: {error.strerror or error}."
+  except BaseException as error:
+    return f"CRASH {type(error).__name__}: {str(error)[:80]}"
+  return words.replace(str(path), "x") if bounds.is_sentence(words, path) else f"CRASH no sentence: {words[:80]!r}"
 
 
 def _read(read: Callable, path: pathlib.Path) -> dict[str, typing.Any]:
   """What becomes of a file, in a process of its own."""
-  from tla_tf.errors import InputError
-
   receiver, sender = os.pipe()
   child = os.fork()
   if child:
     os.close(sender)
     with os.fdopen(receiver) as file:
       said = file.read()
-    _, status = os.waitpid(child, 0)
-    return json.loads(said) if said else {"outcome": f"ended by signal {status & 127}", "seconds": 0.0, "bytes": 0}
-  pathlib.Path("/proc/self/clear_refs").write_text("5")  # The most begins anew.
-  before, since = _memory("VmRSS"), time.process_time()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return json.loads(said) if said else {"outcome": f"CRASH exit code {code}", "seconds": 0.0, "bytes": 0}
   try:
-    read(path)
-    outcome = "read"
-  except (InputError, OSError) as error:
-    outcome = str(error).replace(str(path), "x").splitlines()[0]
-    # What the tools say of it.
-    outcome = re.sub(r"\[Errno \d+\] (.*): 'x'", r"x: \1", outcome)
-  except BaseException as error:
-    outcome = f"CRASH {type(error).__name__}: {str(error)[:80]}"
-  report = {"outcome": outcome, "seconds": time.process_time() - since, "bytes": max(0, _memory("VmHWM") - before)}
-  os.write(sender, json.dumps(report).encode())
-  os._exit(0)
+    before, since = bounds.forget_peak(), time.process_time()
+    found = outcome(read, path)
+    report = {"outcome": found, "seconds": time.process_time() - since, "bytes": max(0, bounds.peak() - before)}
+    os.write(sender, json.dumps(report).encode())
+  finally:  # Whatever happens, main goes on in the parent alone.
+    os._exit(0)
 
 
 def main() -> int:
@@ -274,8 +273,11 @@ def main() -> int:
       del content
       report = _read(read, path)
       path.unlink()
-      bad = "CRASH" in report["outcome"] or "signal" in report["outcome"]
-      failed += bad or report["seconds"] > SECONDS or report["bytes"] - size > BYTES
+      failed += (
+        report["outcome"].startswith("CRASH")
+        or report["seconds"] > bounds.SECONDS
+        or report["bytes"] - size > bounds.BYTES
+      )
       rows.append({"file": name.removesuffix(".gz"), "on_disk": size, **report})
       print(
         f"| {rows[-1]['file']} | {size / 1e6:.2f} | {report['outcome']} | {report['seconds']:.2f} | "

@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests python -m campaigns.fuzz --inputs=10000 --seed=1 --output=fuzz.json
 
-Every input is a function of seed, reader and number. Readers run in processes of their own: one that crashes or hangs
+Every input is a function of seed, reader and number, but for those of a SavedModel, which TensorFlow never writes the
+same twice: --keep keeps the inputs that were faults. Readers run in processes of their own: one that crashes or hangs
 is an outcome as others are. Prints a table of readers and outcomes; exit code 1 if an input was a fault.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
-import contextlib
 import gc
 import json
 import multiprocessing
@@ -28,7 +28,7 @@ import typing
 import warnings
 from multiprocessing.connection import Connection
 
-from campaigns import mutations
+from campaigns import bounds, mutations
 from campaigns.readers import READERS, Reader, same
 
 from tla_tf.errors import InputError, RecordWarning
@@ -38,7 +38,6 @@ OTHER, TRACEBACK, SENTENCE = "other data", "traceback", "poor sentence"
 SLOW, LARGE, CRASH, HANG = "over 10 s", "over 1 GB", "crash", "hang"
 GOOD = (SAME, REMADE, REFUSED, ANOTHER)
 FAULTS = (OTHER, TRACEBACK, SENTENCE, SLOW, LARGE, CRASH, HANG)
-_SECONDS, _BYTES = 10.0, 10**9
 # Of the wall's clock, before a process counts as hanging; to begin with, TensorFlow is loaded.
 _PATIENCE, _FIRST_PATIENCE = 60.0, 300.0
 # More than is allowed, and less than this machine has.
@@ -89,13 +88,15 @@ def fuzz(reader: Reader, numbers: typing.Iterable[int], seed: int, folder: pathl
 
 
 def damage(reader: Reader, folder: pathlib.Path, rng: random.Random) -> bool:
-  """Mutates one file of a folder; returns whether its checksums were made right afterwards."""
+  """Mutates one file of a folder; returns whether its checksums are right afterwards."""
   path = rng.choice(sorted(path for path in folder.glob(reader.damaged) if path.is_file()))
   path.write_bytes(mutations.several(reader.mutate)(path.read_bytes(), rng))
   if reader.seal is None or rng.random() >= _FORGED:
     return False
-  with contextlib.suppress(Exception):  # What is no file of its kind any more has no checksum.
+  try:
     reader.seal(folder)
+  except Exception:  # What is no file of its kind any more has no checksum.
+    return False
   return True
 
 
@@ -110,7 +111,7 @@ def _read_again(reader: Reader, good: pathlib.Path, now: pathlib.Path) -> typing
 
 
 def _read(reader: Reader, now: pathlib.Path, number: int, wanted: typing.Any, forged: bool) -> Found:
-  before, began = _forget_peak(), time.process_time()
+  before, began = bounds.forget_peak(), time.process_time()
   words = ""
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -118,7 +119,7 @@ def _read(reader: Reader, now: pathlib.Path, number: int, wanted: typing.Any, fo
       found = reader.read(now)
     except InputError as error:
       words = str(error)
-      outcome = REFUSED if _is_sentence(words, now) else SENTENCE
+      outcome = REFUSED if bounds.is_sentence(words, now) else SENTENCE
     except Exception as error:  # What must not be.
       place = traceback.extract_tb(error.__traceback__)[-1]
       words = f"{type(error).__name__}: {str(error)[:200]} ({place.filename}:{place.lineno})"
@@ -128,34 +129,12 @@ def _read(reader: Reader, now: pathlib.Path, number: int, wanted: typing.Any, fo
       equal = SAME if not remade else REMADE
       outcome = equal if same(wanted, found) else OTHER if reader.sealed and not forged else ANOTHER
       del found
-  seconds, size = time.process_time() - began, _peak() - before
-  if outcome in GOOD and seconds > _SECONDS:
+  seconds, size = time.process_time() - began, bounds.peak() - before
+  if outcome in GOOD and seconds > bounds.SECONDS:
     outcome = SLOW
-  if outcome in GOOD and size > _BYTES:
+  if outcome in GOOD and size > bounds.BYTES:
     outcome = LARGE
   return Found(number, outcome, words, seconds, max(0, size))
-
-
-def _is_sentence(words: str, folder: pathlib.Path) -> bool:
-  """One line, not endless, that names a file; what cannot be printed is shown by the tools."""
-  return str(folder) in words and words.endswith((".", ")", "?")) and len(words) < 1500 and not {"\n", "\r"} & {*words}
-
-
-def _status(name: str) -> int:
-  """A number of bytes of /proc/self/status."""
-  with open("/proc/self/status") as file:
-    return next((int(line.split()[1]) * 1024 for line in file if line.startswith(f"{name}:")), 0)
-
-
-def _forget_peak() -> int:
-  """Makes the system measure the peak of memory anew; returns what is in use."""
-  with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-    file.write("5")
-  return _status("VmRSS")
-
-
-def _peak() -> int:
-  return _status("VmHWM")
 
 
 # --------------------------------------------------------------------------- in processes of their own
@@ -176,7 +155,7 @@ def _child(tasks: list[Task], seed: int, folder: str, pipe: Connection, keep: pa
     for count, number in enumerate(numbers):
       if count % 50 == 0:
         gc.collect()
-        limit = _status("VmSize") + _MOST_BYTES
+        limit = bounds.memory("VmSize") + _MOST_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
       pipe.send(number)
       yield number

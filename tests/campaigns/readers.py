@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
 import pickle
+import re
 import shutil
 import typing
+import zipfile
 
 import numpy as np
 from campaigns import mutations
@@ -44,6 +45,7 @@ class Reader:
       does not fit, and may take the rest. None where there are none.
     weight: its share of the inputs.
     tensorflow: whether TensorFlow's libraries read.
+    repeatable: whether the good files are the same bytes whenever they are made.
   """
 
   name: str
@@ -55,6 +57,7 @@ class Reader:
   seal: typing.Callable[[pathlib.Path], object] | None = None
   weight: int = 3
   tensorflow: bool = False
+  repeatable: bool = True
 
 
 def same(first: typing.Any, second: typing.Any) -> bool:
@@ -196,15 +199,13 @@ def _seal_images(folder: pathlib.Path) -> None:
 
 
 def _seal_detector(folder: pathlib.Path) -> None:
+  from tla_tf.detection.detector import _ARRAYS, _digest
+
   path = folder / "run" / "detector.npz"
   with np.load(path, allow_pickle=False) as content:
     arrays = dict(content)
   about = json.loads(str(arrays.pop("about")))
-  known = [name for name in ("means", "whitening", "log_peaks", "shrinkage") if name in arrays]
-  result = hashlib.sha256()
-  for name in known:
-    result.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode() + arrays[name].tobytes())
-  about["arrays_digest"] = result.hexdigest()
+  about["arrays_digest"] = _digest({name: arrays[name] for name in _ARRAYS if name in arrays})
   np.savez(path, about=np.array(json.dumps(seals.sealed(about))), **arrays)
 
 
@@ -273,14 +274,18 @@ def _measured(folder: pathlib.Path) -> typing.Any:
     return step
 
   config = TrainingConfig(method="at", attack_precision="auto")
-  chosen = chosen_precision(config, (4, 4, 1), make_step, lambda line: None, folder, lambda: clock[0])
+  lines: list[str] = []  # with the seconds that it is chosen by
+  chosen = chosen_precision(config, (4, 4, 1), make_step, lines.append, folder, lambda: clock[0])
   facts = {"command": ["a", "b"], "checkpoints": ["c" * 64, None]}
   part = Further(Job("draw", ("a",), folder / "log"), folder / "part.png", facts)
   if not part.result.exists():
     part.result.write_bytes(b"")
     files.write_text(part.about, json.dumps(facts))
-  part.is_done()
-  return chosen.attack_precision.value
+  try:
+    noted = json.loads(part.about.read_text("utf-8"))
+  except (ValueError, RecursionError):
+    noted = None
+  return [chosen.attack_precision.value, lines, part.is_done() == (noted == facts)]
 
 
 def _journal(folder: pathlib.Path) -> typing.Any:
@@ -452,12 +457,24 @@ def _pixels() -> np.ndarray:
 def _keras_file(folder: pathlib.Path) -> None:
   import keras
 
-  inputs = keras.Input(_SHAPE)
-  hidden = keras.layers.Dense(6, "relu", name="hidden")(keras.layers.Flatten()(inputs))
-  keras.Model(inputs, keras.layers.Dense(3)(hidden)).save(folder / "model.keras")
+  inputs = keras.Input(_SHAPE, name="images")
+  hidden = keras.layers.Dense(6, "relu", name="hidden")(keras.layers.Flatten(name="flat")(inputs))
+  model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(hidden), name="model")
+  rng = np.random.default_rng(0)
+  model.set_weights([rng.uniform(-1, 1, weights.shape) for weights in model.get_weights()])
+  model.save(folder / "model.keras")
+  with zipfile.ZipFile(folder / "model.keras") as archive:
+    members = {name: archive.read(name) for name in archive.namelist()}
+  # What differs from save to save: dates, and addresses of objects.
+  members["metadata.json"] = re.sub(rb"\d+-\d+-\d+@[\d:]+", b"2020-01-01@00:00:00", members["metadata.json"])
+  members["config.json"] = re.sub(rb'("shared_object_id": )\d+', rb"\g<1>1", members["config.json"])
+  with zipfile.ZipFile(folder / "model.keras", "w") as archive:
+    for name, content in members.items():
+      archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _saved_model(folder: pathlib.Path) -> None:
+  """Not repeatable: TensorFlow orders its variables by their addresses, and numbers its functions through."""
   from tla_tf import networks
   from tla_tf.persistence.export import export_saved_model
 
@@ -473,24 +490,11 @@ def _outputs(name: str, folder: pathlib.Path) -> typing.Any:
 
 
 def _tf1_checkpoint(version: str, folder: pathlib.Path) -> None:
-  import tensorflow as tf
+  import tf1_support as tf1
 
-  from tla_tf import networks
-  from tla_tf.persistence.tf1_names import tf1_names
-
-  tf1 = tf.compat.v1
-  rng = np.random.default_rng(0)
-  names = tf1_names(networks.build("mlp_4", (28, 28, 1), 3))
-  with tf.Graph().as_default(), tf1.Session() as session:
-    made = {}
-    for name, like in names.items():
-      start = tf1.placeholder(np.float32, like.shape)
-      value = rng.uniform(0.5, 1.5, like.shape).astype(np.float32)
-      made[tf1.Variable(start, name=f"main_encoder/{name}", use_resource=False)] = {start: value}
-    for variable, feed in made.items():
-      session.run(variable.initializer, feed)
-    saver = tf1.train.Saver(list(made), write_version=getattr(tf1.train.SaverDef, version))
-    saver.save(session, str(folder / "checkpoint"), global_step=70, write_meta_graph=False)
+  tf1.write_checkpoint(folder, tf1.small(), getattr(tf1, version))
+  state = folder / "checkpoint"
+  state.write_text(state.read_text().replace(f"{folder}/", ""))  # Where it was made.
 
 
 def _imported(folder: pathlib.Path) -> typing.Any:
@@ -583,7 +587,9 @@ def _all() -> list[Reader]:
       functools.partial(_outputs, "model.keras"),
       **tf1,
     ),
-    Reader("SavedModel", _saved_model, "model/**/*", image, functools.partial(_outputs, "model"), **tf1),
+    Reader(
+      "SavedModel", _saved_model, "model/**/*", image, functools.partial(_outputs, "model"), **tf1, repeatable=False
+    ),
     Reader("TF1 checkpoint", functools.partial(_tf1_checkpoint, "V2"), "checkpoint*", image, _imported, **tf1),
     Reader("TF1 checkpoint, older", functools.partial(_tf1_checkpoint, "V1"), "checkpoint*", image, _imported, **tf1),
   ]

@@ -123,7 +123,8 @@ def test_a_killed_parent_leaves_no_child_and_no_lock(tmp_path):
   environment = python(
     tmp_path,
     # Says that it is there, and stays.
-    stays="import os, signal\nprint(os.getpid(), flush=True)\nsignal.pause()\n",
+    stays=f"import os, signal\npipe = open({str(tmp_path / 'pipe')!r}, 'w')\n"
+    "print(os.getpid(), file=pipe, flush=True)\nsignal.pause()\n",
     parent=f"""
       import pathlib
       from tla_tf import files
@@ -133,16 +134,27 @@ def test_a_killed_parent_leaves_no_child_and_no_lock(tmp_path):
         jobs.run([jobs.Job("a", ("stays",), folder / "log")], 1, jobs.spawner(lock))
     """,
   )
-  os.mkfifo(tmp_path / "log")
-  with subprocess.Popen([sys.executable, "-m", "parent"], env=environment) as parent, open(tmp_path / "log") as log:
-    os.kill(int(log.readline()), 0)
+  os.mkfifo(tmp_path / "pipe")
+  with subprocess.Popen([sys.executable, "-m", "parent"], env=environment) as parent, open(tmp_path / "pipe") as pipe:
+    os.kill(int(pipe.readline()), 0)
     with pytest.raises(InputError, match="held"), files.locked(tmp_path / ".lock", "held"):
       pass
     parent.kill()
-    # The log is a pipe: its end is the end of the last process that writes it.
-    assert log.read() == ""
+    # Its end is the end of the last process that writes it.
+    assert pipe.read() == ""
   with files.locked(tmp_path / ".lock", "held", patience=10):
     pass
+
+
+def test_a_log_that_is_a_pipe_or_a_link_is_refused(tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+  (tmp_path / "dear").write_text("text")
+  (tmp_path / "link").symlink_to("dear")
+  with files.locked(tmp_path / ".lock") as lock:
+    for name in ("pipe", "link"):
+      with pytest.raises(OSError, match=name):
+        jobs.run([jobs.Job("a", ("json.tool",), tmp_path / name)], 1, jobs.spawner(lock))
+  assert (tmp_path / "dear").read_text() == "text"
 
 
 def test_a_child_of_a_parent_that_is_gone_does_not_begin(tmp_path):

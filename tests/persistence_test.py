@@ -244,9 +244,10 @@ class TestCheckpoints:
     shutil.copytree(run.checkpoints / f"step_{left[-1]:09d}", run.checkpoints / "step_000000001", dirs_exist_ok=True)
     record = store.record(1).replace(step=1, score=[-1.0, -1.0])
     record.write(run.checkpoints / "step_000000001" / "meta.json")
+    (run.checkpoints / ".step_000000002.tmp-abcdefgh").mkdir()
     assert store.steps() == [1, *left]
     train(config, tmp_path / "run", say=lambda _: None)
-    assert store.steps() == left
+    assert store.steps() == left and len(list(run.checkpoints.iterdir())) == len(left)
 
   def test_a_killed_writers_leftovers_are_no_checkpoint_and_go_away(self, tmp_path):
     state = _state()

@@ -146,7 +146,6 @@ class CheckpointStore:
     if spoiled is not None:
       raise self.diverged(f"{spoiled} not finite after step {step}")
     files.make_folder(self._folder)
-    files.remove_leftovers(self._folder, sole_writer=True)
     if self._path(step).exists():
       files.remove_folder(self._path(step))
     with files.new_folder(self._path(step)) as temporary:
@@ -277,7 +276,8 @@ class CheckpointStore:
     return self._folder / f"step_{step:09d}"
 
   def prune(self) -> None:
-    """Removes the checkpoints that are neither recent nor best, as `save` does unless it is killed."""
+    """Removes what kills left, and checkpoints that are neither recent nor best, as `save` does unless it is killed."""
+    files.remove_leftovers(self._folder, sole_writer=True)
     steps = self.steps()
     stay = {*steps[-self._keep :], self.best()}
     for step in steps:

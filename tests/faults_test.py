@@ -40,6 +40,9 @@ def test_differences_and_leftovers_are_found(tmp_path):
   assert "arrays.npz/a" in faults.difference(one, faults.results(tmp_path / "two"))
   (tmp_path / "one" / ".record.json.x1y2").write_text("half")
   assert "left over" in faults.difference(one, faults.results(tmp_path / "one"))
+  (tmp_path / "two" / ".model.x1y2").mkdir()
+  (tmp_path / "two" / ".model.x1y2" / "record.json").touch()
+  assert faults.results(tmp_path / "two")[".model.x1y2/"] == "left over"
 
 
 def test_an_export_of_other_weights_and_a_cut_off_one_are_found(tmp_path):

@@ -270,6 +270,8 @@ def results(folder: pathlib.Path) -> dict[str, typing.Any]:
   found: dict[str, typing.Any] = {}
   for path in sorted(folder.rglob("*")):
     name = path.relative_to(folder).as_posix()
+    if any(part.startswith(".") for part in pathlib.PurePath(name).parts[:-1]):
+      continue  # What a left over folder holds.
     if not path.is_file():
       if path.name.startswith("."):
         found[f"{name}/"] = "left over"

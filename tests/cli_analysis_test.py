@@ -164,7 +164,7 @@ def test_killed_and_started_again_an_analysis_ends_in_the_same_result(runs, tmp_
   resumed = (tmp_path / "um" / "analysis.npz").read_bytes()
   cli.run_well("tla-analyze", *arguments)
   assert (tmp_path / "um" / "analysis.npz").read_bytes() == resumed
-  assert not [path for path in (tmp_path / "um").rglob(".*") if path.name != ".lock"]
+  assert not [path for path in (tmp_path / "um").rglob(".*") if not path.name.endswith(".lock")]
 
 
 def test_two_analyses_of_one_run_do_not_meet(runs):

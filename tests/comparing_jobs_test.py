@@ -146,17 +146,6 @@ def test_a_killed_parent_leaves_no_child_and_no_lock(tmp_path):
     pass
 
 
-def test_a_log_that_is_a_pipe_or_a_link_is_refused(tmp_path):
-  os.mkfifo(tmp_path / "pipe")
-  (tmp_path / "dear").write_text("text")
-  (tmp_path / "link").symlink_to("dear")
-  with files.locked(tmp_path / ".lock") as lock:
-    for name in ("pipe", "link"):
-      with pytest.raises(OSError, match=name):
-        jobs.run([jobs.Job("a", ("json.tool",), tmp_path / name)], 1, jobs.spawner(lock))
-  assert (tmp_path / "dear").read_text() == "text"
-
-
 def test_a_child_of_a_parent_that_is_gone_does_not_begin(tmp_path):
   environment = python(tmp_path, says="print('begun')\n")
   done = subprocess.run(

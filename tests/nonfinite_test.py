@@ -84,7 +84,7 @@ def test_weights_that_are_not_finite_are_refused_by_all(copy, use):
 
 
 def _files(folder):
-  return {path for path in folder.path.rglob("*") if path.is_file() and path.name != ".lock"}
+  return {path for path in folder.path.rglob("*") if path.is_file() and not path.name.endswith(".lock")}
 
 
 def test_the_remedies_work(copy):

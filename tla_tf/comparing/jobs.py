@@ -171,7 +171,7 @@ def spawner(lock: int, threads: int | None = None) -> Start:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if threads is not None:
       environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"), str(threads))
-    with limits.open_appending(job.log) as log:
+    with open(job.log, "ab") as log:
       return subprocess.Popen(
         [sys.executable, "-m", "tla_tf.comparing.child", str(os.getpid()), *job.command],
         stdin=subprocess.DEVNULL,

@@ -164,9 +164,8 @@ def draw(samples: list[Sample], place: pathlib.Path) -> None:
     below.plot(minutes, [sample.descriptors for sample in seen], ".-")
   above.set(ylabel="MB in memory")
   below.set(ylabel="descriptors", xlabel="minutes")
-  for axes in (above, below):
-    axes.margins(y=0.1)
-    axes.set_ylim(0)
+  above.set_ylim(0, 1.1 * max(sample.megabytes for sample in samples))
+  below.set_ylim(0, 1.2 * max(sample.descriptors for sample in samples))
   above.legend(frameon=False)
   place.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(place, dpi=100)

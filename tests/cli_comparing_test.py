@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import cli_support as cli
@@ -41,7 +42,9 @@ class Tool:
     job.log.parent.mkdir(exist_ok=True)
     tool = "tla-" + job.command[0].rpartition(".")[2]
     if kill_at:
-      cli.kill_when(kill_at, tool, *job.command[1:])
+      code, _ = cli.end_when(kill_at, signal.SIGKILL, tool, *job.command[1:])
+      # What says its last lines may have ended before it is killed: that it failed is what matters here.
+      assert code in (-signal.SIGKILL, 0), code
       self._status = -9
     else:
       done = cli.run(tool, *job.command[1:])

@@ -28,7 +28,7 @@ PLAN = {
 def nothing_drawn(monkeypatch):
   monkeypatch.setattr(runner.api, "write_report", lambda folder: None)
   monkeypatch.setattr(runner.results, "write", runner.results.read)
-  monkeypatch.setattr(runner.reporting, "write_training", lambda folder: None)
+  monkeypatch.setattr(runner.reporting, "write_training", lambda folder, metrics: None)
 
 
 class Tools(FakeTools):
@@ -211,7 +211,7 @@ def test_more_steps_go_on_and_are_judged_again(tools):
 def test_figures_of_trainings_that_were_killed_before_they_drew_are_drawn(tools, monkeypatch):
   drawn = []
 
-  def draw(folder):
+  def draw(folder, metrics):
     drawn.append(folder.path.parent.name)
     folder.figures.mkdir(parents=True)
     folder.training_figure.touch()

@@ -342,10 +342,11 @@ def train(
   if not is_chief:
     judged = "average" if config.weight_average else "network"
     return TrainedRun(folder, config.train_steps, judged, [], None)
-  figure = reporting.write_training(folder)
+  metrics = folder.read_metrics()
+  figure = reporting.write_training(folder, metrics)
   store = CheckpointStore(folder.checkpoints)
   step = store.resolve("last")
-  return TrainedRun(folder, step, store.record(step).judged, folder.read_metrics(), figure)
+  return TrainedRun(folder, step, store.record(step).judged, metrics, figure)
 
 
 # --------------------------------------------------------------------------- evaluation

@@ -218,7 +218,7 @@ class Comparison:
       folder = RunFolder(run.folder)
       if work.is_trained(run) and not folder.training_figure.exists():
         with contextlib.suppress(InputError):  # What is damaged is said where results are read.
-          reporting.write_training(folder)
+          reporting.write_training(folder, folder.read_metrics())
 
   def _measure(self) -> list[Ended]:
     """Measures the steps of variants whose lengths follow from seconds; returns what failed."""

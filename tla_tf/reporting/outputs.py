@@ -28,15 +28,15 @@ from tla_tf.reporting.tables import (
 from tla_tf.summaries import Evaluations, Measured, keep_evaluations
 
 
-def write_training(folder: RunFolder) -> pathlib.Path:
-  """Draws `figures/training.png` of a run, from its metrics; returns its path.
+def write_training(folder: RunFolder, metrics: list[dict]) -> pathlib.Path:
+  """Draws `figures/training.png` of a run from the rows of its `metrics.jsonl`; returns its path.
 
   Raises:
     InputError: if it cannot be written, or the run's records are damaged.
   """
   config, _ = folder.read_config()
   title = f"{config.method} on {config.dataset}, {config.network}"
-  figures.training_curves({config.method: folder.read_metrics()}, folder.training_figure, title)
+  figures.training_curves({config.method: metrics}, folder.training_figure, title)
   return folder.training_figure
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from tla_tf import files, limits
-from tla_tf.errors import InputError, first_line
+from tla_tf.errors import InputError
+from tla_tf.networks.foreign import first_line
 
 
 def open_checkpoint(prefix: str, name: object) -> Any:
@@ -39,7 +40,7 @@ def open_checkpoint(prefix: str, name: object) -> Any:
 
 @contextlib.contextmanager
 def reading(sentence: str, remedy: str = "", others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-  """Says what TensorFlow, or a limit, has against a checkpoint that the body reads.
+  """Says what TensorFlow, or a limit, has against a checkpoint or model that the body reads.
 
   Args:
     sentence: what cannot be done, before the reason.

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tla_tf import files, limits, networks
+from tla_tf import files, networks
 from tla_tf.data.image_data import ImageData
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
-from tla_tf.networks.foreign import RANGES, ForeignNetwork, first_line, without_squashing
+from tla_tf.networks.foreign import RANGES, ForeignNetwork, without_squashing
+from tla_tf.persistence.checkpoint_reader import reading
 from tla_tf.persistence.keras_file_check import check_keras_file
 from tla_tf.persistence.literal_path import literal_path
 from tla_tf.persistence.saved_model_check import check_saved_model
+
+# Of a damaged model TensorFlow and Keras raise whatever their many parts raise.
+_ANY = (Exception,)
 
 
 class ForeignModel(ForeignNetwork):
@@ -85,21 +88,8 @@ class ForeignModel(ForeignNetwork):
 
   def check_data(self, data: ImageData, count: int = 200) -> None:
     """`check` on the first images of a data set."""
-    with _said(self.path, "cannot be run"):
+    with reading(f"{self.path}: cannot be run", others=_ANY):
       self.check(data.float_images(slice(count)), data.labels[:count], data.num_classes)
-
-
-@contextlib.contextmanager
-def _said(path: pathlib.Path, sentence: str) -> Iterator[None]:
-  """Raises InputError for whatever TensorFlow or Keras, or one of their many parts, raises for a damaged file."""
-  try:
-    yield
-  except InputError:
-    raise
-  except limits.LimitError as error:
-    raise InputError(f"{error.filename}: {files.refusal(error)}.") from None
-  except Exception as error:  # noqa: BLE001
-    raise InputError(f"{path}: {sentence} ({first_line(error)}).") from None
 
 
 def load_saved_model(
@@ -122,7 +112,7 @@ def load_saved_model(
   path = pathlib.Path(path)
   if not (path / "saved_model.pb").is_file():
     raise InputError(f"{path}: holds no saved_model.pb; give the folder of a SavedModel.")
-  with _said(path, "damaged, TensorFlow cannot load it"), literal_path(path) as place:
+  with reading(f"{path}: damaged, TensorFlow cannot load it", others=_ANY), literal_path(path) as place:
     check_saved_model(path, trust_model)
     loaded = tf.saved_model.load(place)
   shape = None
@@ -208,7 +198,7 @@ def load_keras_model(
   if not path.is_file():
     raise InputError(f"{path}: no such file; give a model saved with model.save('NAME.keras').")
   known = dict(custom_objects or {})
-  with _said(path, "Keras cannot load it"):
+  with reading(f"{path}: Keras cannot load it", others=_ANY):
     check_keras_file(path, known, trust_model)
     model = keras.saving.load_model(path, custom_objects=known, compile=False, safe_mode=not trust_model)
   shape = getattr(model, "input_shape", None)

@@ -9,6 +9,7 @@ import typing
 
 import tensorflow as tf
 
+from tla_tf.ops import sums
 from tla_tf.types import FeatureNorm
 
 # Floor below the root: the gradient of a norm at 0 is undefined.
@@ -29,6 +30,6 @@ def feature_norm(
     A float32 scalar.
   """
   if FeatureNorm(kind) is FeatureNorm.MEAN_SQUARE:
-    return tf.add_n([tf.reduce_mean(tf.square(e)) for e in embeddings])
+    return sums.in_order([tf.reduce_mean(tf.square(e)) for e in embeddings])
   norms = [tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(e), -1), _SQUARED_NORM_FLOOR)) for e in embeddings]
-  return tf.add_n([tf.reduce_mean(n) for n in norms])
+  return sums.in_order([tf.reduce_mean(n) for n in norms])

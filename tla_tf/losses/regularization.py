@@ -7,6 +7,8 @@ import typing
 import keras
 import tensorflow as tf
 
+from tla_tf.ops import sums
+
 
 def regularized(variables: typing.Iterable[keras.Variable]) -> list[keras.Variable]:
   """The variables that have a regularizer."""
@@ -23,4 +25,4 @@ def regularization(variables: typing.Iterable[keras.Variable]) -> tf.Tensor:
     A float32 scalar, 0 where none has a regularizer.
   """
   terms = [tf.cast(v.regularizer(v), tf.float32) for v in regularized(variables)]
-  return tf.add_n(terms) if terms else tf.constant(0.0)
+  return sums.in_order(terms)

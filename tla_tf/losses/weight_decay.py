@@ -7,6 +7,8 @@ import typing
 import keras
 import tensorflow as tf
 
+from tla_tf.ops import sums
+
 
 def decayed(variables: typing.Iterable[keras.Variable]) -> list[keras.Variable]:
   """The variables that decay: kernels, no biases, no batch normalisation."""
@@ -23,4 +25,4 @@ def weight_decay(variables: typing.Iterable[keras.Variable]) -> tf.Tensor:
     A float32 scalar, 0 when there is no kernel.
   """
   terms = [tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in decayed(variables)]
-  return tf.add_n(terms) if terms else tf.constant(0.0)
+  return sums.in_order(terms)

@@ -28,7 +28,7 @@ from tla_tf.losses.weight_decay import weight_decay
 from tla_tf.models import compile_arguments
 from tla_tf.models.checked_input import InputChecks
 from tla_tf.models.weight_average import WeightAverage
-from tla_tf.ops import mining, objectives, replicas, seeds
+from tla_tf.ops import mining, objectives, replicas, seeds, sums
 from tla_tf.ops.predictions import predicted_classes
 from tla_tf.ops.schedules import piecewise_linear
 from tla_tf.ops.slices import in_slices, row_count
@@ -480,7 +480,7 @@ class RobustModel(keras.Model):
       if regularized(self.network.trainable_variables):
         values["regularization"] = regularization(self.network.trainable_variables)
         weighted.append(values["regularization"])
-      loss = tf.add_n(weighted)
+      loss = sums.in_order(weighted)
       # Replicas' gradients are summed: each contributes its share of the mean.
       share = loss / tf.distribute.get_strategy().num_replicas_in_sync
       if getattr(self, "optimizer", None) is not None:

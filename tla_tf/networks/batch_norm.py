@@ -14,7 +14,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from tla_tf.ops import replicas
+from tla_tf.ops import replicas, sums
 
 
 class _Scope(threading.local):
@@ -113,11 +113,12 @@ class BranchBatchNormalization(keras.layers.Layer):
       return scaled if shift is None else scaled + tf.cast(shift, inputs.dtype)
     gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
     parts = tf.split(inputs, _SCOPE.count) if _SCOPE.count > 1 else [inputs]
+    gammas, betas = sums.copies(gamma, len(parts)), sums.copies(beta, len(parts))
     if _SCOPE.synchronised and replicas.count() > 1:
-      outputs, means, variances = zip(*self._of_all_replicas(parts, gamma, beta))
+      outputs, means, variances = zip(*self._of_all_replicas(parts, gammas, betas))
     else:
       normalise = self._fused if inputs.shape.rank == 4 else self._plain
-      outputs, means, variances = zip(*[normalise(part, gamma, beta) for part in parts])
+      outputs, means, variances = zip(*map(normalise, parts, gammas, betas))
     if _SCOPE.update:
       self._update(self.moving_mean, means)
       self._update(self.moving_variance, variances)
@@ -144,15 +145,15 @@ class BranchBatchNormalization(keras.layers.Layer):
     unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
     return tf.cast(exact * scale + (beta - mean * scale), dtype), mean, unbiased
 
-  def _of_all_replicas(self, parts, gamma, beta):
+  def _of_all_replicas(self, parts, gammas, betas):
     """Every part by the moments of all replicas' images, of which each has as many; they are sent at once."""
-    exact = [tf.cast(part, gamma.dtype) for part in parts]
+    exact = [tf.cast(part, gammas[0].dtype) for part in parts]
     own = tf.stack([tf.stack(_moments(part)) for part in exact])
     means, variances = tf.unstack(replicas.all_rows(own[None]), axis=2)  # [replicas, parts, channels] each
     mean = tf.reduce_mean(means, 0)
     variance = tf.reduce_mean(variances + tf.square(means - mean), 0)
     return [
-      self._normalised(part, gamma, beta, mean[i], variance[i], parts[i].dtype, replicas.count())
+      self._normalised(part, gammas[i], betas[i], mean[i], variance[i], parts[i].dtype, replicas.count())
       for i, part in enumerate(exact)
     ]
 

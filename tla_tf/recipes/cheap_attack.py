@@ -226,7 +226,7 @@ class FreeReplay(CheapAttack):
   ) -> typing.Any:
     kept = tf.convert_to_tensor(self._perturbation)[: tf.shape(images)[0]]
     # PGD has steps, replays have none.
-    return super().begin(images, ball, attack, search, key) + tf.where(search.steps > 0, 0.0, 1.0) * kept
+    return tf.where(search.steps > 0, super().begin(images, ball, attack, search, key), images + kept)
 
   def update(self, gradient: typing.Any, ball: typing.Any, epsilon: typing.Any, step: typing.Any) -> None:
     kept, count = tf.convert_to_tensor(self._perturbation), tf.shape(gradient)[0]

@@ -13,6 +13,7 @@ from tla_tf.types import PairingTarget, Role
 tf = lazy("tensorflow")
 losses = lazy("tla_tf.losses")
 objectives = lazy("tla_tf.ops.objectives")
+sums = lazy("tla_tf.ops.sums")
 
 # The roles of clean images, whose cross-entropy `clean_weight` weighs.
 CLEAN_ROLES = (Role.TWIN, Role.NEGATIVE, Role.POSITIVE)
@@ -119,7 +120,7 @@ class CleanCrossEntropy(Term):
 
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     means = [mean_cross_entropy(step, role) for role in step.outputs if role in CLEAN_ROLES]
-    return tf.add_n(means) / len(means), {}
+    return sums.in_order(means) / len(means), {}
 
 
 class Pairing(Term):

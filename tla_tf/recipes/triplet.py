@@ -19,6 +19,7 @@ from tla_tf.types import Distance, FeatureNorm, NegativePool, Negatives, Pairing
 
 tf = lazy("tensorflow")
 losses = lazy("tla_tf.losses")
+sums = lazy("tla_tf.ops.sums")
 
 # All of ImageNet several times over; more would overflow its whole numbers before long.
 _LARGEST_BANK = 1 << 24
@@ -148,8 +149,8 @@ class TripletTerm(_Triplets):
       values.append(step.mean(parts.loss * step.negatives.valid))
       positive_distances.append(tf.reduce_mean(parts.positive_distance))
       negative_distances.append(tf.reduce_mean(parts.negative_distance))
-    distances = (tf.add_n(found) / float(len(values)) for found in (positive_distances, negative_distances))
-    return tf.add_n(values), dict(zip(self.logged, distances))
+    distances = (sums.in_order(found) / float(len(values)) for found in (positive_distances, negative_distances))
+    return sums.in_order(values), dict(zip(self.logged, distances))
 
 
 class FeatureNormTerm(_Triplets):
@@ -157,7 +158,7 @@ class FeatureNormTerm(_Triplets):
 
   def __call__(self, step: Step) -> tuple[typing.Any, dict]:
     kind = self._config.feature_norm
-    return tf.add_n([losses.feature_norm(list(triplet[:3]), kind) for triplet in self._embeddings(step)]), {}
+    return sums.in_order([losses.feature_norm(list(triplet[:3]), kind) for triplet in self._embeddings(step)]), {}
 
 
 class TripletTraining(AdversarialTraining[TripletTrainingConfig]):

@@ -65,8 +65,8 @@ def config(method, recipe={}, **changes):
   found = published.setting("digits", method, "mlp_8")
   recipe = {key: getattr(found.recipe, key).replace(**value) if isinstance(value, dict) else value
             for key, value in recipe.items()}
-  return found.replace(recipe=found.recipe.replace(**recipe), batch_size=8, train_steps=2, checkpoint_every=2, jit="off",
-                       validation_examples=20, **changes).scaled(attack_steps=2)
+  return found.replace(recipe=found.recipe.replace(**recipe), batch_size=8, train_steps=2, checkpoint_every=2,
+                       jit="off", validation_examples=20, **changes).scaled(attack_steps=2)
 
 
 # Between them every kind of term, pass and statistics.

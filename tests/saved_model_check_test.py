@@ -325,6 +325,14 @@ def doubling(folder):
   edit(folder, change)
 
 
+def many_attributes(folder):
+  def change(graph):
+    for i in range(500_000):
+      graph.graph_def.node[0].attr[str(i)].i = i
+
+  edit(folder, change)
+
+
 def calling_itself(folder):
   edit(folder, lambda graph: function(graph, "inference_serve").node_def.add(op="again", name="again"))
   edit(folder, lambda graph: setattr(graph.graph_def.library.function.add().signature, "name", "again"))
@@ -377,6 +385,7 @@ DAMAGE = {
   "a constant repeated": (repeated, "holds 400 GB in .*`max_unpacked_gb=401`"),
   "variables that are larger than their file": (large_variables, "holds 256 GB in .*`max_unpacked_gb=25.`"),
   "functions that double": (doubling, "twice_.* comes to .* operations"),
+  "half a million attributes": (many_attributes, "it has 500,... operations, attributes and objects; at most 500,000"),
   "a function that calls itself": (calling_itself, "its function again calls itself"),
   "messages in each other": (nested, "cannot load it"),
   "a named pipe": (pipe, "waits: refused .a named pipe"),

@@ -107,6 +107,10 @@ def test_no_graph_of_a_training_leaves_the_order_of_a_sum_to_chance(tmp_path):
   assert all(count for count, _ in found.values())
 
 
+def test_no_module_sums_without_an_order():
+  assert [path for path in (ROOT / "tla_tf").rglob("*.py") if "add_n(" in path.read_text(encoding="utf-8")] == []
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_a_sum_in_order_is_the_sum_and_its_gradients_reach_every_term(count):
   values = [tf.constant([float(i), -1.0]) for i in range(count)]

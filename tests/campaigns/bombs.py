@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 import struct
 import sys
 import tempfile
@@ -134,12 +135,27 @@ def laughs(width: int = 9) -> str:
   return f"a: &a [{', '.join('1' * width)}]\n" + "".join(lines)
 
 
+def embedded(field: int, content: bytes) -> bytes:
+  """A protocol buffer of one field that holds a text or another."""
+  length, left = b"", len(content)
+  while left > 127:
+    length, left = length + bytes([left & 127 | 128]), left >> 7
+  return bytes([field << 3 | 2]) + length + bytes([left]) + content
+
+
+def graph_of(nodes: bytes) -> bytes:
+  """`saved_model.pb` of a graph."""
+  return embedded(2, embedded(2, nodes))
+
+
 def _cases(folder: pathlib.Path) -> typing.Iterator[tuple[str, Callable, typing.Any]]:
   """(name, reader of a path, content, or size of a hole, or what to make) of every file."""
   from tla_tf import datasets, yaml_file
   from tla_tf.data import decoding
   from tla_tf.data.idx import read_idx
   from tla_tf.detection import Detector
+  from tla_tf.persistence.checkpoint_reader import reading
+  from tla_tf.persistence.saved_model_check import check_saved_model
   from tla_tf.records import AnalysisArrays, read_object
 
   def idx(path: pathlib.Path) -> typing.Any:
@@ -147,6 +163,16 @@ def _cases(folder: pathlib.Path) -> typing.Iterator[tuple[str, Callable, typing.
 
   def own_arrays(path: pathlib.Path) -> typing.Any:
     return datasets.load("npz", path)
+
+  def saved_model(path: pathlib.Path) -> typing.Any:
+    folder = pathlib.Path(f"{path}.folder")
+    folder.mkdir()
+    try:
+      os.link(path, folder / "saved_model.pb")
+      with reading(f"{folder}: cannot load it"):
+        return check_saved_model(folder)
+    finally:
+      shutil.rmtree(folder)
 
   header = struct.pack(">4B3I", 0, 0, 8, 3, 3, 2, 1)
   yield "IDX.gz, 2.5 GB behind 6 bytes.gz", idx, gzipped(header, 150)
@@ -187,6 +213,17 @@ def _cases(folder: pathlib.Path) -> typing.Iterator[tuple[str, Callable, typing.
   yield "JSON of 500,000 lists", read_object, b'{"a":[' + b"[]," * 500_000 + b"[]]}"
   yield "JSON nested 16,000,000 times", read_object, b"[" * 16_000_000
   yield "JSON of 200 MB", read_object, b'{"a":"' + b"a" * 200_000_000 + b'"}'
+  yield "SavedModel of 7,000,000 empty operations", saved_model, graph_of(b"\x0a\0" * 7_000_000)
+  yield "SavedModel of 300,000 empty operations", saved_model, graph_of(b"\x0a\0" * 300_000)
+  yield (
+    "SavedModel of 490,000 attributes",
+    saved_model,
+    graph_of(
+      embedded(1, b"".join(embedded(5, embedded(1, b"%d" % i) + embedded(2, b"\x30\1")) for i in range(490_000)))
+    ),
+  )
+  yield "SavedModel of 40,000,000 empty operations", saved_model, graph_of(b"\x0a\0" * 40_000_000)
+  yield "SavedModel of 20,000,000 empty arguments", saved_model, graph_of(embedded(1, b"\x1a\0" * 20_000_000))
   readers = {"IDX": idx, "npz": own_arrays, "image": decoding.read_image, "YAML": yaml_file.read, "JSON": read_object}
   for name, read in readers.items():
     yield f"{name}, a hole of 1 TB", read, 10**12

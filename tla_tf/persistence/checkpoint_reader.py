@@ -9,10 +9,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tla_tf import files, limits
 from tla_tf.errors import InputError
 from tla_tf.networks.foreign import first_line
+from tla_tf.persistence.message_size import check_message
+
+# The objects of a checkpoint of TensorFlow 2; those of TensorFlow 1 have none.
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def open_checkpoint(prefix: str, name: object) -> Any:
@@ -35,6 +40,10 @@ def open_checkpoint(prefix: str, name: object) -> Any:
   types = reader.get_variable_to_dtype_map()
   declared = sum(tensor_bytes(shape, types[key]) for key, shape in reader.get_variable_to_shape_map().items())
   limits.check_unpacked(str(name), declared, on_disk)
+  graph = reader.get_tensor(OBJECT_GRAPH) if types.get(OBJECT_GRAPH) == tf.string else None
+  if isinstance(graph, bytes):
+    # TensorFlow parses it when it restores.
+    check_message(str(name), graph, trackable_object_graph_pb2.TrackableObjectGraph)
   return reader
 
 

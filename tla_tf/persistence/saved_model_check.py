@@ -19,10 +19,13 @@ from tla_tf import limits, yaml_file
 from tla_tf.errors import InputError
 from tla_tf.persistence.checkpoint_reader import open_checkpoint, tensor_bytes
 from tla_tf.persistence.literal_path import literal_path
+from tla_tf.persistence.message_size import check_message
 
 # Operations in one function once all its calls are replaced by what they call, as TensorFlow does before it runs it: a
 # network of a thousand layers has some 20,000.
 _MOST_OPERATIONS = 2_000_000
+# Operations, their attributes, functions and objects as they are written; each is looked at in turn.
+_MOST_PARTS = 500_000
 # Functions that call each other, one in the other.
 _DEEPEST = 100
 _FINGERPRINT = 1 << 20
@@ -68,11 +71,17 @@ def check_saved_model(path: pathlib.Path, trust_model: bool = False) -> None:
       if name in files:
         limits.open_regular(found).close()
   content = limits.read_bytes(path / "saved_model.pb")
+  check_message(path / "saved_model.pb", content, saved_model_pb2.SavedModel)
   model = saved_model_pb2.SavedModel()
   model.ParseFromString(content)
   if (path / "fingerprint.pb").is_file():
     # Of a damaged one TensorFlow logs a traceback, and goes on.
     fingerprint_pb2.FingerprintDef().ParseFromString(limits.read_bytes(path / "fingerprint.pb", _FINGERPRINT))
+  parts = sum(_parts(graph) for graph in model.meta_graphs)
+  if parts > _MOST_PARTS:
+    raise InputError(
+      f"{path}: refused, it has {parts:,} operations, attributes and objects; at most {_MOST_PARTS:,} are read."
+    )
   # What it says in few bytes and takes in many: a constant of one value, repeated.
   declared = sum(_constants(graph.graph_def) for graph in model.meta_graphs)
   weights = path / "variables" / "variables"
@@ -200,7 +209,7 @@ def _function(nodes: Any, arguments: Iterable[Any], attributes: Mapping[str, Any
   inner = list(_values(value for node in nodes for value in node.attr.values()))
   calls = [node.op for node in nodes if node.op in names]
   calls += [function.name for value in inner for function in _named(value) if function.name in names]
-  texts = (text for value in (*inner, *_values(attributes.values())) for text in (*value.list.s, value.s))
+  texts = (text for value in (*inner, *_values(attributes.values())) for text in _those(value, "s"))
   said = {text.decode("utf-8", "replace") for text in texts}
   said |= {function.name for value in _values(attributes.values()) for function in _named(value)}
   can_replace = any(key.endswith("implements") for key in attributes)
@@ -210,7 +219,14 @@ def _function(nodes: Any, arguments: Iterable[Any], attributes: Mapping[str, Any
 
 def _named(value: Any) -> list[Any]:
   """The functions that an attribute names."""
-  return [*value.list.func, *([value.func] if value.HasField("func") else [])]
+  return _those(value, "func")
+
+
+def _those(value: Any, kind: str) -> list[Any]:
+  """What an attribute has of a kind, by itself or in its list: "s", "func" or "tensor"."""
+  # Asked first: of other kinds protobuf would make empty ones, which takes long of many attributes.
+  held = value.WhichOneof("value")
+  return [getattr(value, kind)] if held == kind else list(getattr(value.list, kind)) if held == "list" else []
 
 
 def _unknown_functions(nodes: Iterable[Any], functions: Mapping[str, _Function]) -> Iterator[str]:
@@ -259,6 +275,14 @@ def _check_calls(path: pathlib.Path, functions: Mapping[str, _Function]) -> None
 # ------------------------------------------------------------------- sizes
 
 
+def _parts(graph: Any) -> int:
+  """How many there are, without the attributes if there are too many anyway."""
+  functions = graph.graph_def.library.function
+  bodies = [graph.graph_def.node, *(function.node_def for function in functions)]
+  count = len(graph.object_graph_def.nodes) + sum(map(len, bodies))
+  return count if count > _MOST_PARTS else count + sum(len(node.attr) for body in bodies for node in body)
+
+
 def _constants(graph: Any) -> int:
   """Bytes of the constants of a graph and of its functions once they are tensors."""
   nodes = [graph.node, *(function.node_def for function in graph.library.function)]
@@ -266,6 +290,6 @@ def _constants(graph: Any) -> int:
   return sum(
     tensor_bytes([dim.size for dim in tensor.tensor_shape.dim], tensor.dtype)
     for value in _values(attributes)
-    for tensor in (value.tensor, *value.list.tensor)
+    for tensor in _those(value, "tensor")
     if tensor.dtype
   )

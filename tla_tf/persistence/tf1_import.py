@@ -17,7 +17,7 @@ from tla_tf import datasets, files, limits, networks, published
 from tla_tf.config import ReadingConfig
 from tla_tf.errors import InputError
 from tla_tf.files import AnyPath
-from tla_tf.persistence.checkpoint_reader import open_checkpoint, reading
+from tla_tf.persistence.checkpoint_reader import OBJECT_GRAPH, open_checkpoint, reading
 from tla_tf.persistence.checkpoints import CheckpointStore
 from tla_tf.persistence.literal_path import literal_path
 from tla_tf.persistence.run_folder import RunFolder
@@ -95,7 +95,7 @@ class Tf1Checkpoint:
     with reading(f"{path}: no TensorFlow checkpoint, or a damaged one", remedy, (TypeError,)):
       self._reader = open_checkpoint(self._place.enter_context(literal_path(self.prefix)), self.prefix)
       self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
-    if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
+    if OBJECT_GRAPH in self.shapes:
       raise InputError(
         f"{path}: is an object-based checkpoint of TensorFlow 2, not a name-based one of TensorFlow 1; "
         "run folders of this library need no import."

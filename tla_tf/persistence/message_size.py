@@ -6,8 +6,6 @@ import functools
 import os
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-
 from tla_tf import limits
 
 # Bytes of a message with its place among others, and of a text besides its letters; measured, of protobuf's upb.
@@ -37,7 +35,7 @@ def check_message(path: str | os.PathLike[str], content: bytes, kind: type[Any])
     limits.check_unpacked(path, size, len(content))
 
 
-def parsed_bytes(content: bytes, kind: Descriptor, most: int) -> int:
+def parsed_bytes(content: bytes, kind: Any, most: int) -> int:
   """About what a message takes in memory once it is parsed.
 
   Args:
@@ -90,10 +88,13 @@ def parsed_bytes(content: bytes, kind: Descriptor, most: int) -> int:
 
 
 @functools.cache
-def _nested(kind: Descriptor) -> _Fields:
+def _nested(kind: Any) -> _Fields:
   """By the number of a field the message that is in it, or for numbers how many bytes one of its bytes may become."""
-  texts = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
-  return {field.number: field.message_type or _NUMBER for field in kind.fields if field.type not in texts}
+  return {
+    field.number: field.message_type or _NUMBER
+    for field in kind.fields
+    if field.type not in (field.TYPE_STRING, field.TYPE_BYTES)
+  }
 
 
 def _varint(content: bytes, place: int) -> tuple[int, int]:

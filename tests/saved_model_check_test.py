@@ -333,6 +333,14 @@ def many_attributes(folder):
   edit(folder, change)
 
 
+def many_functions(folder):
+  def change(graph):
+    for _ in range(500_000):
+      graph.graph_def.library.function.add()
+
+  edit(folder, change)
+
+
 def calling_itself(folder):
   edit(folder, lambda graph: function(graph, "inference_serve").node_def.add(op="again", name="again"))
   edit(folder, lambda graph: setattr(graph.graph_def.library.function.add().signature, "name", "again"))
@@ -386,6 +394,7 @@ DAMAGE = {
   "variables that are larger than their file": (large_variables, "holds 256 GB in .*`max_unpacked_gb=25.`"),
   "functions that double": (doubling, "twice_.* comes to .* operations"),
   "half a million attributes": (many_attributes, "it has 500,... operations, attributes and objects; at most 500,000"),
+  "half a million functions": (many_functions, "it has 500,... operations, attributes and objects; at most 500,000"),
   "a function that calls itself": (calling_itself, "its function again calls itself"),
   "messages in each other": (nested, "cannot load it"),
   "a named pipe": (pipe, "waits: refused .a named pipe"),

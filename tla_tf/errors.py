@@ -1,5 +1,7 @@
 """Exceptions whose message is for the person at the terminal."""
 
+import re
+
 
 class ToolError(Exception):
   """A failure that its one-sentence message explains.
@@ -38,9 +40,11 @@ class WorkerLostError(ToolError, RuntimeError):
   status = 138
 
 
-def first_line(error: BaseException, most: int = 120) -> str:
+def first_line(error: BaseException, most: int = 160) -> str:
   """What another library's error says, as a part of a sentence: its first line, or its type's name."""
-  return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+  # Keras says first where it happened, and then, in bold, what.
+  text = re.sub(r"^Exception encountered when calling .*|\x1b\[\d*m|{{function_node .*?}} *", "", str(error))
+  return ((text.strip() or str(error).strip()).splitlines() or [type(error).__name__])[0][:most]
 
 
 class AttackWarning(UserWarning):

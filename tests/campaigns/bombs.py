@@ -214,6 +214,7 @@ def _cases(folder: pathlib.Path) -> typing.Iterator[tuple[str, Callable, typing.
   yield "JSON nested 16,000,000 times", read_object, b"[" * 16_000_000
   yield "JSON of 200 MB", read_object, b'{"a":"' + b"a" * 200_000_000 + b'"}'
   yield "SavedModel of 7,000,000 empty operations", saved_model, graph_of(b"\x0a\0" * 7_000_000)
+  yield "SavedModel of 7,000,000 empty functions", saved_model, graph_of(embedded(2, b"\x0a\0" * 7_000_000))
   yield "SavedModel of 300,000 empty operations", saved_model, graph_of(b"\x0a\0" * 300_000)
   yield (
     "SavedModel of 490,000 attributes",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tla_tf import errors
 from tla_tf.config import require
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 from tla_tf.ops.predictions import predicted_classes
 from tla_tf.types import Channels
 
@@ -223,13 +221,6 @@ def logits_of(outputs: Any, name: str = "the model", known: Sequence[str] = _OUT
     if output in outputs:
       return outputs[output]
   raise InputError(f"{name}: none of its outputs {sorted(outputs)} is called 'logits'.")
-
-
-def first_line(error: Exception) -> str:
-  """What an error of TensorFlow or Keras says first, no more than 160 characters."""
-  # Keras says first where it happened, and then, in bold, what.
-  text = re.sub(r"^Exception encountered when calling .*|\x1b\[\d*m|{{function_node .*?}} *", "", str(error))
-  return errors.first_line(RuntimeError(text) if text.strip() else error, 160)
 
 
 def _vector(name: str, values: Any) -> np.ndarray | None:

@@ -20,10 +20,10 @@ import typing
 import keras
 import tensorflow as tf
 
-from tla_tf.errors import InputError
+from tla_tf.errors import InputError, first_line
 from tla_tf.networks import batch_norm
 from tla_tf.networks.batch_norm import BranchBatchNormalization
-from tla_tf.networks.foreign import ForeignNetwork, first_line
+from tla_tf.networks.foreign import ForeignNetwork
 from tla_tf.networks.standardisation import PerImageStandardisation
 from tla_tf.types import Precision
 

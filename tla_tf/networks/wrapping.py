@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tla_tf.errors import InputError
-from tla_tf.networks.foreign import SQUASHING, are_probabilities, first_line
+from tla_tf.errors import InputError, first_line
+from tla_tf.networks.foreign import SQUASHING, are_probabilities
 from tla_tf.networks.forward import finalize
 
 # Images that a model is tried on.

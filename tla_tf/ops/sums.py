@@ -1,4 +1,4 @@
-"""Sums of tensors in the order that they are given in, in every run.
+"""Sums of tensors in one order, the same in every run.
 
 `tf.add_n` promises no order, not even under TensorFlow's op determinism: it begins with
 the first term whose memory nobody else needs any more, which with several threads is
@@ -21,4 +21,4 @@ def in_order(values: typing.Sequence[tf.Tensor]) -> tf.Tensor:
 
 def copies(value: tf.Tensor, count: int) -> list[tf.Tensor]:
   """A tensor as often as it is used, so that the gradients of its uses are summed in their order."""
-  return tf.unstack(tf.broadcast_to(value, [count, *value.shape])) if count > 1 else [value] * count
+  return tf.unstack(tf.broadcast_to(value, [count, *value.shape])) if count > 1 else [value]

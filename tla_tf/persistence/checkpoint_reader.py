@@ -12,8 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tla_tf import files, limits
-from tla_tf.errors import InputError
-from tla_tf.networks.foreign import first_line
+from tla_tf.errors import InputError, first_line
 from tla_tf.persistence.message_size import check_message
 
 # The objects of a checkpoint of TensorFlow 2; those of TensorFlow 1 have none.

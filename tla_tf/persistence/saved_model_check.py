@@ -276,11 +276,14 @@ def _check_calls(path: pathlib.Path, functions: Mapping[str, _Function]) -> None
 
 
 def _parts(graph: Any) -> int:
-  """How many there are, without the attributes if there are too many anyway."""
-  functions = graph.graph_def.library.function
-  bodies = [graph.graph_def.node, *(function.node_def for function in functions)]
-  count = len(graph.object_graph_def.nodes) + sum(map(len, bodies))
-  return count if count > _MOST_PARTS else count + sum(len(node.attr) for body in bodies for node in body)
+  """How many there are; those within others are not looked for once there are too many."""
+  functions, nodes = graph.graph_def.library.function, graph.graph_def.node
+  count = len(functions) + len(nodes) + len(graph.object_graph_def.nodes)
+  if count <= _MOST_PARTS:
+    count += sum(len(each.node_def) + len(each.attr) + len(each.signature.input_arg) for each in functions)
+  if count <= _MOST_PARTS:
+    count += sum(len(node.attr) for body in (nodes, *(each.node_def for each in functions)) for node in body)
+  return count
 
 
 def _constants(graph: Any) -> int:
